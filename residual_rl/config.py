@@ -1,0 +1,116 @@
+"""Everything that decides a run: typed, frozen, checked when built."""
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from residual_rl.errors import ResidualRLError, UnknownName
+from residual_rl.learning.ddpg import DDPG
+from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.learning.hindsight import Hindsight
+
+METHODS = {
+    "rpl": "learn a residual over the controller",
+    "scratch": "learn without a controller: the same code over Zero",
+}
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config:
+    """One run: a task, a controller, a learner and a budget."""
+
+    task: str
+    controller: str
+    """A key of `CONTROLLERS`, or the name of a callable that was passed in."""
+    preset: str = "default"
+    method: Literal["rpl", "scratch"] = "rpl"
+    seed: int = Field(default=0, ge=0)
+    steps: int = Field(default=100_000, gt=0)
+    """Environment steps, base and burn-in included, evaluations excluded. Rounded up to whole cycles."""
+    algorithm: Annotated[DDPG | GatedDDPG, Field(discriminator="name")] = Field(default_factory=GatedDDPG)
+    hindsight: Hindsight = Hindsight()
+    batch_size: int = Field(default=256, gt=0)
+    updates_per_cycle: int = Field(default=40, gt=0)
+    episodes_per_cycle: int = Field(default=8, gt=0)
+    replay_capacity: int = Field(default=1_000_000, gt=0)
+    """Transitions."""
+    evaluation_interval: int = Field(default=5_000, gt=0)
+    """Environment steps between evaluations."""
+    evaluation_episodes: int = Field(default=100, gt=0, le=1_000_000)
+    """Episodes of an evaluation, on the states that select the checkpoint."""
+    verdict_episodes: int = Field(default=500, gt=0, le=1_000_000)
+    """Episodes of base and policy each, on states that nothing else uses."""
+
+
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": (
+        "the recommended learner: the residual acts only where the critics agree that it beats the base",
+        {"algorithm": GatedDDPG(), "hindsight": Hindsight(keep_achieved_ratio=0.25)},
+    ),
+    "silver2018": (
+        "DDPG + HER as published with Silver et al. 2018, in one process",
+        {"algorithm": DDPG(), "hindsight": Hindsight(keep_achieved_ratio=1.0)},
+    ),
+}
+"""Name: a line about it, and the fields that it sets. Everything else is the default of `Config`."""
+
+
+def make_config(preset: str = "default", **fields: Any) -> Config:
+    """A configuration from a preset and the fields that differ from it.
+
+    Raises:
+        UnknownName: no such preset, or no such method.
+        ResidualRLError: a field's value is out of range; the message names the field and the value.
+    """
+    if preset not in PRESETS:
+        raise UnknownName("preset", preset, PRESETS)
+    if fields.get("method", "rpl") not in METHODS:
+        raise UnknownName("method", fields["method"], METHODS)
+    try:
+        return Config(preset=preset, **(PRESETS[preset][1] | fields))
+    except ValidationError as error:
+        raise ResidualRLError(explained(error)) from error
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The configuration as plain JSON values."""
+    return TypeAdapter(Config).dump_python(config, mode="json")
+
+
+def from_json(values: dict[str, Any]) -> Config:
+    """The configuration that `to_json` wrote.
+
+    Raises:
+        ResidualRLError: something in it is missing, unknown or out of range.
+    """
+    try:
+        return TypeAdapter(Config).validate_python(values)
+    except ValidationError as error:
+        raise ResidualRLError(explained(error)) from error
+
+
+def differences(first: dict[str, Any], second: dict[str, Any], prefix: str = "") -> list[str]:
+    """Lines `field: first -> second` for every entry in which two JSON configurations differ."""
+    lines = []
+    for key in sorted(first.keys() | second.keys()):
+        one, other = first.get(key), second.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            lines += differences(one, other, f"{prefix}{key}.")
+        elif one != other:
+            lines.append(f"{prefix}{key}: {one} -> {other}")
+    return lines
+
+
+def explained(error: ValidationError) -> str:
+    """What is wrong, field by field, without pydantic's links."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}, got {detail['input']!r}"
+        for detail in error.errors()
+    )
+
+
+def variant(config: Config, **fields: Any) -> Config:
+    """The same configuration with other values in some fields."""
+    return replace(config, **fields)

@@ -1,0 +1,81 @@
+"""What a controller is, and how a proposal is asked of it."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from residual_rl.errors import ControllerError
+from residual_rl.types import Observation, select
+
+
+class Controller(Protocol):
+    """A base policy: batched and memoryless, `Observation[B] -> base_action [B, A]`.
+
+    Any callable of this form will do. Its proposals may lie beyond [-1, 1].
+    An attribute `reads_goal = False` says that the proposal does not depend on the desired goal, which saves hindsight from
+    asking again at every relabelled goal; without the attribute it is asked.
+    """
+
+    def __call__(self, observation: Observation) -> np.ndarray:
+        """Proposes a base action for each row of the observation."""
+        ...
+
+
+class Zero:
+    """Proposes nothing: learning from scratch is learning a residual over Zero."""
+
+    reads_goal = False
+
+    def __init__(self, action_size: int):
+        self.action_size = action_size
+
+    def __call__(self, observation: Observation) -> np.ndarray:
+        """`Observation[B] -> zeros [B, A]`."""
+        return np.zeros((len(observation["observation"]), self.action_size))
+
+
+def batched(function: Callable[[Any], Any]) -> Controller:
+    """Lifts a function of a single observation, `{"observation": [O], ...} -> [A]`, to a controller of a batch."""
+
+    def controller(observation: Observation) -> np.ndarray:
+        size = len(observation["observation"])
+        return np.stack([np.asarray(function(select(observation, row))) for row in range(size)])
+
+    controller.__name__ = name_of(function)
+    controller.__module__ = getattr(function, "__module__", controller.__module__)
+    return controller
+
+
+def name_of(controller: Any) -> str:
+    """What to call a controller in messages and in a run's configuration."""
+    return getattr(controller, "__name__", type(controller).__name__)
+
+
+def reads_goal(controller: Controller) -> bool:
+    """Whether the proposal may depend on the desired goal."""
+    return getattr(controller, "reads_goal", True)
+
+
+def propose(controller: Controller, observation: Observation, action_size: int) -> np.ndarray:
+    """Asks a controller and checks its answer: `Observation[B] -> [B, A]` float64.
+
+    Raises:
+        ControllerError: names the controller and what is wrong, if it raised, or returned a wrong shape or a value that is
+            not finite.
+    """
+    name = name_of(controller)
+    expected = (len(observation["observation"]), action_size)
+    try:
+        base_action = np.asarray(controller(observation), dtype=np.float64)
+    except Exception as error:
+        raise ControllerError(f"controller {name!r} raised {type(error).__name__}: {error}") from error
+    if base_action.shape != expected:
+        raise ControllerError(
+            f"controller {name!r} returned shape {base_action.shape}; one action for each observation, {expected}, is needed"
+            " (residual_rl.batched lifts a function of a single observation)"
+        )
+    if not np.isfinite(base_action).all():
+        row, entry = np.argwhere(~np.isfinite(base_action))[0]
+        raise ControllerError(f"controller {name!r} returned {base_action[row, entry]} in entry {entry} of its action")
+    return base_action

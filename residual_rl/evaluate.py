@@ -1,0 +1,99 @@
+"""Roll a policy out on given initial states and note how each episode went."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import binomtest
+
+from residual_rl.controllers import Controller, propose
+from residual_rl.residual import Composition
+from residual_rl.tasks.task import Task
+from residual_rl.tasks.vector import WorldVectorEnv
+from residual_rl.types import Observation
+
+MAX_LANES = 64
+
+Act = Callable[[Observation], tuple[np.ndarray, np.ndarray]]
+"""`Observation[B] -> base_action [B, A], action [B, A]`."""
+
+
+class Outcome(NamedTuple):
+    """What came of each episode: `[N]`, in the order of the seeds."""
+
+    success: np.ndarray
+    """bool, the task's predicate at the last step."""
+    returns: np.ndarray
+    """Undiscounted sum of rewards."""
+    steps_to_success: np.ndarray
+    """Steps until the goal was first reached; NaN where it never was."""
+    deviation: np.ndarray
+    """Mean |action - base action| over steps and components, in units where the action box is [-1, 1]."""
+    jerk: np.ndarray
+    """Mean |change of the action| from one step to the next, in the same units."""
+
+    @property
+    def success_rate(self) -> float:
+        """Share of episodes that ended in success."""
+        return float(self.success.mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the success rate."""
+        return wilson_interval(int(self.success.sum()), len(self.success))
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """95 % interval of a rate. Source: Wilson 1927."""
+    interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def base_alone(controller: Controller, composition: Composition, action_size: int) -> Act:
+    """The controller as a policy."""
+
+    def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
+        base_action = composition.base_action(propose(controller, observation, action_size))
+        return base_action, base_action.clip(-1.0, 1.0)
+
+    return act
+
+
+def evaluation_envs(task: Task, episodes: int, num_threads: int | None) -> WorldVectorEnv:
+    """Lanes enough for so many episodes, to be given to `roll_out`."""
+    from gymnasium.vector import AutoresetMode
+
+    return task.make_envs(min(episodes, MAX_LANES), num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED)
+
+
+def roll_out(envs: WorldVectorEnv, act: Act, seeds: Sequence[int]) -> Outcome:
+    """One episode from each seed."""
+    parts = []
+    for start in range(0, len(seeds), envs.num_envs):
+        chunk = list(seeds[start : start + envs.num_envs])
+        padded = chunk + chunk[:1] * (envs.num_envs - len(chunk))  # the last lanes repeat an episode and are not counted
+        parts.append(Outcome(*(value[: len(chunk)] for value in _episodes(envs, act, padded))))
+    return Outcome(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+def _episodes(envs: WorldVectorEnv, act: Act, seeds: list[int]) -> Outcome:
+    """One episode in each lane."""
+    observation, _ = envs.reset(seed=seeds)
+    lanes = envs.num_envs
+    returns, deviation, jerk = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
+    steps_to_success = np.full(lanes, np.nan)
+    success = ended = np.zeros(lanes, dtype=bool)
+    previous = None
+    step = 0
+    while not ended.all():
+        base_action, action = act(observation)
+        observation, reward, terminated, truncated, info = envs.step(action)
+        step += 1
+        returns += reward
+        success, ended = info["is_success"], terminated | truncated
+        steps_to_success = np.where(np.isnan(steps_to_success) & success, step, steps_to_success)
+        deviation += np.abs(action - base_action.clip(-1.0, 1.0)).mean(axis=1)
+        if previous is not None:
+            jerk += np.abs(action - previous).mean(axis=1)
+        previous = action
+    return Outcome(success, returns, steps_to_success, deviation / step, jerk / max(step - 1, 1))

@@ -1,0 +1,152 @@
+"""What an algorithm is: hyperparameters in a frozen record, and pure functions over one learner."""
+
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from residual_rl.learning import normalizer as norm
+from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
+from residual_rl.learning.networks import MLP, make_actor, make_critics
+from residual_rl.learning.normalizer import Normalizer
+from residual_rl.residual import Composition
+from residual_rl.types import Array, Observation, Spec, Transition
+
+Metrics = dict[str, Array]
+
+
+class Networks(NamedTuple):
+    """The part of a learner that acting needs: what a saved policy consists of."""
+
+    actor: MLP
+    critics: MLP
+    normalizer: Normalizer
+
+
+class Learner(NamedTuple):
+    """Everything that learning changes."""
+
+    actor: MLP
+    critics: MLP
+    """Every parameter has a leading axis [Q]."""
+    target_actor: MLP
+    target_critics: MLP
+    actor_optimizer: optax.OptState
+    critic_optimizer: optax.OptState
+    normalizer: Normalizer
+    updates: Array
+    """[] int32"""
+
+    @property
+    def networks(self) -> Networks:
+        """What acting needs."""
+        return Networks(self.actor, self.critics, self.normalizer)
+
+
+class Algorithm(Protocol):
+    """A rule of learning. Its fields are its hyperparameters; it is its own configuration."""
+
+    composition: Composition
+    burn_in: FixedBurnIn | ValueChangeBurnIn
+
+    def init(self, spec: Spec, key: Array) -> Learner:
+        """A learner whose residual is exactly zero."""
+        ...
+
+    def features(self, observation: Observation, base_action: Array) -> Array:
+        """What the networks see, before it is normalised: `[B, F]`."""
+        ...
+
+    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, explore: Array) -> Array:
+        """Residual `[B, A]`, with exploration noise in the rows where `explore` `[B]` is true."""
+        ...
+
+    def update(self, learner: Learner, batch: Transition, spec: Spec, train_actor: bool) -> tuple[Learner, Metrics]:
+        """One gradient step."""
+        ...
+
+    def exploring_lanes(self, rng: np.random.Generator, num_envs: int, burn_in: bool) -> np.ndarray:
+        """Which lanes explore in the next cycle: `[E]` bool."""
+        ...
+
+
+def init_learner(
+    spec: Spec,
+    feature_size: int,
+    hidden: tuple[int, ...],
+    num_critics: int,
+    layer_norm: bool,
+    optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
+    key: Array,
+) -> Learner:
+    """Fresh networks, their targets, and the state of the actor's and the critics' optimizer."""
+    actor_key, critic_key = jax.random.split(key)
+    actor = make_actor(feature_size, spec.action_size, hidden, key=actor_key)
+    critics = make_critics(num_critics, feature_size + spec.action_size, hidden, layer_norm, key=critic_key)
+    return Learner(
+        actor=actor,
+        critics=critics,
+        target_actor=actor,
+        target_critics=critics,
+        actor_optimizer=optimizers[0].init(eqx.filter(actor, eqx.is_array)),
+        critic_optimizer=optimizers[1].init(eqx.filter(critics, eqx.is_array)),
+        normalizer=norm.empty(feature_size),
+        updates=jnp.zeros((), jnp.int32),
+    )
+
+
+def descend(
+    optimizer: optax.GradientTransformation, network: MLP, gradient: MLP, state: optax.OptState
+) -> tuple[MLP, optax.OptState]:
+    """One step of an optimizer: the new network and the optimizer's new state."""
+    change, state = optimizer.update(gradient, state, network)  # type: ignore[arg-type]
+    return eqx.apply_updates(network, change), state
+
+
+def follow(target: MLP, network: MLP, rate: Array | float) -> MLP:
+    """The target network, moved towards the network: `(1 - rate) target + rate network`."""
+    return optax.incremental_update(network, target, rate)  # type: ignore[arg-type]
+
+
+def bounded_value(spec: Spec, value: Array) -> Array:
+    """A bootstrap target, clipped to the discounted sums that are possible. Source: Andrychowicz et al. 2017."""
+    horizon = 1.0 / (1.0 - discount(spec))
+    low, high = spec.reward_range
+    return value.clip(horizon * low, horizon * max(high, 0.0))
+
+
+def discount(spec: Spec) -> float:
+    """`1 - 1/horizon`. Source: the code published with Silver et al. 2018."""
+    return 1.0 - 1.0 / spec.horizon
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def act(
+    algorithm: Algorithm, networks: Networks, observation: Observation, base_action: Array, key: Array, explore: Array
+) -> Array:
+    """`algorithm.act`, compiled."""
+    return algorithm.act(networks, observation, base_action, key, explore)
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def count_in(algorithm: Algorithm, learner: Learner, transitions: Transition) -> Learner:
+    """The learner after its normalizer has seen these transitions `[B]`."""
+    features = algorithm.features(transitions.observation, transitions.base_action)
+    return learner._replace(normalizer=norm.add(learner.normalizer, features))
+
+
+@partial(jax.jit, static_argnames=("algorithm", "spec", "train_actor"))
+def update_many(
+    algorithm: Algorithm, learner: Learner, batches: Transition, spec: Spec, train_actor: bool
+) -> tuple[Learner, Metrics]:
+    """One update for each of the minibatches `[U, B]`, in one compiled scan; metrics are their means."""
+
+    def one(carry: Learner, batch: Transition) -> tuple[Learner, Metrics]:
+        return algorithm.update(carry, batch, spec, train_actor)
+
+    learner, metrics = jax.lax.scan(one, learner, batches)
+    return learner, {name: values.mean() for name, values in metrics.items()}

@@ -1,0 +1,45 @@
+"""When the actor may start to learn: while the critic knows nothing, its gradient would only lead away from the base."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FixedBurnIn:
+    """The critic alone learns for a number of cycles."""
+
+    rule: Literal["fixed"] = "fixed"
+    cycles: int = Field(default=30, ge=0)
+    updates: int = Field(default=60, gt=0)
+    """Updates a cycle while it lasts."""
+
+    def is_over(self, mean_values: Sequence[float]) -> bool:
+        """Whether the actor learns in the next cycle. `mean_values` has the mean Q of each cycle so far."""
+        return len(mean_values) >= self.cycles
+
+
+@dataclass(frozen=True)
+class ValueChangeBurnIn:
+    """The actor is frozen in the first epoch, and after every epoch in which the mean Q moved by more than a threshold.
+
+    Source: the code published with Silver et al. 2018. Differs: the paper waits until the critic's loss falls below the threshold.
+    """
+
+    rule: Literal["value-change"] = "value-change"
+    threshold: float = Field(default=1.0, gt=0)
+    epoch_cycles: int = Field(default=50, gt=0)
+    updates: int = Field(default=40, gt=0)
+    """Updates a cycle while it lasts."""
+
+    def is_over(self, mean_values: Sequence[float]) -> bool:
+        """Whether the actor learns in the next cycle. `mean_values` has the mean Q of each cycle so far."""
+        epochs = len(mean_values) // self.epoch_cycles
+        if epochs == 0:
+            return False
+        means = np.asarray(mean_values[: epochs * self.epoch_cycles]).reshape(epochs, -1).mean(axis=1)
+        before = means[-2] if epochs > 1 else 0.0
+        return abs(means[-1] - before) <= self.threshold

@@ -1,0 +1,113 @@
+"""DDPG on the residual, as published: the learner of Silver et al. 2018."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from residual_rl.learning.algorithm import Learner, Metrics, Networks, bounded_value, descend, discount, follow, init_learner
+from residual_rl.learning.burn_in import ValueChangeBurnIn
+from residual_rl.learning.networks import MLP, residual_of, values_of
+from residual_rl.learning.normalizer import normalize
+from residual_rl.residual import SILVER2018, Composition
+from residual_rl.types import Array, Observation, Spec, Transition
+
+
+@dataclass(frozen=True)
+class DDPG:
+    """Deterministic policy gradient with one critic, Gaussian and uniform exploration.
+
+    Source: Silver et al. 2018, section IV and appendix; where they differ, the published code.
+    """
+
+    name: Literal["ddpg"] = "ddpg"
+    composition: Composition = SILVER2018
+    burn_in: ValueChangeBurnIn = ValueChangeBurnIn()
+    hidden: tuple[int, ...] = (256, 256, 256)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Adam's, for actor and critic."""
+    target_rate: float = Field(default=0.05, gt=0, le=1)
+    target_interval: int = Field(default=40, gt=0)
+    """Updates between two steps of the target networks: once a cycle, as published."""
+    residual_penalty: float = Field(default=1.0, ge=0)
+    """Weight of the mean squared residual in the actor's loss."""
+    noise: float = Field(default=0.2, ge=0)
+    """Standard deviation of the Gaussian noise on the residual."""
+    random_ratio: float = Field(default=0.3, ge=0, le=1)
+    """Share of steps whose residual is drawn uniformly instead."""
+
+    def init(self, spec: Spec, key: Array) -> Learner:
+        """A learner whose residual is exactly zero."""
+        feature_size = spec.observation_size + spec.goal_size
+        if self.composition.actor_sees_base:
+            feature_size += spec.action_size
+        optimizer = optax.adam(self.learning_rate)
+        return init_learner(spec, feature_size, self.hidden, 1, False, (optimizer, optimizer), key)
+
+    def features(self, observation: Observation, base_action: Array) -> Array:
+        """Observation and desired goal, and the base action where the composition shows it: `[B, F]`."""
+        parts = [observation["observation"], observation["desired_goal"]]
+        if self.composition.actor_sees_base:
+            parts.append(base_action)
+        return jnp.concatenate(parts, axis=-1)
+
+    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, explore: Array) -> Array:
+        """The actor's residual `[B, A]`; where `explore` `[B]`, with Gaussian noise or drawn uniformly."""
+        features = normalize(networks.normalizer, self.features(observation, base_action))
+        residual = residual_of(networks.actor, features)
+        noise_key, uniform_key, choice_key = jax.random.split(key, 3)
+        noisy = (residual + self.noise * jax.random.normal(noise_key, residual.shape)).clip(-1.0, 1.0)
+        uniform = jax.random.uniform(uniform_key, residual.shape, minval=-1.0, maxval=1.0)
+        at_random = jax.random.uniform(choice_key, explore.shape) < self.random_ratio
+        explored = jnp.where(at_random[:, None], uniform, noisy)
+        return jnp.where(explore[:, None], explored, residual)
+
+    def exploring_lanes(self, rng: np.random.Generator, num_envs: int, burn_in: bool) -> np.ndarray:
+        """All of them; while the actor is frozen a coin decides between all and none."""
+        return np.full(num_envs, not burn_in or rng.random() < 0.5)
+
+    def update(self, learner: Learner, batch: Transition, spec: Spec, train_actor: bool) -> tuple[Learner, Metrics]:
+        """One step of critic and actor. A frozen actor's optimizer still moves on, as published."""
+        features = normalize(learner.normalizer, self.features(batch.observation, batch.base_action))
+        next_features = normalize(learner.normalizer, self.features(batch.next_observation, batch.next_base_action))
+        next_residual = residual_of(learner.target_actor, next_features)
+        next_scored = self.composition.scored(batch.next_base_action, next_residual)
+        next_value = values_of(learner.target_critics, next_features, next_scored)[0]
+        target = batch.reward + discount(spec) * (1.0 - batch.terminated) * next_value
+        target = bounded_value(spec, target)
+
+        def critic_loss(critics: MLP) -> Array:
+            value = values_of(critics, features, self.composition.scored_of(batch))[0]
+            return jnp.mean(jnp.square(value - target))
+
+        def actor_loss(actor: MLP) -> tuple[Array, Array]:
+            residual = residual_of(actor, features)
+            scored = self.composition.scored(batch.base_action, residual)
+            value = values_of(learner.critics, features, scored).mean()
+            return -value + self.residual_penalty * jnp.mean(jnp.square(residual)), value
+
+        loss, critic_gradient = eqx.filter_value_and_grad(critic_loss)(learner.critics)
+        (_, value), actor_gradient = eqx.filter_value_and_grad(actor_loss, has_aux=True)(learner.actor)
+        optimizer = optax.adam(self.learning_rate)
+        critics, critic_optimizer = descend(optimizer, learner.critics, critic_gradient, learner.critic_optimizer)
+        actor, actor_optimizer = descend(optimizer, learner.actor, actor_gradient, learner.actor_optimizer)
+        if not train_actor:
+            actor = learner.actor
+        updates = learner.updates + 1
+        rate = jnp.where(updates % self.target_interval == 0, self.target_rate, 0.0)
+        learner = Learner(
+            actor=actor,
+            critics=critics,
+            target_actor=follow(learner.target_actor, actor, rate),
+            target_critics=follow(learner.target_critics, critics, rate),
+            actor_optimizer=actor_optimizer,
+            critic_optimizer=critic_optimizer,
+            normalizer=learner.normalizer,
+            updates=updates,
+        )
+        return learner, {"critic_loss": loss, "mean_value": value}

@@ -1,0 +1,139 @@
+"""DDPG whose residual acts only where an ensemble of critics agrees that it beats the base: the recommended learner.
+
+For each state and each critic i of an ensemble, the advantage of the residual action over the base action is
+
+    d_i = Q_i(s, clip(b + scale f(s))) - Q_i(s, b)
+
+The gate is open where `mean_i d_i > caution * std_i d_i`. Comparing member by member cancels what the members get wrong in
+common, so the gate opens early where the residual is clearly better and stays shut where nobody knows. Where it is shut the
+base acts, exactly. The same rule chooses the next action in the bootstrap target, so that the critics value the policy that acts.
+"""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from residual_rl.learning.algorithm import Learner, Metrics, Networks, bounded_value, descend, discount, follow, init_learner
+from residual_rl.learning.burn_in import FixedBurnIn
+from residual_rl.learning.networks import MLP, residual_of, values_of
+from residual_rl.learning.normalizer import normalize
+from residual_rl.residual import Composition
+from residual_rl.types import Array, Observation, Spec, Transition
+
+
+@dataclass(frozen=True)
+class GatedDDPG:
+    """Residual DDPG with the paired-advantage gate, LayerNorm critics and sparse exploration."""
+
+    name: Literal["gated-ddpg"] = "gated-ddpg"
+    composition: Composition = Composition()
+    burn_in: FixedBurnIn = FixedBurnIn()
+    hidden: tuple[int, ...] = (256, 256, 256)
+    num_critics: int = Field(default=5, ge=2)
+    caution: float = Field(default=3.0, ge=0)
+    """Standard deviations by which the mean advantage must exceed zero before the residual acts."""
+    actor_rate: float = Field(default=1e-4, gt=0)
+    """Adam's learning rate of the actor: slow, so that the critics keep up with it."""
+    critic_rate: float = Field(default=1e-3, gt=0)
+    target_rate: float = Field(default=0.02, gt=0, le=1)
+    residual_penalty: float = Field(default=0.05, ge=0)
+    """Weight of the mean squared residual in the actor's loss."""
+    noise: float = Field(default=0.5, ge=0)
+    """Standard deviation of the Gaussian noise on the residual, in the steps that have it."""
+    noise_ratio: float = Field(default=0.15, ge=0, le=1)
+    """Share of steps with Gaussian noise. Rare: a base may need many undisturbed steps in a row to succeed."""
+    random_ratio: float = Field(default=0.02, ge=0, le=1)
+    """Share of steps whose residual is drawn uniformly instead."""
+
+    def init(self, spec: Spec, key: Array) -> Learner:
+        """A learner whose residual is exactly zero."""
+        feature_size = spec.observation_size + 2 * spec.goal_size
+        if self.composition.actor_sees_base:
+            feature_size += spec.action_size
+        optimizers = (optax.adam(self.actor_rate), optax.adam(self.critic_rate))
+        return init_learner(spec, feature_size, self.hidden, self.num_critics, True, optimizers, key)
+
+    def features(self, observation: Observation, base_action: Array) -> Array:
+        """Observation, desired goal, the way from achieved to desired goal; the base action where shown: `[B, F]`."""
+        to_goal = observation["desired_goal"] - observation["achieved_goal"]
+        parts = [observation["observation"], observation["desired_goal"], to_goal]
+        if self.composition.actor_sees_base:
+            parts.append(base_action)
+        return jnp.concatenate(parts, axis=-1)
+
+    def gate(self, residual_values: Array, base_values: Array) -> Array:
+        """Whether the residual acts, from what each critic says of it and of the base: `[Q, B], [Q, B] -> [B]` bool."""
+        advantage = residual_values - base_values
+        return advantage.mean(axis=0) > self.caution * advantage.std(axis=0)
+
+    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, explore: Array) -> Array:
+        """The actor's residual `[B, A]` where the gate is open, else exactly 0; with noise in a few steps where `explore` `[B]`."""
+        features = normalize(networks.normalizer, self.features(observation, base_action))
+        residual = residual_of(networks.actor, features)
+        open_ = self.gate(
+            values_of(networks.critics, features, self.composition.scored(base_action, residual)),
+            values_of(networks.critics, features, self.composition.scored(base_action, jnp.zeros_like(residual))),
+        )
+        residual = jnp.where(open_[:, None], residual, 0.0)
+        noise_key, uniform_key, choice_key = jax.random.split(key, 3)
+        noisy = (residual + self.noise * jax.random.normal(noise_key, residual.shape)).clip(-1.0, 1.0)
+        uniform = jax.random.uniform(uniform_key, residual.shape, minval=-1.0, maxval=1.0)
+        choice = jnp.where(explore, jax.random.uniform(choice_key, explore.shape), 1.0)[:, None]
+        explored = jnp.where(choice < self.random_ratio + self.noise_ratio, noisy, residual)
+        return jnp.where(choice < self.random_ratio, uniform, explored)
+
+    def exploring_lanes(self, rng: np.random.Generator, num_envs: int, burn_in: bool) -> np.ndarray:
+        """A random half of the lanes."""
+        return rng.permutation(num_envs) < num_envs / 2
+
+    def update(self, learner: Learner, batch: Transition, spec: Spec, train_actor: bool) -> tuple[Learner, Metrics]:
+        """One step of the critics and, after burn-in, of the actor."""
+        features = normalize(learner.normalizer, self.features(batch.observation, batch.base_action))
+        next_features = normalize(learner.normalizer, self.features(batch.next_observation, batch.next_base_action))
+        next_value = self._next_value(learner, next_features, batch.next_base_action)
+        target = batch.reward + discount(spec) * (1.0 - batch.terminated) * next_value
+        target = bounded_value(spec, target)
+
+        def critic_loss(critics: MLP) -> tuple[Array, Array]:
+            values = values_of(critics, features, self.composition.scored_of(batch))
+            return jnp.square(values - target).mean(axis=1).sum(), values.mean()
+
+        def actor_loss(actor: MLP) -> Array:
+            residual = residual_of(actor, features)
+            values = values_of(learner.critics, features, self.composition.scored(batch.base_action, residual))
+            return -values.mean() + self.residual_penalty * jnp.mean(jnp.square(residual))
+
+        (loss, value), gradient = eqx.filter_value_and_grad(critic_loss, has_aux=True)(learner.critics)
+        critics, critic_optimizer = descend(
+            optax.adam(self.critic_rate), learner.critics, gradient, learner.critic_optimizer
+        )
+        actor, actor_optimizer = learner.actor, learner.actor_optimizer
+        if train_actor:
+            gradient = eqx.filter_grad(actor_loss)(actor)
+            actor, actor_optimizer = descend(optax.adam(self.actor_rate), actor, gradient, actor_optimizer)
+        learner = Learner(
+            actor=actor,
+            critics=critics,
+            target_actor=follow(learner.target_actor, actor, self.target_rate),
+            target_critics=follow(learner.target_critics, critics, self.target_rate),
+            actor_optimizer=actor_optimizer,
+            critic_optimizer=critic_optimizer,
+            normalizer=learner.normalizer,
+            updates=learner.updates + 1,
+        )
+        return learner, {"critic_loss": loss / self.num_critics, "mean_value": value}
+
+    def _next_value(self, learner: Learner, features: Array, base_action: Array) -> Array:
+        """The target critics' mean value of what the gate would let act: `[B]`."""
+        residual = residual_of(learner.target_actor, features)
+        residual_values = values_of(learner.target_critics, features, self.composition.scored(base_action, residual))
+        base_scored = self.composition.scored(base_action, jnp.zeros_like(residual))
+        base_values = values_of(learner.target_critics, features, base_scored)
+        open_ = self.gate(residual_values, base_values)
+        return jnp.where(open_, residual_values.mean(axis=0), base_values.mean(axis=0))

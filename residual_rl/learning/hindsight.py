@@ -1,0 +1,87 @@
+"""Hindsight: what was achieved later in an episode, taken as if it had been the goal all along.
+
+A residual needs more care than an action. The executed action is a fact whatever the goal; but the base action would have been
+another one, and with it the residual that the executed action amounts to. So the critic scores executed actions, and the
+base is asked again at the new goal, for this observation and for the next.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from residual_rl.learning.replay import Replay
+from residual_rl.types import Observation, Transition, with_goal
+
+Reward = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Base = Callable[[Observation], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """Which transitions are relabelled. Source: Andrychowicz et al. 2017, strategy "future"."""
+
+    relabel_ratio: float = Field(default=0.8, ge=0, le=1)
+    """Share of a batch that gets a goal achieved later in its episode."""
+    keep_achieved_ratio: float = Field(default=1.0, ge=0, le=1)
+    """Of the new goals that the transition starts at already, the share that is used; the others are left as they were.
+    Such transitions teach little but to stand still, and a block that is never touched yields them by the thousand."""
+
+    def sample(
+        self,
+        replay: Replay,
+        rng: np.random.Generator,
+        size: int,
+        reward: Reward,
+        success: Reward,
+        base: Base | None,
+        latest: int | None = None,
+    ) -> Transition:
+        """Transitions `[size]`, relabelled.
+
+        Args:
+            replay: what to draw from.
+            rng: all chance comes from it.
+            size: how many.
+            reward: `achieved_goal [B, G], desired_goal [B, G] -> [B]`.
+            success: the same, `-> [B]` bool.
+            base: `Observation[B] -> base_action [B, A]`, asked at the new goals; None keeps the stored base actions.
+            latest: draw from the rows added last.
+        """
+        numbers = replay.draw(rng, size, latest)
+        batch = replay.rows(numbers)
+        goal = replay.later_achieved_goal(rng, numbers)
+        chosen = rng.random(size) < self.relabel_ratio
+        started_there = success(batch.observation["achieved_goal"], goal)
+        chosen &= ~started_there | (rng.random(size) < self.keep_achieved_ratio)
+        return relabel(batch, np.flatnonzero(chosen), goal[chosen], reward, base)
+
+
+def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, reward: Reward, base: Base | None) -> Transition:
+    """The batch with other goals `[R, G]` in some of its rows `[R]`; all other rows are untouched."""
+    observation, next_observation = batch.observation, batch.next_observation
+    observation = with_goal(observation, _replaced(observation["desired_goal"], rows, goal))
+    next_observation = with_goal(next_observation, _replaced(next_observation["desired_goal"], rows, goal))
+    batch = batch._replace(
+        observation=observation,
+        next_observation=next_observation,
+        reward=_replaced(batch.reward, rows, reward(next_observation["achieved_goal"][rows], goal)),
+    )
+    if base is None:
+        return batch
+    return batch._replace(
+        base_action=_replaced(batch.base_action, rows, base(_rows(observation, rows))),
+        next_base_action=_replaced(batch.next_base_action, rows, base(_rows(next_observation, rows))),
+    )
+
+
+def _rows(observation: Observation, rows: np.ndarray) -> Observation:
+    # Controllers are asked in double precision, as they were during the rollout.
+    return Observation(**{name: value[rows].astype(np.float64) for name, value in observation.items()})  # type: ignore
+
+
+def _replaced(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array[rows] = values
+    return array

@@ -1,0 +1,64 @@
+"""The actor's and the critics' network."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from residual_rl.types import Array
+
+
+class MLP(eqx.Module):
+    """Fully connected layers with ReLU between them, of one example `[I] -> [out]`."""
+
+    layers: tuple[eqx.nn.Linear, ...]
+    norms: tuple[eqx.nn.LayerNorm, ...]
+    """One after each hidden layer, before its ReLU; or none."""
+
+    def __init__(self, in_size: int, out_size: int, hidden: tuple[int, ...], layer_norm: bool, *, key: Array):
+        sizes = (in_size, *hidden, out_size)
+        keys = jax.random.split(key, len(sizes) - 1)
+        self.layers = tuple(
+            _xavier(fan_in, fan_out, layer_key)
+            for fan_in, fan_out, layer_key in zip(sizes[:-1], sizes[1:], keys, strict=True)
+        )
+        self.norms = tuple(eqx.nn.LayerNorm(size) for size in hidden) if layer_norm else ()
+
+    def __call__(self, x: Array) -> Array:
+        """`[I] -> [out]`."""
+        for index, layer in enumerate(self.layers[:-1]):
+            x = layer(x)
+            if self.norms:
+                x = self.norms[index](x)
+            x = jax.nn.relu(x)
+        return self.layers[-1](x)
+
+
+def make_actor(in_size: int, action_size: int, hidden: tuple[int, ...], *, key: Array) -> MLP:
+    """An actor whose residual is exactly zero everywhere: its last layer is."""
+    actor = MLP(in_size, action_size, hidden, layer_norm=False, key=key)
+    return eqx.tree_at(lambda mlp: mlp.layers[-1].weight, actor, jnp.zeros_like(actor.layers[-1].weight))
+
+
+def make_critics(count: int, in_size: int, hidden: tuple[int, ...], layer_norm: bool, *, key: Array) -> MLP:
+    """Independent critics in one network whose every parameter has a leading axis `[Q]`."""
+    keys = jax.random.split(key, count)
+    return eqx.filter_vmap(lambda one_key: MLP(in_size, 1, hidden, layer_norm, key=one_key))(keys)
+
+
+def residual_of(actor: MLP, features: Array) -> Array:
+    """`[B, F] -> [B, A]` in (-1, 1)."""
+    return jnp.tanh(jax.vmap(actor)(features))
+
+
+def values_of(critics: MLP, features: Array, scored: Array) -> Array:
+    """What each critic says: `[B, F], [B, A] -> [Q, B]`."""
+    inputs = jnp.concatenate([features, scored], axis=-1)
+    values = eqx.filter_vmap(lambda critic: jax.vmap(critic)(inputs))(critics)
+    return values[..., 0]
+
+
+def _xavier(fan_in: int, fan_out: int, key: Array) -> eqx.nn.Linear:
+    """A linear layer with Xavier-uniform weights and zero biases. Source: the code published with Silver et al. 2018."""
+    layer = eqx.nn.Linear(fan_in, fan_out, key=key)
+    weight = jax.nn.initializers.glorot_uniform()(key, (fan_out, fan_in))
+    return eqx.tree_at(lambda linear: (linear.weight, linear.bias), layer, (weight, jnp.zeros(fan_out)))

@@ -1,0 +1,51 @@
+"""Running mean and standard deviation of what the networks see."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from residual_rl.types import Array
+
+CLIP_BEFORE = 200.0  # the features' own units
+CLIP_AFTER = 5.0  # standard deviations
+LEAST_DEVIATION = 0.01
+"""Source for the three: Silver et al. 2018, appendix; the published code."""
+
+
+class Normalizer(NamedTuple):
+    """Statistics of the features seen so far."""
+
+    count: Array
+    """[] float32"""
+    mean: Array
+    """[F]"""
+    squares: Array
+    """[F] sum of squared deviations from the mean. Sums of raw squares would cancel badly in float32."""
+
+
+def empty(size: int) -> Normalizer:
+    """Statistics of nothing: mean 0, standard deviation 1."""
+    return Normalizer(jnp.zeros(()), jnp.zeros(size), jnp.zeros(size))
+
+
+def add(normalizer: Normalizer, features: Array) -> Normalizer:
+    """The statistics with `features` `[B, F]` counted in. Source: Chan et al. 1983, parallel variance."""
+    features = features.clip(-CLIP_BEFORE, CLIP_BEFORE)
+    size = jnp.float32(features.shape[0])
+    count = normalizer.count + size
+    batch_mean = features.mean(axis=0)
+    shift = batch_mean - normalizer.mean
+    squares = jnp.square(features - batch_mean).sum(axis=0)
+    return Normalizer(
+        count,
+        normalizer.mean + shift * size / count,
+        normalizer.squares + squares + jnp.square(shift) * normalizer.count * size / count,
+    )
+
+
+def normalize(normalizer: Normalizer, features: Array) -> Array:
+    """`[B, F] -> [B, F]`, centred, scaled and clipped."""
+    variance = jnp.where(normalizer.count > 0, normalizer.squares / jnp.maximum(normalizer.count, 1.0), 1.0)
+    deviation = jnp.sqrt(jnp.maximum(variance, LEAST_DEVIATION**2))
+    clipped = features.clip(-CLIP_BEFORE, CLIP_BEFORE)
+    return ((clipped - normalizer.mean) / deviation).clip(-CLIP_AFTER, CLIP_AFTER)

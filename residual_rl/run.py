@@ -1,0 +1,303 @@
+"""A run is a directory, and `Run` is the only one that writes to it.
+
+    config.json             what decides the run, and what made it: versions, commit, machine
+    metrics.csv             one row a cycle
+    evaluations.csv         one row an evaluation
+    checkpoint.safetensors  learner, replay and counters: replaced whole, so that a kill loses at most the last interval
+    policy.safetensors      the policy selected so far, with the configuration it needs
+    verdict.json            base against policy, once training is over
+    report.html             what a person looks at
+"""
+
+import csv
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from residual_rl import config as configuration
+from residual_rl.config import Config
+from residual_rl.errors import ResidualRLError, RunError
+from residual_rl.verdict import Verdict
+
+METRICS = ("step", "wall_seconds", "acting_success_rate", "burn_in", "critic_loss", "mean_value", "dropped_episodes")
+EVALUATIONS = (
+    "step",
+    "wall_seconds",
+    "episodes",
+    "success_rate",
+    "low",
+    "high",
+    "mean_return",
+    "deviation",
+    "base_success_rate",
+    "fixed",
+    "broken",
+)
+PACKAGES = ("residual-rl", "mujoco", "gymnasium", "gymnasium-robotics", "jax", "equinox", "optax", "numpy")
+
+
+class Run:
+    """A run directory that is open for writing; a context manager that holds its lock.
+
+    Raises, on entering:
+        RunError: another process uses the directory, or another configuration wrote it.
+    """
+
+    def __init__(self, path: str | Path, config: Config):
+        self.path = Path(path)
+        self.config = config
+        self._lock = FileLock(self.path / ".lock", timeout=0)
+
+    def __enter__(self) -> "Run":
+        with _disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire()
+            except Timeout:
+                raise RunError(f"{self.path} is in use by another process") from None
+            try:
+                self._claim()
+            except BaseException:
+                self._lock.release()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def _claim(self) -> None:
+        """Writes the configuration, or compares it with the one that is there."""
+        wanted = configuration.to_json(self.config)
+        if (self.path / "config.json").exists():
+            there = configuration.to_json(read_config(self.path))
+            lines = configuration.differences(there, wanted)
+            if lines:
+                raise RunError(
+                    f"{self.path} was written by another configuration; choose another directory, or the same settings:\n  "
+                    + "\n  ".join(lines)
+                )
+            return
+        strangers = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
+        if strangers:
+            raise RunError(f"{self.path} is not a run, and not empty (it holds {strangers[0]}); choose another directory")
+        self._write_json("config.json", {"config": wanted, "made_by": provenance()})
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Adds a row to `metrics.csv` or `evaluations.csv`."""
+        path = self.path / name
+        columns = METRICS if name == "metrics.csv" else EVALUATIONS
+        with _disk_errors(self.path), path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
+
+    def forget_after(self, step: int) -> None:
+        """Drops the CSV rows beyond `step`: what a killed process wrote after its last checkpoint will be done again."""
+        for name in ("metrics.csv", "evaluations.csv"):
+            rows = read_rows(self.path / name)
+            kept = [row for row in rows if row["step"] <= step]
+            if len(kept) < len(rows):
+                (self.path / name).unlink()
+                for row in kept:
+                    self.append(name, row)
+
+    def save_checkpoint(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]) -> None:
+        """Replaces the checkpoint, whole or not at all."""
+        self._write_safetensors("checkpoint.safetensors", arrays, {"counters": json.dumps(counters)})
+
+    def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """What `save_checkpoint` stored last, or None where there is nothing yet.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        path = self.path / "checkpoint.safetensors"
+        if not path.exists():
+            return None
+        arrays, metadata = read_safetensors(path)
+        try:
+            return arrays, json.loads(metadata["counters"])
+        except (KeyError, ValueError) as error:
+            raise RunError(f"{path} is damaged: its counters cannot be read") from error
+
+    def drop_checkpoint(self) -> None:
+        """Frees the disk once nothing can resume."""
+        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+
+    def save_policy(self, arrays: dict[str, np.ndarray], step: int) -> None:
+        """Replaces the selected policy."""
+        description = {"config": configuration.to_json(self.config), "step": step, "digest": digest(arrays)}
+        self._write_safetensors("policy.safetensors", arrays, {"policy": json.dumps(description)})
+
+    def save_verdict(self, verdict: Verdict) -> None:
+        """Writes the verdict: from now on the run is finished."""
+        self._write_json("verdict.json", verdict.to_json())
+
+    def _write_json(self, name: str, values: Any) -> None:
+        def write(path: Path) -> None:
+            path.write_text(json.dumps(values, indent=2) + "\n")
+
+        self._replace(name, write)
+
+    def _write_safetensors(self, name: str, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+        contiguous = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+        self._replace(name, lambda path: save_file(contiguous, path, metadata))
+
+    def _replace(self, name: str, write: Any) -> None:
+        """Writes beside the file and moves the result over it, so that no reader ever sees half of it."""
+        beside = self.path / f".{name}.partial"
+        with _disk_errors(self.path):
+            try:
+                write(beside)
+                with beside.open("rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(beside, self.path / name)
+            finally:
+                beside.unlink(missing_ok=True)
+
+
+class _disk_errors:
+    """Turns what the operating system says about a directory into a RunError that names it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, OSError | SafetensorError):
+            raise RunError(f"cannot write to {self.path}: {error}. What was saved before is intact") from error
+
+
+def read_config(path: str | Path) -> Config:
+    """The configuration of a run directory.
+
+    Raises:
+        RunError: it is no run directory, or its configuration cannot be read.
+    """
+    values = _read_json(Path(path) / "config.json", "it is no run directory")
+    try:
+        return configuration.from_json(values["config"])
+    except (KeyError, TypeError, ResidualRLError) as error:
+        raise RunError(f"{path}/config.json is damaged: {error}") from error
+
+
+def read_verdict(path: str | Path) -> Verdict:
+    """The verdict of a finished run.
+
+    Raises:
+        RunError: the run is not finished, or the file is damaged.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    values = _read_json(Path(path) / "verdict.json", "the run has no verdict yet: start the same training again to finish it")
+    try:
+        return TypeAdapter(Verdict).validate_python(values)
+    except ValidationError as error:
+        raise RunError(f"{path}/verdict.json is damaged: {configuration.explained(error)}") from error
+
+
+def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:
+    """Arrays, configuration and step of the policy that a run selected.
+
+    Raises:
+        RunError: there is none, or the file is damaged or was altered.
+    """
+    file = Path(path) / "policy.safetensors"
+    if not file.exists():
+        raise RunError(f"{path} holds no policy: it is no run directory, or its first evaluation is still to come")
+    arrays, metadata = read_safetensors(file)
+    try:
+        description = json.loads(metadata["policy"])
+        config, step = configuration.from_json(description["config"]), int(description["step"])
+        expected = description["digest"]
+    except (KeyError, TypeError, ValueError, ResidualRLError) as error:
+        raise RunError(f"{file} is damaged: {error}") from error
+    if digest(arrays) != expected:
+        raise RunError(f"{file} is damaged: its arrays are not those that were saved")
+    return arrays, config, step
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays and metadata of a safetensors file.
+
+    Raises:
+        RunError: it is truncated or is no such file.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def read_rows(path: str | Path) -> list[dict[str, float]]:
+    """The rows of a run's CSV file as numbers; none where there is no file. A last line cut short by a kill is left out."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+        columns = reader.fieldnames or ()
+    try:
+        return [{name: float(row[name]) for name in columns} for row in rows if None not in row.values()]
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, types, shapes and values."""
+    hasher = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        hasher.update(f"{name} {array.dtype.str} {array.shape};".encode())
+        hasher.update(array.tobytes())
+    return hasher.hexdigest()
+
+
+def provenance() -> dict[str, Any]:
+    """What makes the numbers of a run: versions, commit, machine and time."""
+    return {
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, None for an installed package."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _read_json(path: Path, otherwise: str) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RunError(f"there is no {path}: {otherwise}") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged: {error}") from error

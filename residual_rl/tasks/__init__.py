@@ -1,0 +1,43 @@
+"""The worlds: `TASKS` by name, and the vector environments that training and evaluation step through."""
+
+from residual_rl.errors import UnknownName
+from residual_rl.tasks import fetch
+from residual_rl.tasks.task import Task
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            name="push",
+            summary="push a block across a table to a goal",
+            gymnasium_id="residual_rl/Push-v0",
+            spec=fetch.SPEC,
+            default_controller="reactive-push",
+            make_world=lambda num_threads: fetch.FetchWorld(fetch.PUSH, num_threads),
+            reward=fetch.reward,
+            success=fetch.success,
+        ),
+        Task(
+            name="slippery-push",
+            summary="the same with a fifth of the friction: a controller tuned for Push overshoots",
+            gymnasium_id="residual_rl/SlipperyPush-v0",
+            spec=fetch.SPEC,
+            default_controller="reactive-push",
+            make_world=lambda num_threads: fetch.FetchWorld(fetch.SLIPPERY_PUSH, num_threads),
+            reward=fetch.reward,
+            success=fetch.success,
+        ),
+    )
+}
+
+
+def find_task(name: str) -> Task:
+    """The task called `name`, or registered with Gymnasium under that id.
+
+    Raises:
+        UnknownName: with the names that exist.
+    """
+    for task in TASKS.values():
+        if name in (task.name, task.gymnasium_id):
+            return task
+    raise UnknownName("task", name, TASKS)

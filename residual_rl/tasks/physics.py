@@ -1,0 +1,74 @@
+"""Batched MuJoCo: many copies of one model stepped in one call, on MuJoCo's own threads."""
+
+import copy
+import os
+
+import mujoco
+import numpy as np
+from mujoco import rollout
+
+Flag = mujoco.mjtDisableBit
+
+CONTROL = mujoco.mjtState.mjSTATE_CTRL | mujoco.mjtState.mjSTATE_MOCAP_POS | mujoco.mjtState.mjSTATE_MOCAP_QUAT
+
+
+class Physics:
+    """Steps a batch of states of one model.
+
+    Holds no state of the world: what goes in determines what comes out, whatever the batch or the number of threads.
+    The solver starts cold at each call, because a warm start would tie an episode to its lane's past.
+
+    A state is MuJoCo's full physics state (time, qpos, qvel, ...), `[B, S]` float64.
+    """
+
+    def __init__(self, model: mujoco.MjModel, substeps: int, num_threads: int | None = None):
+        self.model = model
+        self.substeps = substeps
+        self.num_threads = num_threads or os.cpu_count() or 1
+        self.state_size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+        self.control_size = mujoco.mj_stateSize(model, CONTROL)
+
+        # Sensors are read once a step, by `sense`; computing them in every substep would be waste.
+        self._stepper = copy.copy(model)
+        self._stepper.opt.disableflags |= Flag.mjDSBL_SENSOR
+        # Reading positions and velocities needs no contacts and no constraint forces: a twentieth of a substep's cost.
+        self._reader = copy.copy(model)
+        self._reader.opt.disableflags |= Flag.mjDSBL_CONSTRAINT | Flag.mjDSBL_CONTACT
+        self._threads = rollout.Rollout(nthread=self.num_threads if self.num_threads > 1 else 0)
+        self._step_data = [mujoco.MjData(self._stepper) for _ in range(self.num_threads)]
+        self._read_data = [mujoco.MjData(self._reader) for _ in range(self.num_threads)]
+
+    def step(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
+        """The states `[B, S]` after `substeps` time steps under constant `control` `[B, C]` (motors, mocap position, mocap quaternion)."""
+        states, _ = self._threads.rollout(
+            self._stepper,
+            self._step_data,
+            np.ascontiguousarray(state),
+            np.repeat(control[:, None], self.substeps, axis=1),
+            control_spec=int(CONTROL),
+        )
+        return states[:, -1]
+
+    def sense(self, state: np.ndarray) -> np.ndarray:
+        """What the model's sensors read at `state`: `[B, sensors]`. Position and velocity sensors only."""
+        _, sensors = self._threads.rollout(self._reader, self._read_data, np.ascontiguousarray(state), nstep=1)
+        return sensors[:, 0]
+
+    def sensor_columns(self, name: str) -> slice:
+        """Where the sensor called `name` lies in what `sense` returns."""
+        sensor = self.model.sensor(name)
+        return slice(int(sensor.adr[0]), int(sensor.adr[0] + sensor.dim[0]))
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._threads.close()
+
+
+def state_columns(model: mujoco.MjModel, joint: str) -> tuple[slice, slice]:
+    """Where position and velocity of a joint lie in a full physics state `[S]`."""
+    size = {mujoco.mjtJoint.mjJNT_FREE: (7, 6), mujoco.mjtJoint.mjJNT_BALL: (4, 3)}
+    index = model.joint(joint).id
+    nq, nv = size.get(mujoco.mjtJoint(model.jnt_type[index]), (1, 1))
+    position = 1 + int(model.jnt_qposadr[index])  # entry 0 is the time
+    velocity = 1 + model.nq + int(model.jnt_dofadr[index])
+    return slice(position, position + nq), slice(velocity, velocity + nv)

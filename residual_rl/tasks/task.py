@@ -1,0 +1,54 @@
+"""What a task is to the rest of the library."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gymnasium
+from gymnasium.vector import AutoresetMode
+
+from residual_rl.tasks.vector import GoalFunction, World, WorldEnv, WorldVectorEnv
+from residual_rl.types import Spec
+
+
+@dataclass(frozen=True)
+class Task:
+    """The problem: a world, its rules, and the controller that it is usually given to."""
+
+    name: str
+    summary: str
+    """One line for `residual-rl list`."""
+    gymnasium_id: str
+    spec: Spec
+    default_controller: str
+    """A key of `CONTROLLERS`."""
+    make_world: Callable[[int | None], World]
+    """From a number of physics threads (None: one for each core)."""
+    reward: GoalFunction
+    """`achieved_goal [B, G], desired_goal [B, G] -> [B]`: what hindsight asks with other goals."""
+    success: GoalFunction
+    """`achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; an episode succeeds by its last step."""
+
+    def make_envs(
+        self,
+        num_envs: int = 1,
+        *,
+        num_threads: int | None = None,
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+    ) -> WorldVectorEnv:
+        """A vector environment of this task; its arguments are `WorldVectorEnv`'s."""
+        world = self.make_world(num_threads)
+        return WorldVectorEnv(world, self.reward, self.success, num_envs, autoreset_mode, max_episode_steps)
+
+    def make_env(self) -> WorldEnv:
+        """A single environment of this task, without its time limit (`gymnasium.make` adds that)."""
+        return WorldEnv(self.make_world(1), self.reward, self.success)
+
+    def register(self) -> None:
+        """Opens both of Gymnasium's doors to this task."""
+        gymnasium.register(
+            self.gymnasium_id,
+            entry_point=self.make_env,
+            vector_entry_point=self.make_envs,  # type: ignore[arg-type]
+            max_episode_steps=self.spec.horizon,
+        )

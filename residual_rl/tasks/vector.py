@@ -1,0 +1,208 @@
+"""Both of Gymnasium's doors to a batched world: one vector environment, and one environment that is a batch of one."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from residual_rl.types import Observation, Spec
+
+State = Any  # a NamedTuple of arrays with leading axis [E]; only its world looks inside
+
+
+class World(Protocol):
+    """Physics and rules of a task, for a batch of episodes at once. Stateless: states go in and come out."""
+
+    spec: Spec
+
+    def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
+        """New episodes, one for each generator: state and desired goals `[E, G]`."""
+        ...
+
+    def step(self, state: State, action: np.ndarray) -> State:
+        """The state after one action `[E, A]` in [-1, 1]."""
+        ...
+
+    def observe(self, state: State, goal: np.ndarray) -> Observation:
+        """What the state looks like to a policy."""
+        ...
+
+    def close(self) -> None:
+        """Frees threads."""
+        ...
+
+
+GoalFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class WorldVectorEnv(gymnasium.vector.VectorEnv):
+    """All lanes of a world, stepped together.
+
+    `info["is_success"]` is a bool array `[E]`, whether the goal is reached at this step. Episodes end by time alone.
+
+    Args:
+        world: the physics; may be shared between environments.
+        reward: `[B, G], [B, G] -> [B]`.
+        success: `[B, G], [B, G] -> [B]` bool.
+        num_envs: number of lanes E.
+        autoreset_mode: NEXT_STEP (Gymnasium's default) resets a finished lane at the next `step`, whose action is
+            ignored. DISABLED leaves that to the caller: `reset(options={"reset_mask": mask})`.
+        max_episode_steps: when episodes end; None for the task's horizon.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        reward: GoalFunction,
+        success: GoalFunction,
+        num_envs: int = 1,
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+    ):
+        if autoreset_mode == AutoresetMode.SAME_STEP:
+            raise ValueError("autoreset_mode must be NEXT_STEP or DISABLED, not SAME_STEP")
+        self.world = world
+        self.reward = reward
+        self.success = success
+        self.num_envs = num_envs
+        self.horizon = world.spec.horizon if max_episode_steps is None else max_episode_steps
+        self.metadata = {"autoreset_mode": autoreset_mode, "render_modes": []}
+        self.single_observation_space = observation_space(world.spec)
+        self.single_action_space = action_space(world.spec)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._rngs = [np.random.default_rng() for _ in range(num_envs)]
+        self._state: State = None
+        self._goal = np.zeros((num_envs, world.spec.goal_size))
+        self._elapsed = np.zeros(num_envs, dtype=int)
+
+    @property
+    def state(self) -> State:
+        """Where the episodes stand: what the world's own `step` takes and gives."""
+        return self._state
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Starts new episodes, in all lanes or in those of `options["reset_mask"]` (`[E]` bool).
+
+        An integer seed gives lane i the seed `seed + i`. The same seed gives the same episode in any lane.
+        """
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool))
+        if mask.shape != (self.num_envs,) or mask.dtype != bool:
+            raise ValueError(f"reset_mask must be a bool array of shape ({self.num_envs},), not {mask.dtype}{mask.shape}")
+        seeds = self._seeds(seed)
+        lanes = np.flatnonzero(mask)
+        for lane in lanes:
+            if seeds[lane] is not None:
+                self._rngs[lane] = np.random.default_rng(seeds[lane])
+        self._restart(lanes)
+        return self._observe(), {}
+
+    def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, int | np.integer):
+            return [int(seed) + lane for lane in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise ValueError(f"one seed for each of the {self.num_envs} lanes is needed, got {len(seed)}")
+        return seed
+
+    def _restart(self, lanes: np.ndarray) -> None:
+        fresh, goal = self.world.reset([self._rngs[lane] for lane in lanes])
+        if self._state is None:
+            if len(lanes) < self.num_envs:
+                raise gymnasium.error.ResetNeeded("the first reset must be of all lanes")
+            self._state = fresh
+        else:
+            for kept, new in zip(self._state, fresh, strict=True):
+                kept[lanes] = new
+        self._goal[lanes] = goal
+        self._elapsed[lanes] = 0
+
+    def _observe(self) -> Observation:
+        return self.world.observe(self._state, self._goal)
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One action `[E, A]` in every lane; values beyond the action space are clipped to it."""
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("call reset before step")
+        finished = self._elapsed >= self.horizon
+        if finished.any() and self.metadata["autoreset_mode"] == AutoresetMode.DISABLED:
+            raise gymnasium.error.ResetNeeded(f"lanes {np.flatnonzero(finished).tolist()} have ended: reset them first")
+        action = np.clip(np.asarray(actions, dtype=np.float64), -1.0, 1.0)
+        self._state = self.world.step(self._state, action)
+        self._elapsed += 1
+        if finished.any():
+            self._restart(np.flatnonzero(finished))
+        observation = self._observe()
+        achieved, desired = observation["achieved_goal"], observation["desired_goal"]
+        reward = np.where(finished, 0.0, self.reward(achieved, desired))
+        truncated = self._elapsed >= self.horizon
+        info = {"is_success": self.success(achieved, desired)}
+        return observation, reward, np.zeros(self.num_envs, dtype=bool), truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the physics threads."""
+        self.world.close()
+
+
+class WorldEnv(gymnasium.Env):
+    """One episode at a time: a batch of one, as `gymnasium.make` gives it. Ends by Gymnasium's own time limit."""
+
+    metadata = {"render_modes": []}
+
+    def __init__(self, world: World, reward: GoalFunction, success: GoalFunction):
+        self._envs = WorldVectorEnv(world, reward, success, 1, AutoresetMode.DISABLED, max_episode_steps=sys.maxsize)
+        self._reward = reward
+        self.observation_space = self._envs.single_observation_space
+        self.action_space = self._envs.single_action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """A new episode."""
+        super().reset(seed=seed)
+        observation, _ = self._envs.reset(seed=None if seed is None else [seed])
+        return _first(observation), {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One action `[A]` in [-1, 1]."""
+        observation, reward, terminated, truncated, info = self._envs.step(np.asarray(action)[None])
+        info = {"is_success": bool(info["is_success"][0])}
+        return _first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any = None) -> np.ndarray:
+        """The reward of reaching `achieved_goal` `[..., G]` when `desired_goal` `[..., G]` was asked for."""
+        return self._reward(achieved_goal, desired_goal)
+
+    def close(self) -> None:
+        """Ends the physics threads."""
+        self._envs.close()
+
+
+def observation_space(spec: Spec) -> spaces.Dict:
+    """Gymnasium's space of one observation."""
+
+    def unbounded(size: int) -> spaces.Box:
+        return spaces.Box(-np.inf, np.inf, (size,), np.float64)
+
+    return spaces.Dict(
+        observation=unbounded(spec.observation_size),
+        achieved_goal=unbounded(spec.goal_size),
+        desired_goal=unbounded(spec.goal_size),
+    )
+
+
+def action_space(spec: Spec) -> spaces.Box:
+    """Gymnasium's space of one action."""
+    return spaces.Box(-1.0, 1.0, (spec.action_size,), np.float32)
+
+
+def _first(observation: Observation) -> dict[str, np.ndarray]:
+    return {name: value[0] for name, value in observation.items()}  # type: ignore[index]

@@ -1,0 +1,304 @@
+"""The loop: collect a cycle of episodes with base plus residual, learn from the replay, evaluate, go on.
+
+All chance of a cycle is derived from the run's seed and the cycle's number. So a run that was stopped goes on with the same
+numbers: its state is the learner, the replay and a few counters.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from residual_rl.config import Config
+from residual_rl.controllers import Controller, propose, reads_goal
+from residual_rl.errors import Interrupted, ResidualRLError, RunError, WorldError
+from residual_rl.evaluate import Outcome, base_alone, evaluation_envs, roll_out
+from residual_rl.learning import algorithm as learning
+from residual_rl.learning.algorithm import Learner
+from residual_rl.learning.replay import Replay
+from residual_rl.learning.serialization import from_arrays, to_arrays
+from residual_rl.policy import Residual, base_plus_residual
+from residual_rl.rollout import Episode, collect
+from residual_rl.run import Run
+from residual_rl.seeds import Purpose, evaluation_seeds, training_seed
+from residual_rl.tasks.task import Task
+from residual_rl.tasks.vector import WorldVectorEnv
+from residual_rl.types import Observation, Transition
+
+CHECKPOINT_SECONDS = 30.0
+MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment that fails so often will not recover
+
+
+class Progress(NamedTuple):
+    """Where a run stands: what a progress bar shows."""
+
+    step: int
+    steps: int
+    base_success_rate: float
+    policy_success_rate: float
+    """Of the last evaluation."""
+
+
+class State(NamedTuple):
+    """All that a run needs to go on from the end of a cycle."""
+
+    learner: Learner
+    replay: Replay
+    cycle: int
+    """Cycles done."""
+    mean_values: list[float]
+    """Mean Q of each cycle: what ends the burn-in."""
+    best: tuple[float, int]
+    """Success rate and step of the selected policy."""
+    wall_seconds: float
+    dropped_in_a_row: int
+
+
+def train(
+    config: Config,
+    task: Task,
+    controller: Controller,
+    run: Run,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    num_threads: int | None = None,
+) -> None:
+    """Trains until the budget is spent; continues from the run's checkpoint where there is one.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
+        ControllerError, WorldError: the controller or the environment failed; a checkpoint was written.
+        RunError: the run's files cannot be read or written.
+    """
+    algorithm = config.algorithm
+    envs = task.make_envs(
+        config.episodes_per_cycle, num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED
+    )
+    judges = evaluation_envs(task, config.evaluation_episodes, num_threads)
+    seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
+    base = roll_out(judges, base_alone(controller, algorithm.composition, task.spec.action_size), seeds)
+    state = _restored(config, task, run) or _fresh(config, task)
+    run.forget_after(state.cycle * _cycle_steps(config, task) - (state.cycle == 0))
+    rate = state.best[0]
+    if state.cycle == 0:
+        state, rate = _evaluated(config, task, controller, run, judges, seeds, base, state)
+
+    cycles = -(-config.steps // _cycle_steps(config, task))
+    started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
+    with stop_requested() as stopped:
+        while state.cycle < cycles:
+            try:
+                episodes, dropped = _collected(config, controller, envs, state)
+            except ResidualRLError:
+                _save(run, state)
+                raise
+            state = _learned(config, task, controller, run, state, episodes, dropped)
+            state = state._replace(wall_seconds=time.monotonic() - started)
+            step = state.cycle * _cycle_steps(config, task)
+            due = step // config.evaluation_interval > (step - _cycle_steps(config, task)) // config.evaluation_interval
+            if due or state.cycle == cycles:
+                state, rate = _evaluated(config, task, controller, run, judges, seeds, base, state)
+            on_progress(Progress(step, cycles * _cycle_steps(config, task), base.success_rate, rate))
+            if stopped():
+                _save(run, state)
+                raise Interrupted(f"stopped at step {step}; the same command goes on from there")
+            if time.monotonic() - saved > CHECKPOINT_SECONDS or state.cycle == cycles:
+                _save(run, state)
+                saved = time.monotonic()
+
+
+def _cycle_steps(config: Config, task: Task) -> int:
+    return config.episodes_per_cycle * task.spec.horizon
+
+
+def _fresh(config: Config, task: Task) -> State:
+    learner = config.algorithm.init(task.spec, jax.random.key(config.seed))
+    replay = Replay(task.spec, min(config.replay_capacity, config.steps + _cycle_steps(config, task)))
+    return State(learner, replay, 0, [], (0.0, 0), 0.0, 0)
+
+
+def _collected(
+    config: Config, controller: Controller, envs: WorldVectorEnv, state: State
+) -> tuple[list[Episode], list[str]]:
+    """The next cycle's episodes, one a lane, and why others were dropped."""
+    rng, key = _chance(config, state.cycle, "collect")
+    explore = config.algorithm.exploring_lanes(rng, envs.num_envs, not _actor_learns(config, state))
+    keys = jax.random.split(key, envs.horizon)
+    networks = state.learner.networks
+
+    def act(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
+        return np.asarray(learning.act(config.algorithm, networks, observation, base_action, keys[step], explore))
+
+    first = state.cycle * envs.num_envs
+    seeds = [training_seed(config.seed, first + lane) for lane in range(envs.num_envs)]
+    episodes, reasons = collect(envs, controller, config.algorithm.composition, act, seeds)
+    if not episodes and state.dropped_in_a_row + len(reasons) >= MAX_DROPPED_IN_A_ROW:
+        raise WorldError(
+            f"{state.dropped_in_a_row + len(reasons)} episodes in a row had to be dropped; the last one because {reasons[-1]}"
+        )
+    return episodes, reasons
+
+
+def _learned(
+    config: Config,
+    task: Task,
+    controller: Controller,
+    run: Run,
+    state: State,
+    episodes: list[Episode],
+    dropped: list[str],
+) -> State:
+    """The state after learning from a cycle."""
+    algorithm, replay, learner = config.algorithm, state.replay, state.learner
+    for episode in episodes:
+        replay.add_episode(episode.transitions)
+    actor_learns = _actor_learns(config, state)
+    metrics: dict[str, Any] = {"critic_loss": float("nan"), "mean_value": float("nan")}
+    if len(replay):
+        rng, _ = _chance(config, state.cycle, "learn")
+
+        def base(observation: Observation) -> np.ndarray:
+            return algorithm.composition.base_action(propose(controller, observation, task.spec.action_size))
+
+        ask = base if algorithm.composition.relabel == "ask" and reads_goal(controller) else None
+
+        def sample(size: int, latest: int | None = None) -> Transition:
+            return config.hindsight.sample(replay, rng, size, task.reward, task.success, ask, latest)
+
+        new = sum(len(episode.transitions.reward) for episode in episodes)
+        if new:
+            learner = learning.count_in(algorithm, learner, sample(new, latest=new))
+        updates = config.updates_per_cycle if actor_learns else algorithm.burn_in.updates
+        flat = sample(updates * config.batch_size)
+        batches = jax.tree.map(lambda leaf: leaf.reshape(updates, config.batch_size, *leaf.shape[1:]), flat)
+        learner, metrics = learning.update_many(algorithm, learner, batches, task.spec, actor_learns)
+    mean_value = float(metrics["mean_value"])
+    state = state._replace(
+        learner=learner,
+        cycle=state.cycle + 1,
+        mean_values=[*state.mean_values, mean_value],
+        dropped_in_a_row=0 if episodes else state.dropped_in_a_row + len(dropped),
+    )
+    run.append(
+        "metrics.csv",
+        {
+            "step": state.cycle * _cycle_steps(config, task),
+            "wall_seconds": state.wall_seconds,
+            "acting_success_rate": float(np.mean([episode.success for episode in episodes])) if episodes else float("nan"),
+            "burn_in": int(not actor_learns),
+            "critic_loss": float(metrics["critic_loss"]),
+            "mean_value": mean_value,
+            "dropped_episodes": len(dropped),
+        },
+    )
+    return state
+
+
+def _actor_learns(config: Config, state: State) -> bool:
+    return config.algorithm.burn_in.is_over(state.mean_values)
+
+
+def _chance(config: Config, cycle: int, use: str) -> tuple[np.random.Generator, Any]:
+    """A NumPy generator and a JAX key that belong to this run, this cycle and this use alone."""
+    number = ("collect", "learn").index(use)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 2 * cycle + number), 0xC7C1E)
+    return np.random.default_rng([config.seed, cycle, number]), key
+
+
+def _evaluated(
+    config: Config,
+    task: Task,
+    controller: Controller,
+    run: Run,
+    judges: WorldVectorEnv,
+    seeds: list[int],
+    base: Outcome,
+    state: State,
+) -> tuple[State, float]:
+    """Evaluates the learner as it is and keeps it as the selected policy if none was better: the new state, and its rate."""
+    algorithm = config.algorithm
+    residual = Residual(algorithm, state.learner.networks)
+    outcome = roll_out(
+        judges, base_plus_residual(controller, algorithm.composition, residual, task.spec.action_size), seeds
+    )
+    step = state.cycle * _cycle_steps(config, task)
+    low, high = outcome.interval
+    run.append(
+        "evaluations.csv",
+        {
+            "step": step,
+            "wall_seconds": state.wall_seconds,
+            "episodes": len(seeds),
+            "success_rate": outcome.success_rate,
+            "low": low,
+            "high": high,
+            "mean_return": float(outcome.returns.mean()),
+            "deviation": float(outcome.deviation.mean()),
+            "base_success_rate": base.success_rate,
+            "fixed": int((~base.success & outcome.success).sum()),
+            "broken": int((base.success & ~outcome.success).sum()),
+        },
+    )
+    if outcome.success_rate >= state.best[0]:
+        run.save_policy(to_arrays(state.learner.networks, "networks"), step)
+        state = state._replace(best=(outcome.success_rate, step))
+    return state, outcome.success_rate
+
+
+def _save(run: Run, state: State) -> None:
+    arrays = to_arrays(state.learner, "learner")
+    arrays |= {f"replay/{name}": array for name, array in state.replay.arrays().items()}
+    counters = {
+        "cycle": state.cycle,
+        "mean_values": state.mean_values,
+        "best": state.best,
+        "wall_seconds": state.wall_seconds,
+        "dropped_in_a_row": state.dropped_in_a_row,
+    }
+    run.save_checkpoint(arrays, counters)
+
+
+def _restored(config: Config, task: Task, run: Run) -> State | None:
+    """The state that the run's checkpoint holds, None where there is none."""
+    checkpoint = run.load_checkpoint()
+    if checkpoint is None:
+        return None
+    arrays, counters = checkpoint
+    fresh = _fresh(config, task)
+    try:
+        fresh.replay.restore({name.removeprefix("replay/"): array for name, array in arrays.items()})
+        return fresh._replace(
+            learner=from_arrays(fresh.learner, arrays, "learner", str(run.path / "checkpoint.safetensors")),
+            cycle=int(counters["cycle"]),
+            mean_values=[float(value) for value in counters["mean_values"]],
+            best=(float(counters["best"][0]), int(counters["best"][1])),
+            wall_seconds=float(counters["wall_seconds"]),
+            dropped_in_a_row=int(counters["dropped_in_a_row"]),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise RunError(f"{run.path / 'checkpoint.safetensors'} is damaged: {error}") from error
+
+
+@contextmanager
+def stop_requested() -> Iterator[Callable[[], bool]]:
+    """Notes SIGINT and SIGTERM instead of dying of them; a second one is no longer caught. Yields: has one arrived?"""
+    arrived = []
+    previous = {}
+
+    def note(number: int, frame: Any) -> None:
+        arrived.append(number)
+        signal.signal(number, previous[number])
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, note)
+    try:
+        yield lambda: bool(arrived)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

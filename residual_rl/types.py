@@ -1,0 +1,75 @@
+"""Every array that travels through the library: its letters and its shape.
+
+Letters: B batch, E environments (lanes), T time, U updates, A action, O observation, G goal, Q critics, N samples.
+"""
+
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+
+Array = Any  # a NumPy or a JAX array; shapes stand in the docstrings
+
+
+class Observation(TypedDict):
+    """What a goal environment shows: Gymnasium's own dictionary, batched.
+
+    A world without goals has `G = 0`: both goals are then arrays of width zero.
+    """
+
+    observation: Array
+    """[B, O]"""
+    achieved_goal: Array
+    """[B, G]"""
+    desired_goal: Array
+    """[B, G]"""
+
+
+class Transition(NamedTuple):
+    """One environment step. Leading axes: `[E]` as collected, `[B]` as sampled, `[U, B]` as scanned over."""
+
+    observation: Observation
+    base_action: Array
+    """[B, A] what the controller proposed, clipped where the composition says so."""
+    residual: Array
+    """[B, A] what the learner added, in [-1, 1], before the scale."""
+    action: Array
+    """[B, A] what the world received."""
+    reward: Array
+    """[B]"""
+    terminated: Array
+    """[B] bool, ended by the world: nothing follows, so nothing is bootstrapped."""
+    truncated: Array
+    """[B] bool, ended by time: the value of what would have followed still counts."""
+    next_observation: Observation
+    next_base_action: Array
+    """[B, A] the controller's proposal at `next_observation`."""
+
+
+class Spec(NamedTuple):
+    """All that a learner knows about a task."""
+
+    observation_size: int
+    goal_size: int
+    action_size: int
+    horizon: int
+    """Steps per episode."""
+    reward_range: tuple[float, float] = (-float("inf"), float("inf"))
+    """The least and the most that one step can be rewarded with, which bounds every value."""
+
+
+def select(observation: Observation, index: Any) -> Observation:
+    """The rows `index` of a batched observation."""
+    return Observation(
+        observation=observation["observation"][index],
+        achieved_goal=observation["achieved_goal"][index],
+        desired_goal=observation["desired_goal"][index],
+    )
+
+
+def with_goal(observation: Observation, desired_goal: np.ndarray) -> Observation:
+    """The same observation, asked to reach another goal `[B, G]`."""
+    return Observation(
+        observation=observation["observation"],
+        achieved_goal=observation["achieved_goal"],
+        desired_goal=desired_goal,
+    )

@@ -1,0 +1,33 @@
+"""residual-rl: improve the controller you already have, and know that it never got worse.
+
+    import residual_rl
+
+    run = residual_rl.improve("slippery-push", controller=my_push, steps=100_000, seed=0, out="runs/my-push")
+    print(run.verdict())
+    policy = residual_rl.load("runs/my-push", controller=my_push)
+    action = policy(observation)
+
+Importing it registers its tasks with Gymnasium, as `residual_rl/<Task>-v0`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from residual_rl.controllers import batched
+from residual_rl.tasks import TASKS
+
+if TYPE_CHECKING:
+    from residual_rl.front_door import evaluate, improve, load
+
+__all__ = ["batched", "evaluate", "improve", "load"]
+
+for _task in TASKS.values():
+    _task.register()
+
+
+def __getattr__(name: str) -> Any:
+    # Whoever only wants the environments need not wait for JAX.
+    if name in ("evaluate", "improve", "load"):
+        from importlib import import_module
+
+        return getattr(import_module("residual_rl.front_door"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

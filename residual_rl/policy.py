@@ -1,15 +1,11 @@
 """What is left when learning is over: a base, a residual, and the verdict on whether the residual acts."""
 
-from pathlib import Path
-from typing import Any
-
 import equinox as eqx
 import jax
 import numpy as np
 
 from residual_rl.controllers import Controller, propose
-from residual_rl.controllers.controller import Zero
-from residual_rl.evaluate import Act
+from residual_rl.evaluation import Act, base_alone
 from residual_rl.learning.algorithm import Algorithm, Networks, act
 from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composition
@@ -48,3 +44,33 @@ def restore_residual(algorithm: Algorithm, spec: Spec, arrays: dict[str, np.ndar
     """
     shapes = eqx.filter_eval_shape(lambda key: algorithm.init(spec, key).networks, jax.random.key(0))
     return Residual(algorithm, from_arrays(shapes, arrays, "networks", source))
+
+
+class Policy:
+    """A base and, where the verdict promoted it, a residual: `observation -> action`.
+
+    Takes one observation, `{"observation": [O], ...} -> [A]`, or a batch, `{"observation": [B, O], ...} -> [B, A]`.
+    """
+
+    def __init__(self, controller: Controller, composition: Composition, residual: Residual | None, spec: Spec):
+        self.controller = controller
+        self.composition = composition
+        self.residual = residual
+        """None where the base acts alone."""
+        self._act = (
+            base_alone(controller, composition, spec.action_size)
+            if residual is None
+            else base_plus_residual(controller, composition, residual, spec.action_size)
+        )
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the residual acts."""
+        return self.residual is not None
+
+    def __call__(self, observation: Observation) -> np.ndarray:
+        """The action, in [-1, 1]."""
+        single = np.ndim(observation["observation"]) == 1
+        batch = Observation(**{name: np.asarray(value)[None] for name, value in observation.items()}) if single else observation  # type: ignore
+        _, action = self._act(batch)
+        return action[0] if single else action

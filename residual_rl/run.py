@@ -136,18 +136,24 @@ class Run:
         except (KeyError, ValueError) as error:
             raise RunError(f"{path} is damaged: its counters cannot be read") from error
 
-    def drop_checkpoint(self) -> None:
-        """Frees the disk once nothing can resume."""
-        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
-
     def save_policy(self, arrays: dict[str, np.ndarray], step: int) -> None:
         """Replaces the selected policy."""
         description = {"config": configuration.to_json(self.config), "step": step, "digest": digest(arrays)}
         self._write_safetensors("policy.safetensors", arrays, {"policy": json.dumps(description)})
 
-    def save_verdict(self, verdict: Verdict) -> None:
-        """Writes the verdict: from now on the run is finished."""
+    def finish(self, verdict: Verdict) -> None:
+        """Writes the verdict. Nothing can resume any more, so the checkpoint is freed."""
         self._write_json("verdict.json", verdict.to_json())
+        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the verdict has been written."""
+        return (self.path / "verdict.json").exists()
+
+    def verdict(self) -> Verdict:
+        """What came of it, see `read_verdict`."""
+        return read_verdict(self.path)
 
     def _write_json(self, name: str, values: Any) -> None:
         def write(path: Path) -> None:
@@ -156,7 +162,7 @@ class Run:
         self._replace(name, write)
 
     def _write_safetensors(self, name: str, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-        contiguous = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+        contiguous = {key: np.asarray(value, order="C") for key, value in arrays.items()}
         self._replace(name, lambda path: save_file(contiguous, path, metadata))
 
     def _replace(self, name: str, write: Any) -> None:
@@ -266,7 +272,7 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
     """SHA-256 over names, types, shapes and values."""
     hasher = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         hasher.update(f"{name} {array.dtype.str} {array.shape};".encode())
         hasher.update(array.tobytes())
     return hasher.hexdigest()

@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode
 from residual_rl.config import Config
 from residual_rl.controllers import Controller, propose, reads_goal
 from residual_rl.errors import Interrupted, ResidualRLError, RunError, WorldError
-from residual_rl.evaluate import Outcome, base_alone, evaluation_envs, roll_out
+from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Learner
 from residual_rl.learning.replay import Replay

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 from scipy.stats import binomtest
 
-from residual_rl.evaluate import Outcome
+from residual_rl.evaluation import Outcome
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def judge(task: str, controller: str, base: Outcome, policy: Outcome) -> Verdict
         task=task,
         controller=controller,
         episodes=episodes,
-        base=_side(base),
-        policy=_side(policy),
+        base=side_of(base),
+        policy=side_of(policy),
         fixed=fixed,
         broken=broken,
         difference=(fixed - broken) / episodes,
@@ -102,7 +102,8 @@ def paired_interval(fixed: int, broken: int, episodes: int) -> tuple[float, floa
     return float(low), float(high)
 
 
-def _side(outcome: Outcome) -> Side:
+def side_of(outcome: Outcome) -> Side:
+    """An outcome in a few numbers."""
     reached = outcome.steps_to_success[outcome.success]
     return Side(
         success_rate=outcome.success_rate,

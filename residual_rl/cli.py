@@ -1,0 +1,200 @@
+"""The command line: `residual-rl list | train | evaluate | report | benchmark`."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from residual_rl.config import METHODS, PRESETS
+from residual_rl.controllers import CONTROLLERS
+from residual_rl.errors import Interrupted, ResidualRLError, UnknownName
+from residual_rl.tasks import TASKS
+
+app = typer.Typer(
+    help="Improve the controller you already have, and know that it never got worse.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+complaints = Console(stderr=True)
+
+Seed = Annotated[int, typer.Option(min=0, help="Decides all chance of the run.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Physics threads.", show_default="one a core")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """Show the tasks, controllers, methods and presets."""
+    sections = {
+        "tasks": {task.name: f"{task.summary} ({task.gymnasium_id})" for task in TASKS.values()},
+        "controllers": {name: entry.summary for name, entry in CONTROLLERS.items()},
+        "methods": METHODS,
+        "presets": {name: summary for name, (summary, _) in PRESETS.items()},
+    }
+    for title, lines in sections.items():
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2))
+        for name, summary in lines.items():
+            table.add_row(name, summary)
+        console.print(table, "")
+
+
+@app.command()
+def train(
+    task: Annotated[str, typer.Argument(help="A task's name, see `residual-rl list`.")],
+    method: Annotated[str, typer.Option(help="rpl: over the controller; scratch: without it.")] = "rpl",
+    preset: Annotated[str, typer.Option(help="default: the recommended learner; silver2018: as published.")] = "default",
+    controller: Annotated[str | None, typer.Option(help="The base.", show_default="the task's own")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Environment steps, evaluations excluded.")] = 100_000,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's directory.", show_default="runs/TASK/METHOD/seed-SEED")
+    ] = None,
+    evaluation_interval: Annotated[int, typer.Option(min=1, help="Steps between evaluations.")] = 5_000,
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 100,
+    threads: Threads = None,
+) -> None:
+    """Learn a residual over a controller; end with the verdict and a report.
+
+    Stopped at any moment, by Ctrl-C or worse, the same command goes on from the last checkpoint.
+    """
+    from residual_rl.front_door import improve
+
+    with _progress_bar() as bar:
+        shown = bar.add_task(task, total=None, visible=False, base=float("nan"), policy=float("nan"))
+
+        def on_progress(progress: Any) -> None:
+            bar.update(
+                shown,
+                visible=True,
+                completed=progress.step,
+                total=progress.steps,
+                base=progress.base_success_rate,
+                policy=progress.policy_success_rate,
+            )
+
+        run = improve(
+            task,
+            controller,
+            steps=steps,
+            seed=seed,
+            out=out,
+            method=method,
+            preset=preset,
+            num_threads=threads,
+            on_progress=on_progress,
+            evaluation_interval=evaluation_interval,
+            evaluation_episodes=evaluation_episodes,
+        )
+    console.print(f"\n[bold]{run.verdict()}[/bold]", highlight=False, soft_wrap=True)
+    console.print(f"run     {run.path}", highlight=False, soft_wrap=True)
+    _write_report([run.path])
+
+
+@app.command()
+def evaluate(
+    target: Annotated[str, typer.Argument(help="A run's directory, or a task's name to evaluate a controller alone.")],
+    controller: Annotated[str | None, typer.Option(help="The controller.", show_default="the task's own")] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes, from the verdict's initial states.")] = 500,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a run's policy against its base, or a controller alone."""
+    from residual_rl.front_door import Baseline
+    from residual_rl.front_door import evaluate as evaluate_
+
+    if not Path(target).is_dir() and ("/" in target and not target.startswith("residual_rl/")):
+        raise ResidualRLError(f"there is no run directory {target!r}, and no task of that name")
+    result = evaluate_(target, controller, episodes=episodes, num_threads=threads)
+    if as_json:
+        print(json.dumps(result.to_json()))
+        return
+    table = Table(title=f"{result.task}, {result.episodes} episodes", title_justify="left")
+    for column in ("", "success rate", "95 % interval", "mean return", "steps to success"):
+        table.add_column(column, justify="left" if not column else "right")
+    sides = {result.controller: result.base}
+    if not isinstance(result, Baseline):
+        sides["with residual"] = result.policy
+    for name, side in sides.items():
+        low, high = side.interval
+        reached = "-" if side.steps_to_success is None else f"{side.steps_to_success:.0f}"
+        table.add_row(name, f"{side.success_rate:.3f}", f"{low:.3f} - {high:.3f}", f"{side.mean_return:.1f}", reached)
+    console.print(table)
+    if not isinstance(result, Baseline):
+        console.print(str(result), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories. Several are compared.")],
+    out: Annotated[Path | None, typer.Option(help="The HTML file.", show_default="report.html in the run")] = None,
+) -> None:
+    """Write an HTML report that opens without a server."""
+    _write_report(runs, out)
+
+
+@app.command()
+def benchmark(
+    subject: Annotated[str, typer.Argument(help="physics or learning")],
+    as_json: Json = False,
+    threads: Threads = None,
+) -> None:
+    """Measure speed beside the usual alternatives, in one run on this machine."""
+    from residual_rl import benchmark as benchmarks
+
+    subjects: dict[str, Callable[..., dict[str, Any]]] = {"physics": benchmarks.physics, "learning": benchmarks.learning}
+    if subject not in subjects:
+        raise UnknownName("benchmark", subject, subjects)
+    result = subjects[subject](num_threads=threads)
+    print(json.dumps(result) if as_json else benchmarks.table(result))
+
+
+def main() -> None:
+    """Runs a command; what a user can put right is said in one line, without a traceback."""
+    try:
+        app(standalone_mode=True)
+    except Interrupted as stop:
+        complaints.print(f"[yellow]{stop}[/yellow]", highlight=False, soft_wrap=True)
+        sys.exit(130)
+    except ResidualRLError as error:
+        complaints.print(Text(f"error: {error}", style="red"), highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+class _Speed(ProgressColumn):
+    """Environment steps per second, once they can be told."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} steps/s" if task.speed else "compiling", style="dim")
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        TextColumn("base {task.fields[base]:.2f}  policy {task.fields[policy]:.2f}"),
+        console=complaints,
+        speed_estimate_period=60,
+    )
+
+
+def _write_report(runs: list[Path], out: Path | None = None) -> None:
+    from residual_rl.report import write_report
+
+    path = write_report(runs, out)
+    console.print(f"report  {path}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

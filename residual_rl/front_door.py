@@ -1,0 +1,192 @@
+"""What a user calls: `improve` a controller, `evaluate` what came of it, `load` it. The command line calls the same."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from residual_rl.config import Config, make_config
+from residual_rl.controllers import CONTROLLERS, Controller, make_controller, name_of
+from residual_rl.errors import ControllerError, ResidualRLError
+from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
+from residual_rl.policy import Policy, base_plus_residual, restore_residual
+from residual_rl.residual import Composition
+from residual_rl.run import Run, read_config, read_policy, read_verdict
+from residual_rl.seeds import Purpose, evaluation_seeds
+from residual_rl.tasks import find_task
+from residual_rl.tasks.task import Task
+from residual_rl.train import Progress, train
+from residual_rl.verdict import Side, Verdict, judge, side_of
+
+
+def improve(
+    env: str,
+    controller: Controller | str | None = None,
+    *,
+    steps: int = 100_000,
+    seed: int = 0,
+    out: str | Path | None = None,
+    method: str = "rpl",
+    preset: str = "default",
+    num_threads: int | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    **fields: Any,
+) -> Run:
+    """Learns a residual over a controller, and judges whether it made the controller better.
+
+    The work is kept in the directory `out`. Called again with the same arguments it goes on where it was stopped, and returns at
+    once where it was finished.
+
+    Args:
+        env: a task's name or Gymnasium id; `residual-rl list` shows them.
+        controller: `Observation[B] -> base_action [B, A]`, see `Controller` and `batched`; the name of one of `CONTROLLERS`;
+            None for the task's own.
+        steps: environment steps, base and burn-in included, evaluations excluded.
+        seed: decides all chance of the run.
+        out: the run's directory; None for `runs/<task>/<method>/seed-<seed>`.
+        method: "rpl", or "scratch" to learn without the controller.
+        preset: "default" or "silver2018".
+        num_threads: physics threads; None for one a core.
+        on_progress: called after each cycle.
+        **fields: any other field of `Config`.
+
+    Returns:
+        The run; `run.verdict()` says what came of it.
+
+    Raises:
+        ResidualRLError: a name, value, controller or directory that cannot be used; the message says what would be right.
+        Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
+    """
+    task = find_task(env)
+    if method == "scratch":
+        controller = "zero"
+    controller, name = _resolve(controller, task)
+    config = make_config(preset, task=task.name, controller=name, method=method, steps=steps, seed=seed, **fields)
+    with Run(out or default_directory(config), config) as run:
+        if not run.finished:
+            train(config, task, controller, run, on_progress, num_threads)
+            run.finish(compare(run.path, task, controller, config.verdict_episodes, num_threads))
+    return run
+
+
+def load(path: str | Path, controller: Controller | str | None = None) -> Policy:
+    """The policy that a run delivers: base plus residual if the verdict promoted it, else the base alone.
+
+    Args:
+        path: a finished run's directory. Nothing in it is executed.
+        controller: the same that was improved; needed only where it is a callable of your own.
+
+    Raises:
+        RunError: the run is unfinished or damaged.
+        ControllerError: the run's controller is not one of the library's, and none was given.
+    """
+    verdict = read_verdict(path)
+    return _stored_policy(path, controller, promoted=verdict.promoted)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How a controller does on its own."""
+
+    task: str
+    controller: str
+    episodes: int
+    base: Side
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain JSON values."""
+        return TypeAdapter(Baseline).dump_python(self, mode="json")
+
+
+def evaluate(
+    target: str | Path,
+    controller: Controller | str | None = None,
+    *,
+    episodes: int = 500,
+    num_threads: int | None = None,
+) -> Verdict | Baseline:
+    """Evaluates on the verdict's initial states, which no training and no selection ever sees.
+
+    Args:
+        target: a run's directory: its selected policy is compared with its base. Or a task's name or Gymnasium id: the
+            controller is evaluated alone.
+        controller: as for `improve`; for a run it is needed only where it is a callable of your own.
+        episodes: how many, of each.
+        num_threads: physics threads; None for one a core.
+
+    Raises:
+        ResidualRLError: a name, run or controller that cannot be used.
+    """
+    if episodes < 1:
+        raise ResidualRLError(f"episodes must be at least 1, not {episodes}")
+    if Path(target).is_dir():
+        task = find_task(read_config(target).task)
+        controller, _ = _resolve(controller or _known_controller(target), task)
+        return compare(Path(target), task, controller, episodes, num_threads)
+    task = find_task(str(target))
+    controller, name = _resolve(controller, task)
+    outcome = _base_outcome(task, controller, Composition(), episodes, num_threads)
+    return Baseline(task.name, name, episodes, side_of(outcome))
+
+
+def compare(path: Path, task: Task, controller: Controller, episodes: int, num_threads: int | None) -> Verdict:
+    """The verdict on a run's selected policy, from fresh initial states."""
+    arrays, config, _ = read_policy(path)
+    residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
+    composition = config.algorithm.composition
+    base = _base_outcome(task, controller, composition, episodes, num_threads)
+    envs = evaluation_envs(task, episodes, num_threads)
+    both = base_plus_residual(controller, composition, residual, task.spec.action_size)
+    policy = roll_out(envs, both, evaluation_seeds(Purpose.VERDICT, episodes))
+    envs.close()
+    return judge(task.name, config.controller, base, policy)
+
+
+def default_directory(config: Config) -> Path:
+    """Where a run goes if nobody says otherwise."""
+    method = config.method if config.preset == "default" else f"{config.method}-{config.preset}"
+    return Path("runs") / config.task / method / f"seed-{config.seed}"
+
+
+def _base_outcome(
+    task: Task, controller: Controller, composition: Composition, episodes: int, num_threads: int | None
+) -> Outcome:
+    envs = evaluation_envs(task, episodes, num_threads)
+    act = base_alone(controller, composition, task.spec.action_size)
+    outcome = roll_out(envs, act, evaluation_seeds(Purpose.VERDICT, episodes))
+    envs.close()
+    return outcome
+
+
+def _stored_policy(path: str | Path, controller: Controller | str | None, promoted: bool) -> Policy:
+    arrays, config, _ = read_policy(path)
+    task = find_task(config.task)
+    resolved, _ = _resolve(controller or _known_controller(path), task)
+    residual = restore_residual(config.algorithm, task.spec, arrays, str(path)) if promoted else None
+    return Policy(resolved, config.algorithm.composition, residual, task.spec)
+
+
+def _known_controller(path: str | Path) -> str:
+    """The name of a run's controller.
+
+    Raises:
+        ControllerError: it is not one of the library's.
+    """
+    name = read_config(path).controller
+    if name not in CONTROLLERS:
+        raise ControllerError(f"{path} improves the controller {name!r}, which is yours: pass it as controller=...")
+    return name
+
+
+def _resolve(controller: Controller | str | None, task: Task) -> tuple[Controller, str]:
+    """A controller and its name."""
+    if controller is None:
+        controller = task.default_controller
+    if isinstance(controller, str):
+        return make_controller(controller, task.spec), controller
+    if not callable(controller):
+        raise ControllerError(f"a controller is a callable or a name, not {type(controller).__name__}")
+    return controller, name_of(controller)

@@ -55,9 +55,7 @@ def train(
     controller: Annotated[str | None, typer.Option(help="The base.", show_default="the task's own")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Environment steps, evaluations excluded.")] = 100_000,
     seed: Seed = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="The run's directory.", show_default="runs/TASK/METHOD/seed-SEED")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's directory.", show_default="runs/TASK/METHOD/seed-SEED")] = None,
     evaluation_interval: Annotated[int, typer.Option(min=1, help="Steps between evaluations.")] = 5_000,
     evaluation_episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 100,
     threads: Threads = None,

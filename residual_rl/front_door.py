@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
@@ -32,13 +31,14 @@ def improve(
     method: str = "rpl",
     preset: str = "default",
     num_threads: int | None = None,
+    checkpoint_seconds: float = 30.0,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     **fields: Any,
 ) -> Run:
     """Learns a residual over a controller, and judges whether it made the controller better.
 
-    The work is kept in the directory `out`. Called again with the same arguments it goes on where it was stopped, and returns at
-    once where it was finished.
+    The work is kept in the directory `out`. Called again with the same arguments it goes on where it was stopped, and
+    returns at once where it was finished.
 
     Args:
         env: a task's name or Gymnasium id; `residual-rl list` shows them.
@@ -50,6 +50,7 @@ def improve(
         method: "rpl", or "scratch" to learn without the controller.
         preset: "default" or "silver2018".
         num_threads: physics threads; None for one a core.
+        checkpoint_seconds: what a kill may cost at most; a checkpoint is written at the end of the cycle after that.
         on_progress: called after each cycle.
         **fields: any other field of `Config`.
 
@@ -67,7 +68,7 @@ def improve(
     config = make_config(preset, task=task.name, controller=name, method=method, steps=steps, seed=seed, **fields)
     with Run(out or default_directory(config), config) as run:
         if not run.finished:
-            train(config, task, controller, run, on_progress, num_threads)
+            train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds)
             run.finish(compare(run.path, task, controller, config.verdict_episodes, num_threads))
     return run
 

@@ -9,7 +9,7 @@ from residual_rl.evaluation import Act, base_alone
 from residual_rl.learning.algorithm import Algorithm, Networks, act
 from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composition
-from residual_rl.types import Observation, Spec
+from residual_rl.types import Observation, Spec, map_observation
 
 
 class Residual:
@@ -71,6 +71,6 @@ class Policy:
     def __call__(self, observation: Observation) -> np.ndarray:
         """The action, in [-1, 1]."""
         single = np.ndim(observation["observation"]) == 1
-        batch = Observation(**{name: np.asarray(value)[None] for name, value in observation.items()}) if single else observation  # type: ignore
+        batch = map_observation(lambda array: np.asarray(array)[None], observation) if single else observation
         _, action = self._act(batch)
         return action[0] if single else action

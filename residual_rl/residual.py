@@ -1,7 +1,7 @@
 """The project's idea on one page: how a base action and a residual become an action.
 
-    base_action = clip(controller(observation), -1, 1)
-    action      = clip(base_action + scale * residual, -1, 1)        residual in [-1, 1], exactly 0 at the start
+base_action = clip(controller(observation), -1, 1)
+action      = clip(base_action + scale * residual, -1, 1)        residual in [-1, 1], exactly 0 at the start
 """
 
 from typing import Literal

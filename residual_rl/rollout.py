@@ -4,8 +4,8 @@ Environments do not reset themselves here (autoreset mode DISABLED): what `step`
 also when the episode ends there, and the base is asked about it like about any other observation.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from residual_rl.controllers import Controller, propose
 from residual_rl.errors import ControllerError
 from residual_rl.residual import Composition
 from residual_rl.tasks.vector import WorldVectorEnv
-from residual_rl.types import Observation, Transition
+from residual_rl.types import Observation, Transition, map_observation
 
 Actor = Callable[[Observation, np.ndarray, int], np.ndarray]
 """`Observation[E], base_action [E, A], step -> residual [E, A]`."""
@@ -39,7 +39,7 @@ def collect(
     Raises:
         ControllerError: names the controller, the step and what is wrong with its proposal.
     """
-    action_size = envs.single_action_space.shape[0]  # type: ignore[index]
+    action_size = envs.world.spec.action_size
 
     def base(observation: Observation, step: int) -> np.ndarray:
         try:
@@ -64,7 +64,8 @@ def collect(
             return [], [f"step {len(steps)} raised {type(error).__name__}: {error}"] * envs.num_envs
         broken = broken | ~_finite(next_observation, reward)
         # A broken lane is shown its last sound observation, so that its controller is not blamed for what the world did.
-        next_observation = _where(broken, observation, next_observation)
+        if broken.any():
+            next_observation = _where(broken, observation, next_observation)
         next_base_action = base(next_observation, len(steps) + 1)
         steps.append(
             Transition(
@@ -81,29 +82,25 @@ def collect(
         )
         observation, base_action = next_observation, next_base_action
         ended, success = terminated | truncated, info["is_success"]
-    sound = [Episode(_lane(steps, lane), bool(success[lane])) for lane in np.flatnonzero(~broken)]
+    sound = [Episode(_lane(steps, lane), bool(success[lane])) for lane in np.flatnonzero(~broken).tolist()]
     return sound, ["an observation or reward was not finite"] * int(broken.sum())
 
 
 def _finite(observation: Observation, reward: np.ndarray) -> np.ndarray:
-    return np.isfinite(reward) & np.logical_and.reduce(
-        [np.isfinite(value).all(axis=1) for value in observation.values()]  # type: ignore[attr-defined]
-    )
+    sound = map_observation(lambda array: np.isfinite(array).all(axis=1), observation)
+    return np.isfinite(reward) & sound["observation"] & sound["achieved_goal"] & sound["desired_goal"]
 
 
 def _where(mask: np.ndarray, first: Observation, second: Observation) -> Observation:
-    if not mask.any():
-        return second
-    return Observation(**{name: np.where(mask[:, None], first[name], second[name]) for name in first})  # type: ignore
+    return map_observation(lambda one, other: np.where(mask[:, None], one, other), first, second)
 
 
 def _lane(steps: list[Transition], lane: int) -> Transition:
     """What happened in one lane: leading axis `[T]`."""
 
-    def over_time(field: str) -> Observation | np.ndarray:
-        values = [getattr(step, field) for step in steps]
+    def over_time(values: Sequence[Any]) -> Any:
         if isinstance(values[0], dict):
-            return Observation(**{key: np.stack([value[key][lane] for value in values]) for key in values[0]})  # type: ignore
+            return map_observation(lambda *arrays: np.stack([array[lane] for array in arrays]), *values)
         return np.stack([value[lane] for value in values])
 
-    return Transition(**{field: over_time(field) for field in Transition._fields})  # type: ignore[arg-type]
+    return Transition(*(over_time(values) for values in zip(*steps, strict=True)))

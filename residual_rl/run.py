@@ -1,12 +1,12 @@
 """A run is a directory, and `Run` is the only one that writes to it.
 
-    config.json             what decides the run, and what made it: versions, commit, machine
-    metrics.csv             one row a cycle
-    evaluations.csv         one row an evaluation
-    checkpoint.safetensors  learner, replay and counters: replaced whole, so that a kill loses at most the last interval
-    policy.safetensors      the policy selected so far, with the configuration it needs
-    verdict.json            base against policy, once training is over
-    report.html             what a person looks at
+config.json             what decides the run, and what made it: versions, commit, machine
+metrics.csv             one row a cycle
+evaluations.csv         one row an evaluation
+checkpoint.safetensors  learner, replay and counters: replaced whole, so that a kill loses at most the last interval
+policy.safetensors      the policy selected so far, with the configuration it needs
+verdict.json            base against policy, once training is over
+report.html             what a person looks at
 """
 
 import csv
@@ -75,9 +75,7 @@ class Run:
                 raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
         self._lock.release()
 
     def _claim(self) -> None:
@@ -100,9 +98,9 @@ class Run:
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Adds a row to `metrics.csv` or `evaluations.csv`."""
         path = self.path / name
-        columns = METRICS if name == "metrics.csv" else EVALUATIONS
+        columns: tuple[str, ...] = METRICS if name == "metrics.csv" else EVALUATIONS
         with _disk_errors(self.path), path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, columns)
+            writer: csv.DictWriter[str] = csv.DictWriter(file, columns)
             if file.tell() == 0:
                 writer.writeheader()
             writer.writerow({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})

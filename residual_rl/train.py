@@ -31,7 +31,6 @@ from residual_rl.tasks.task import Task
 from residual_rl.tasks.vector import WorldVectorEnv
 from residual_rl.types import Observation, Transition
 
-CHECKPOINT_SECONDS = 30.0
 MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment that fails so often will not recover
 
 
@@ -67,6 +66,7 @@ def train(
     run: Run,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     num_threads: int | None = None,
+    checkpoint_seconds: float = 30.0,
 ) -> None:
     """Trains until the budget is spent; continues from the run's checkpoint where there is one.
 
@@ -76,9 +76,7 @@ def train(
         RunError: the run's files cannot be read or written.
     """
     algorithm = config.algorithm
-    envs = task.make_envs(
-        config.episodes_per_cycle, num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED
-    )
+    envs = task.make_envs(config.episodes_per_cycle, num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED)
     judges = evaluation_envs(task, config.evaluation_episodes, num_threads)
     seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
     base = roll_out(judges, base_alone(controller, algorithm.composition, task.spec.action_size), seeds)
@@ -107,7 +105,7 @@ def train(
             if stopped():
                 _save(run, state)
                 raise Interrupted(f"stopped at step {step}; the same command goes on from there")
-            if time.monotonic() - saved > CHECKPOINT_SECONDS or state.cycle == cycles:
+            if time.monotonic() - saved > checkpoint_seconds or state.cycle == cycles:
                 _save(run, state)
                 saved = time.monotonic()
 
@@ -122,9 +120,7 @@ def _fresh(config: Config, task: Task) -> State:
     return State(learner, replay, 0, [], (0.0, 0), 0.0, 0)
 
 
-def _collected(
-    config: Config, controller: Controller, envs: WorldVectorEnv, state: State
-) -> tuple[list[Episode], list[str]]:
+def _collected(config: Config, controller: Controller, envs: WorldVectorEnv, state: State) -> tuple[list[Episode], list[str]]:
     """The next cycle's episodes, one a lane, and why others were dropped."""
     rng, key = _chance(config, state.cycle, "collect")
     explore = config.algorithm.exploring_lanes(rng, envs.num_envs, not _actor_learns(config, state))
@@ -223,9 +219,7 @@ def _evaluated(
     """Evaluates the learner as it is and keeps it as the selected policy if none was better: the new state, and its rate."""
     algorithm = config.algorithm
     residual = Residual(algorithm, state.learner.networks)
-    outcome = roll_out(
-        judges, base_plus_residual(controller, algorithm.composition, residual, task.spec.action_size), seeds
-    )
+    outcome = roll_out(judges, base_plus_residual(controller, algorithm.composition, residual, task.spec.action_size), seeds)
     step = state.cycle * _cycle_steps(config, task)
     low, high = outcome.interval
     run.append(
@@ -286,7 +280,7 @@ def _restored(config: Config, task: Task, run: Run) -> State | None:
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Notes SIGINT and SIGTERM instead of dying of them; a second one is no longer caught. Yields: has one arrived?"""
+    """Notes SIGINT and SIGTERM instead of dying of them; yields whether one arrived. A second one is no longer caught."""
     arrived = []
     previous = {}
 

@@ -3,6 +3,7 @@
 Letters: B batch, E environments (lanes), T time, U updates, A action, O observation, G goal, Q critics, N samples.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -57,13 +58,18 @@ class Spec(NamedTuple):
     """The least and the most that one step can be rewarded with, which bounds every value."""
 
 
+def map_observation(function: Callable[..., Any], *observations: Observation) -> Observation:
+    """An observation each of whose arrays is `function` of that array in each of the given ones."""
+    return Observation(
+        observation=function(*(one["observation"] for one in observations)),
+        achieved_goal=function(*(one["achieved_goal"] for one in observations)),
+        desired_goal=function(*(one["desired_goal"] for one in observations)),
+    )
+
+
 def select(observation: Observation, index: Any) -> Observation:
     """The rows `index` of a batched observation."""
-    return Observation(
-        observation=observation["observation"][index],
-        achieved_goal=observation["achieved_goal"][index],
-        desired_goal=observation["desired_goal"][index],
-    )
+    return map_observation(lambda array: array[index], observation)
 
 
 def with_goal(observation: Observation, desired_goal: np.ndarray) -> Observation:

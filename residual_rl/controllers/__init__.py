@@ -30,9 +30,7 @@ class Entry:
 
 
 CONTROLLERS = {
-    "reactive-push": Entry(
-        "goes behind the block and pushes it to the goal; tuned for Push", lambda spec: ReactivePush()
-    ),
+    "reactive-push": Entry("goes behind the block and pushes it to the goal; tuned for Push", lambda spec: ReactivePush()),
     "zero": Entry("proposes nothing: learning from scratch", lambda spec: Zero(spec.action_size)),
 }
 

@@ -71,6 +71,6 @@ def _squared(vector: np.ndarray) -> np.ndarray:
 
 
 def _angle_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """rad in [0, pi] between two directions in the plane: `[B, 2], [B, 2] -> [B]`."""
+    """Angle in [0, pi] rad between two directions in the plane: `[B, 2], [B, 2] -> [B]`."""
     cross = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     return np.abs(np.arctan2(cross, np.einsum("bn,bn->b", first, second)))

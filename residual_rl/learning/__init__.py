@@ -1,0 +1,1 @@
+"""The learner: JAX alone, nothing of worlds or simulators."""

@@ -50,8 +50,15 @@ class Learner(NamedTuple):
 class Algorithm(Protocol):
     """A rule of learning. Its fields are its hyperparameters; it is its own configuration."""
 
-    composition: Composition
-    burn_in: FixedBurnIn | ValueChangeBurnIn
+    @property
+    def composition(self) -> Composition:
+        """How base action and residual become the action."""
+        ...
+
+    @property
+    def burn_in(self) -> FixedBurnIn | ValueChangeBurnIn:
+        """When the actor starts to learn."""
+        ...
 
     def init(self, spec: Spec, key: Array) -> Learner:
         """A learner whose residual is exactly zero."""

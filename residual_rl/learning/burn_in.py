@@ -26,7 +26,8 @@ class FixedBurnIn:
 class ValueChangeBurnIn:
     """The actor is frozen in the first epoch, and after every epoch in which the mean Q moved by more than a threshold.
 
-    Source: the code published with Silver et al. 2018. Differs: the paper waits until the critic's loss falls below the threshold.
+    Source: the code published with Silver et al. 2018.
+    Differs: the paper waits until the critic's loss falls below the threshold.
     """
 
     rule: Literal["value-change"] = "value-change"

@@ -5,8 +5,9 @@ For each state and each critic i of an ensemble, the advantage of the residual a
     d_i = Q_i(s, clip(b + scale f(s))) - Q_i(s, b)
 
 The gate is open where `mean_i d_i > caution * std_i d_i`. Comparing member by member cancels what the members get wrong in
-common, so the gate opens early where the residual is clearly better and stays shut where nobody knows. Where it is shut the
-base acts, exactly. The same rule chooses the next action in the bootstrap target, so that the critics value the policy that acts.
+common, so the gate opens early where the residual is clearly better and stays shut where nobody knows. Where it is shut
+the base acts, exactly. The same rule chooses the next action in the bootstrap target, so that the critics value the policy
+that acts.
 """
 
 from typing import Literal
@@ -73,7 +74,7 @@ class GatedDDPG:
         return advantage.mean(axis=0) > self.caution * advantage.std(axis=0)
 
     def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, explore: Array) -> Array:
-        """The actor's residual `[B, A]` where the gate is open, else exactly 0; with noise in a few steps where `explore` `[B]`."""
+        """The actor's residual `[B, A]` where the gate is open, else exactly 0; where `explore` `[B]`, noise in a few steps."""
         features = normalize(networks.normalizer, self.features(observation, base_action))
         residual = residual_of(networks.actor, features)
         open_ = self.gate(
@@ -110,9 +111,7 @@ class GatedDDPG:
             return -values.mean() + self.residual_penalty * jnp.mean(jnp.square(residual))
 
         (loss, value), gradient = eqx.filter_value_and_grad(critic_loss, has_aux=True)(learner.critics)
-        critics, critic_optimizer = descend(
-            optax.adam(self.critic_rate), learner.critics, gradient, learner.critic_optimizer
-        )
+        critics, critic_optimizer = descend(optax.adam(self.critic_rate), learner.critics, gradient, learner.critic_optimizer)
         actor, actor_optimizer = learner.actor, learner.actor_optimizer
         if train_actor:
             gradient = eqx.filter_grad(actor_loss)(actor)

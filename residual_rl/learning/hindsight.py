@@ -12,7 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from residual_rl.learning.replay import Replay
-from residual_rl.types import Observation, Transition, with_goal
+from residual_rl.types import Observation, Transition, map_observation, with_goal
 
 Reward = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Base = Callable[[Observation], np.ndarray]
@@ -78,7 +78,7 @@ def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, reward: Rewar
 
 def _rows(observation: Observation, rows: np.ndarray) -> Observation:
     # Controllers are asked in double precision, as they were during the rollout.
-    return Observation(**{name: value[rows].astype(np.float64) for name, value in observation.items()})  # type: ignore
+    return map_observation(lambda array: array[rows].astype(np.float64), observation)
 
 
 def _replaced(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:

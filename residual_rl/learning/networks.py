@@ -18,8 +18,7 @@ class MLP(eqx.Module):
         sizes = (in_size, *hidden, out_size)
         keys = jax.random.split(key, len(sizes) - 1)
         self.layers = tuple(
-            _xavier(fan_in, fan_out, layer_key)
-            for fan_in, fan_out, layer_key in zip(sizes[:-1], sizes[1:], keys, strict=True)
+            _xavier(fan_in, fan_out, layer_key) for fan_in, fan_out, layer_key in zip(sizes[:-1], sizes[1:], keys, strict=True)
         )
         self.norms = tuple(eqx.nn.LayerNorm(size) for size in hidden) if layer_norm else ()
 

@@ -1,6 +1,7 @@
 """The transitions seen so far, episode after episode, and where each episode ends."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -103,9 +104,9 @@ def _leaves(transition: Transition) -> Iterator[np.ndarray]:
 
 
 def _from_leaves(leaves: Iterator[np.ndarray]) -> Transition:
-    def field(name: str) -> Observation | np.ndarray:
+    def field(name: str) -> Any:
         if name.endswith("observation"):
-            return Observation(**{key: next(leaves) for key in _KEYS})  # type: ignore[typeddict-item]
+            return Observation(observation=next(leaves), achieved_goal=next(leaves), desired_goal=next(leaves))
         return next(leaves)
 
     return Transition(**{name: field(name) for name in Transition._fields})

@@ -17,6 +17,9 @@ Observation (25), as in Gymnasium-Robotics' Fetch tasks. Lengths in m, angles in
 Source: Silver et al. 2018, section V-A, and the code published with it.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec

@@ -1,5 +1,8 @@
 """Batched MuJoCo: many copies of one model stepped in one call, on MuJoCo's own threads."""
 
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+
 import copy
 import os
 
@@ -39,7 +42,7 @@ class Physics:
         self._read_data = [mujoco.MjData(self._reader) for _ in range(self.num_threads)]
 
     def step(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
-        """The states `[B, S]` after `substeps` time steps under constant `control` `[B, C]` (motors, mocap position, mocap quaternion)."""
+        """The states `[B, S]` after `substeps` time steps under one `control` `[B, C]`: motors, mocap position, quaternion."""
         states, _ = self._threads.rollout(
             self._stepper,
             self._step_data,
@@ -47,12 +50,12 @@ class Physics:
             np.repeat(control[:, None], self.substeps, axis=1),
             control_spec=int(CONTROL),
         )
-        return states[:, -1]
+        return np.asarray(states)[:, -1]
 
     def sense(self, state: np.ndarray) -> np.ndarray:
         """What the model's sensors read at `state`: `[B, sensors]`. Position and velocity sensors only."""
         _, sensors = self._threads.rollout(self._reader, self._read_data, np.ascontiguousarray(state), nstep=1)
-        return sensors[:, 0]
+        return np.asarray(sensors)[:, 0]
 
     def sensor_columns(self, name: str) -> slice:
         """Where the sensor called `name` lies in what `sense` returns."""

@@ -48,7 +48,7 @@ class Task:
         """Opens both of Gymnasium's doors to this task."""
         gymnasium.register(
             self.gymnasium_id,
-            entry_point=self.make_env,
+            entry_point=self.make_env,  # type: ignore[arg-type]
             vector_entry_point=self.make_envs,  # type: ignore[arg-type]
             max_episode_steps=self.spec.horizon,
         )

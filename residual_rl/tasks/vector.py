@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from residual_rl.types import Observation, Spec
+from residual_rl.types import Observation, Spec, select
 
 State = Any  # a NamedTuple of arrays with leading axis [E]; only its world looks inside
 
@@ -97,7 +97,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         if mask.shape != (self.num_envs,) or mask.dtype != bool:
             raise ValueError(f"reset_mask must be a bool array of shape ({self.num_envs},), not {mask.dtype}{mask.shape}")
         seeds = self._seeds(seed)
-        lanes = np.flatnonzero(mask)
+        lanes = np.flatnonzero(mask).tolist()
         for lane in lanes:
             if seeds[lane] is not None:
                 self._rngs[lane] = np.random.default_rng(seeds[lane])
@@ -113,7 +113,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
             raise ValueError(f"one seed for each of the {self.num_envs} lanes is needed, got {len(seed)}")
         return seed
 
-    def _restart(self, lanes: np.ndarray) -> None:
+    def _restart(self, lanes: list[int]) -> None:
         fresh, goal = self.world.reset([self._rngs[lane] for lane in lanes])
         if self._state is None:
             if len(lanes) < self.num_envs:
@@ -128,9 +128,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
     def _observe(self) -> Observation:
         return self.world.observe(self._state, self._goal)
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One action `[E, A]` in every lane; values beyond the action space are clipped to it."""
         if self._state is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
@@ -141,7 +139,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         self._state = self.world.step(self._state, action)
         self._elapsed += 1
         if finished.any():
-            self._restart(np.flatnonzero(finished))
+            self._restart(np.flatnonzero(finished).tolist())
         observation = self._observe()
         achieved, desired = observation["achieved_goal"], observation["desired_goal"]
         reward = np.where(finished, 0.0, self.reward(achieved, desired))
@@ -157,8 +155,6 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
 class WorldEnv(gymnasium.Env):
     """One episode at a time: a batch of one, as `gymnasium.make` gives it. Ends by Gymnasium's own time limit."""
 
-    metadata = {"render_modes": []}
-
     def __init__(self, world: World, reward: GoalFunction, success: GoalFunction):
         self._envs = WorldVectorEnv(world, reward, success, 1, AutoresetMode.DISABLED, max_episode_steps=sys.maxsize)
         self._reward = reward
@@ -169,13 +165,13 @@ class WorldEnv(gymnasium.Env):
         """A new episode."""
         super().reset(seed=seed)
         observation, _ = self._envs.reset(seed=None if seed is None else [seed])
-        return _first(observation), {}
+        return select(observation, 0), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One action `[A]` in [-1, 1]."""
         observation, reward, terminated, truncated, info = self._envs.step(np.asarray(action)[None])
         info = {"is_success": bool(info["is_success"][0])}
-        return _first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+        return select(observation, 0), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any = None) -> np.ndarray:
         """The reward of reaching `achieved_goal` `[..., G]` when `desired_goal` `[..., G]` was asked for."""
@@ -202,7 +198,3 @@ def observation_space(spec: Spec) -> spaces.Dict:
 def action_space(spec: Spec) -> spaces.Box:
     """Gymnasium's space of one action."""
     return spaces.Box(-1.0, 1.0, (spec.action_size,), np.float32)
-
-
-def _first(observation: Observation) -> dict[str, np.ndarray]:
-    return {name: value[0] for name, value in observation.items()}  # type: ignore[index]

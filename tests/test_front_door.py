@@ -1,0 +1,261 @@
+"""Improving, evaluating and loading, as a user calls them; and what a real kill leaves behind."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+import residual_rl
+from residual_rl.controllers import ReactivePush
+from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError, UnknownName, WorldError
+from residual_rl.learning.burn_in import FixedBurnIn
+from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.run import read_rows, read_safetensors
+from residual_rl.types import Observation
+
+TINY = {
+    "algorithm": GatedDDPG(hidden=(32, 32), num_critics=2, burn_in=FixedBurnIn(cycles=2, updates=4), actor_rate=1e-2),
+    "updates_per_cycle": 4,
+    "batch_size": 32,
+    "steps": 2400,
+    "evaluation_interval": 800,
+    "evaluation_episodes": 10,
+    "verdict_episodes": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    residual_rl.improve("slippery-push", out=out, **TINY)
+    return out
+
+
+def policy_arrays(path: Path) -> dict[str, np.ndarray]:
+    return read_safetensors(path / "policy.safetensors")[0]
+
+
+def metrics(path: Path) -> list[dict[str, float]]:
+    rows = read_rows(path / "metrics.csv") + read_rows(path / "evaluations.csv")
+    return [{name: value for name, value in row.items() if name != "wall_seconds"} for row in rows]
+
+
+def assert_same_numbers(one: Path, other: Path) -> None:
+    assert metrics(one) == metrics(other)
+    first, second = policy_arrays(one), policy_arrays(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_a_run_ends_in_a_verdict_on_fresh_states(finished: Path) -> None:
+    verdict = residual_rl.front_door.read_verdict(finished)
+    assert verdict.episodes == 20
+    again = residual_rl.evaluate(finished, episodes=20)
+    assert again == verdict
+
+
+def test_the_first_evaluation_is_the_base_exactly(finished: Path) -> None:
+    first = read_rows(finished / "evaluations.csv")[0]
+    assert first["step"] == 0
+    assert first["success_rate"] == first["base_success_rate"]
+    assert first["deviation"] == 0.0
+
+
+def test_the_budget_is_spent_and_every_cycle_is_a_row(finished: Path) -> None:
+    steps = [row["step"] for row in read_rows(finished / "metrics.csv")]
+    assert steps == [400.0 * cycle for cycle in range(1, 7)]
+
+
+def test_same_seed_same_numbers_and_another_seed_others(finished: Path, tmp_path: Path) -> None:
+    residual_rl.improve("residual_rl/SlipperyPush-v0", out=tmp_path / "again", **TINY)
+    assert_same_numbers(finished, tmp_path / "again")
+    residual_rl.improve("slippery-push", out=tmp_path / "other", seed=1, **TINY)
+    assert metrics(finished) != metrics(tmp_path / "other")
+
+
+def test_a_finished_run_is_not_trained_again(finished: Path) -> None:
+    before = (finished / "metrics.csv").stat().st_mtime_ns
+    run = residual_rl.improve("slippery-push", out=finished, **TINY)
+    assert run.finished
+    assert (finished / "metrics.csv").stat().st_mtime_ns == before
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import residual_rl
+from test_front_door import TINY
+residual_rl.improve("slippery-push", out={out!r}, checkpoint_seconds=0.0, **TINY)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_run_goes_on_with_the_same_numbers(finished: Path, tmp_path: Path, how: signal.Signals) -> None:
+    out = tmp_path / "killed"
+    script = KILLED.format(tests=str(Path(__file__).parent), out=str(out))
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 240
+        while not (out / "checkpoint.safetensors").exists() or len(read_rows(out / "metrics.csv")) < 3:
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(how)
+    assert process.returncode != 0
+    assert not (out / "verdict.json").exists()
+    residual_rl.improve("slippery-push", out=out, **TINY)
+    assert_same_numbers(finished, out)
+
+
+def test_a_stop_is_raised_only_after_a_checkpoint(tmp_path: Path) -> None:
+    def stop_once(progress: residual_rl.front_door.Progress) -> None:
+        if progress.step == 800:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="step 800"):
+        residual_rl.improve("slippery-push", out=tmp_path, on_progress=stop_once, **TINY)
+    assert (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_a_promoted_policy_acts_and_an_unpromoted_one_is_the_base(finished: Path, tmp_path: Path) -> None:
+    task = residual_rl.TASKS["slippery-push"]
+    controller = ReactivePush()
+    envs = task.make_envs(5)
+    observation, _ = envs.reset(seed=3)
+    base = controller(observation).clip(-1, 1)
+    for promoted in (True, False):
+        for name in ("config.json", "policy.safetensors", "verdict.json"):
+            text = (finished / name).read_bytes()
+            if name == "verdict.json":
+                text = text.replace(b'"promoted": true', b'"promoted": X').replace(b'"promoted": false', b'"promoted": X')
+                text = text.replace(b"X", b"true" if promoted else b"false")
+            (tmp_path / name).write_bytes(text)
+        policy = residual_rl.load(tmp_path)
+        assert policy.promoted == promoted
+        action = policy(observation)
+        assert action.shape == (5, 4)
+        first = Observation(**{name: value[0] for name, value in observation.items()})  # type: ignore[typeddict-item]
+        np.testing.assert_allclose(policy(first), action[0], atol=1e-6)
+        if not promoted:
+            np.testing.assert_array_equal(action, base)
+    envs.close()
+
+
+def test_a_controller_of_ones_own_is_improved_and_asked_for_again_at_load(tmp_path: Path) -> None:
+    def half_push(observation: Observation) -> np.ndarray:
+        return 0.5 * ReactivePush()(observation)
+
+    residual_rl.improve("slippery-push", half_push, out=tmp_path, **TINY)
+    with pytest.raises(ControllerError, match="half_push"):
+        residual_rl.load(tmp_path)
+    assert residual_rl.load(tmp_path, half_push)
+
+
+def test_scratch_is_the_same_code_over_zero(tmp_path: Path) -> None:
+    run = residual_rl.improve("push", out=tmp_path, method="scratch", **TINY)
+    assert run.config.controller == "zero"
+    assert run.verdict().base.deviation == 0.0
+
+
+def test_silver2018_runs_as_well(tmp_path: Path) -> None:
+    fields = {name: value for name, value in TINY.items() if name != "algorithm"} | {"steps": 800}
+    run = residual_rl.improve("slippery-push", out=tmp_path, preset="silver2018", **fields)
+    assert len(read_rows(run.path / "metrics.csv")) == 2
+
+
+def test_a_controller_alone_is_evaluated() -> None:
+    result = residual_rl.evaluate("push", "reactive-push", episodes=30)
+    assert result.base.success_rate > 0.9
+    assert residual_rl.evaluate("push", episodes=30) == result
+
+
+class TestBadInput:
+    def test_unknown_names_list_what_exists(self) -> None:
+        with pytest.raises(UnknownName, match="slippery-push"):
+            residual_rl.improve("slipery-push")
+        with pytest.raises(UnknownName, match="reactive-push"):
+            residual_rl.improve("push", "reactive")
+        with pytest.raises(UnknownName, match="silver2018"):
+            residual_rl.improve("push", preset="silver")
+        with pytest.raises(UnknownName, match="scratch"):
+            residual_rl.improve("push", method="sac")
+
+    def test_values_out_of_range_are_named(self) -> None:
+        with pytest.raises(ResidualRLError, match=r"steps.*-5"):
+            residual_rl.improve("push", steps=-5)
+        with pytest.raises(ResidualRLError, match="episodes"):
+            residual_rl.evaluate("push", episodes=0)
+
+    def test_a_controller_that_is_no_callable_is_refused(self) -> None:
+        with pytest.raises(ControllerError, match="int"):
+            residual_rl.improve("push", 3)  # type: ignore[arg-type]
+
+    def test_a_failing_controller_stops_the_run_and_loses_nothing(self, tmp_path: Path) -> None:
+        calls = 0
+
+        def sometimes(observation: Observation) -> np.ndarray:
+            nonlocal calls
+            calls += 1
+            action = ReactivePush()(observation)
+            if calls > 400:
+                action[0, 2] = np.nan
+            return action
+
+        with pytest.raises(ControllerError, match=r"sometimes.*nan in entry 2.*step"):
+            residual_rl.improve("push", sometimes, out=tmp_path, **TINY)
+        assert (tmp_path / "checkpoint.safetensors").exists()
+
+    def test_another_configuration_is_refused_with_the_difference(self, finished: Path) -> None:
+        with pytest.raises(RunError, match="steps: 2400 -> 4000"):
+            residual_rl.improve("slippery-push", out=finished, **(TINY | {"steps": 4000}))
+
+    def test_a_directory_that_is_no_run_is_left_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "thesis.tex").write_text("years of work")
+        with pytest.raises(RunError, match=r"thesis\.tex"):
+            residual_rl.improve("slippery-push", out=tmp_path, **TINY)
+        assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name != ".lock") == ["thesis.tex"]
+
+    def test_an_unfinished_run_is_not_loaded(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="no verdict"):
+            residual_rl.load(tmp_path)
+
+    def test_a_world_that_keeps_failing_stops_the_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # The faulty world is not ours: a stand-in for physics that diverges.
+        from residual_rl.tasks import fetch
+
+        calls = 0
+        sound = fetch.FetchWorld.step
+
+        def diverging(self: fetch.FetchWorld, state: fetch.State, action: np.ndarray) -> fetch.State:
+            nonlocal calls
+            calls += 1
+            if calls > 250:
+                raise FloatingPointError("the simulation is unstable")
+            return sound(self, state, action)
+
+        monkeypatch.setattr(fetch.FetchWorld, "step", diverging)
+        fields = TINY | {"evaluation_episodes": 1, "evaluation_interval": 10_000, "steps": 8000}
+        with pytest.raises(WorldError, match=r"40 episodes in a row.*unstable"):
+            residual_rl.improve("push", out=tmp_path, **fields)
+        with (tmp_path / "metrics.csv").open() as file:
+            dropped = [int(row["dropped_episodes"]) for row in csv.DictReader(file)]
+        assert dropped[0] == 0
+        assert dropped[-1] == 8
+
+
+def test_both_of_gymnasiums_doors_are_open() -> None:
+    env = gymnasium.make("residual_rl/SlipperyPush-v0")
+    assert env.spec is not None
+    assert env.spec.max_episode_steps == 50
+    envs = gymnasium.make_vec("residual_rl/SlipperyPush-v0", num_envs=3)
+    assert envs.num_envs == 3
+    env.close()
+    envs.close()

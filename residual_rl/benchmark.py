@@ -16,10 +16,11 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def physics(
         threads: physics threads; None for one on each core.
         tell: is told what is being measured.
     """
-    threads = threads or os.cpu_count() or 1
+    machine = _machine(("envpool",))
+    threads = threads or cores()
     rows = []
     for batch in batches:
         tell(f"physics: {batch} envs, {rounds} rounds")
@@ -81,7 +83,7 @@ def physics(
         "threads": threads,
         "batches": rows,
     }
-    return result | _overall(rows) | _machine(("envpool",))
+    return result | _overall(rows) | machine
 
 
 def learning(
@@ -104,6 +106,7 @@ def learning(
         transitions: how many the run holds whose memory is measured.
         tell: is told what is being measured.
     """
+    machine = _machine(("stable-baselines3", "torch"))
     tell("learning: compiling")
     compile_seconds = compiling_seconds("silver2018", num_envs)
     compiling_seconds("default", num_envs)
@@ -116,7 +119,7 @@ def learning(
         "task": "slippery-push",
         "steps": steps,
         "envs": num_envs,
-        "threads": os.cpu_count(),
+        "threads": cores(),
         "updates_per_step": 0.1,
         "batch_size": 256,
         "compile_seconds": round(compile_seconds, 2),
@@ -135,7 +138,7 @@ def learning(
             result["peer_updates_per_step"] = round(peer.updates_per_step, 3)
             peer.close()
     tell(f"learning: memory of a run with {transitions} transitions")
-    return result | memory(transitions) | _machine(("stable-baselines3", "torch"))
+    return result | memory(transitions) | machine
 
 
 def memory(transitions: int = 1_000_000) -> dict[str, Any]:
@@ -222,7 +225,7 @@ def _training(preset: str, steps: int, num_envs: int) -> list[float]:
     times = []
     with tempfile.TemporaryDirectory() as directory, Run(Path(directory) / "run", config) as run:
         controller = make_controller(task.default_controller, task.spec)
-        train(config, task, controller, run, lambda progress: times.append(time.perf_counter()))
+        train(config, task, controller, run, lambda progress: times.append(time.perf_counter()), num_threads=cores())
     return times
 
 
@@ -267,7 +270,7 @@ class _StableBaselines3:
         from stable_baselines3 import DDPG, HerReplayBuffer  # type: ignore
         from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv  # type: ignore
 
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_num_threads(cores())
         makers = [_gymnasium_robotics_env] * num_envs
         candidates = {"DummyVecEnv": DummyVecEnv(makers), "SubprocVecEnv": SubprocVecEnv(makers)}
         speeds = alternate({name: _stepper(envs, num_envs, 1.5) for name, envs in candidates.items()}, 2)
@@ -313,12 +316,11 @@ def _gymnasium_robotics_env() -> Any:
     """One of the peer's environments, without Gymnasium's own checks at every step."""
     import gymnasium
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with redirect_stderr(StringIO()):  # each of the peer's processes imports it, and each would tell of tasks not used here
         import gymnasium_robotics
 
-        gymnasium.register_envs(gymnasium_robotics)
-        return gymnasium.make(PEER_TASK, disable_env_checker=True)
+    gymnasium.register_envs(gymnasium_robotics)
+    return gymnasium.make(PEER_TASK, disable_env_checker=True)
 
 
 def _fill_learn_and_save(transitions: int) -> dict[str, Any]:
@@ -381,6 +383,11 @@ def peak_memory() -> float:
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # macOS counts bytes
 
 
+def cores() -> int:
+    """How many cores this process may use: every contestant gets as many threads."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def installed(package: str) -> bool:
     """Whether a peer can be measured."""
     return find_spec(package) is not None
@@ -398,16 +405,15 @@ def _machine(peers: Sequence[str]) -> dict[str, Any]:
     missing = [name for name in peers if not installed(name.replace("-", "_"))]
     return {
         "versions": {name: version(name) for name in packages if name not in missing},
-        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
-        # Cores that others kept busy: at the number of cores and above, trust the ratio and nothing else.
-        "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": cores()},
+        "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,  # before the benchmark began
         "missing": INSTALL_PEERS if missing else None,
     }
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the peers' words off stdout, their processes' words included, and their warnings away altogether."""
+    """Keeps what the peers and their processes print off stdout, and their warnings away altogether."""
     sys.stdout.flush()
     stdout = os.dup(1)
     warned = os.environ.get("PYTHONWARNINGS")
@@ -429,10 +435,11 @@ def _quiet() -> Iterator[None]:
 def format_physics(result: Mapping[str, Any]) -> str:
     """What `physics` returned, as a table."""
     rows = [["envs", "ours", "ours, robot tested against itself", "peer", "ratio"]]
-    for row in [*result["batches"], result | {"batch": "all"}]:
+    for row in [*result["batches"], dict(result) | {"batch": "all"}]:
         names = ("ours_steps_per_second", "unfiltered_steps_per_second", "peer_steps_per_second")
         rows.append([str(row["batch"]), *(_whole(row.get(name)) for name in names), _times(row["ratio"])])
-    return "\n".join([f"Env steps per second of {result['task']}, {result['threads']} threads", *_aligned(rows), _peer(result)])
+    title = f"Env steps per second of {result['task']}, {result['threads']} threads"
+    return "\n".join([title, *_aligned(rows), *_notes(result)])
 
 
 def format_learning(result: Mapping[str, Any]) -> str:
@@ -448,7 +455,7 @@ def format_learning(result: Mapping[str, Any]) -> str:
         [
             f"Env steps per second of a whole training, {result['envs']} envs, one update for every 10 steps",
             *_aligned(rows),
-            _peer(result),
+            *_notes(result),
             f"Compiling took {result['compile_seconds']:.1f} s, once.",
             f"A run with {result['transitions']:,} transitions held {result['peak_memory_gb']:.2f} GB at most;"
             f" its checkpoint of {result['checkpoint_gb']:.2f} GB took {result['checkpoint_seconds']:.1f} s.",
@@ -456,8 +463,14 @@ def format_learning(result: Mapping[str, Any]) -> str:
     )
 
 
-def _peer(result: Mapping[str, Any]) -> str:
-    return f"Peer: {result['peer'] or 'not installed; ' + INSTALL_PEERS}"
+def _notes(result: Mapping[str, Any]) -> list[str]:
+    """Who the peer is, and whether the machine was free enough for the numbers to mean something."""
+    lines = [f"Peer: {result['peer'] or f'not installed; {INSTALL_PEERS}'}"]
+    load = result["load_average"]
+    if load is not None and load >= result["machine"]["cores"] / 2:
+        # PyTorch's threads wait for one another many times an update: a busy core costs it far more than it costs us.
+        lines.append(f"The machine's load was {load:.1f} before this began: not what a free machine would show. Measure again.")
+    return lines
 
 
 def _whole(value: float | None) -> str:

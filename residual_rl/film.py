@@ -4,8 +4,11 @@ Pictures need OpenGL, which may be missing. MuJoCo chooses its backend once, whe
 process of its own, `python -m residual_rl.film DIRECTORY`, until one works.
 """
 
-import copy
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -23,12 +26,26 @@ NUM_FRAMES = 6
 HEIGHT, WIDTH = 288, 384  # pixels of a frame
 RENDER_SECONDS = 120.0
 LINUX_BACKENDS = ("egl", "osmesa", "glfw")
+SWITCHED_OFF = ("0", "false", "off", "disable", "disabled", "none")  # values of MUJOCO_GL
 INSTALL = "Pictures need OpenGL: on Debian or Ubuntu, apt-get install libegl1 libgl1-mesa-dri (or libosmesa6)"
 
-CAMERA = {"lookat": (1.31, 0.75, 0.41), "distance": 0.86, "azimuth": 155.0, "elevation": -48.0}  # m and degrees
-GOAL_COLOR = (0.0, 0.62, 0.45, 0.45)
-TRAIL_COLORS = {"base": (0.84, 0.37, 0.0, 1.0), "base + residual": (0.0, 0.45, 0.7, 1.0)}
-TRAIL_RADIUS = 0.005  # m
+CAMERA = {"lookat": (1.295, 0.75, 0.41), "distance": 0.66, "azimuth": 180.0, "elevation": -57.0}  # m and degrees
+COLORS = {  # body's name starts with: red, green, blue, opacity; the last match counts
+    "": (0.78, 0.80, 0.83, 1.0),
+    "robot0:": (0.80, 0.83, 0.88, 0.25),  # the arm is nearly always between the camera and what it pushes
+    "robot0:gripper": (0.68, 0.72, 0.78, 0.50),
+    "robot0:r_gripper_finger": (0.15, 0.15, 0.17, 1.0),
+    "robot0:l_gripper_finger": (0.15, 0.15, 0.17, 1.0),
+    "robot0:mocap": (0.0, 0.0, 0.0, 0.0),
+    "object0": (0.95, 0.70, 0.15, 1.0),
+}
+TABLE_COLOR = (0.97, 0.97, 0.95, 1.0)
+GOAL = "target0"  # the site that stands for the goal
+GOAL_COLOR = (0.0, 0.62, 0.45, 0.75)
+GOAL_RADIUS = 0.05  # m, as near as the object has to come
+GOAL_DROP = 0.0243  # m from the goal of the block's centre down to the table's surface
+TRAIL_COLORS = {"base": (0.84, 0.37, 0.0, 1.0), "base + residual": (0.0, 0.45, 0.70, 1.0)}
+TRAIL_RADIUS = 0.004  # m
 
 
 class Row(NamedTuple):
@@ -69,8 +86,8 @@ class Recording(NamedTuple):
 def film_strips(path: str | Path, num_frames: int = NUM_FRAMES) -> tuple[list[Strip], str]:
     """Strips of a finished run, and why there are none where there are none.
 
-    One strip for each thing that happened in the verdict's episodes: a failure that was fixed, a success that was kept, one that
-    was broken. It shows the first such episode, passing over those that begin at their goal.
+    One strip for each thing that happened in the verdict's episodes: a failure that was fixed, a success that was kept, one
+    that was broken. It shows the first such episode, passing over those that begin at their goal.
     """
     try:
         model, found = _episodes(Path(path))
@@ -80,9 +97,8 @@ def film_strips(path: str | Path, num_frames: int = NUM_FRAMES) -> tuple[list[St
         return [], "neither of the two solves any of the verdict's episodes"
     horizon = len(next(iter(found.values()))[1][0].physics) - 1
     steps = np.linspace(0, horizon, num_frames).round().astype(int)
-    shots = [
-        (name, recording, step) for _, pair in found.values() for name, recording in zip(TRAIL_COLORS, pair) for step in steps
-    ]
+    sides = [side for _, pair in found.values() for side in zip(TRAIL_COLORS, pair, strict=True)]
+    shots = [(name, recording, step) for name, recording in sides for step in steps]
     frames, reason = render(
         model,
         physics=np.stack([recording.physics[step, 0] for _, recording, step in shots]),
@@ -122,8 +138,9 @@ def _episodes(path: Path) -> tuple[mujoco.MjModel, dict[str, tuple[int, list[Rec
 
     envs = evaluation_envs(task, verdict.episodes, None)
     try:
-        if not hasattr(envs.world, "physics"):
-            raise ResidualRLError(f"the world of {task.name!r} is not a MuJoCo world of this library")
+        model = _drawable(envs.world)
+        if model is None:
+            raise ResidualRLError(f"{task.name!r} has no MuJoCo model with a site {GOAL!r} for its goal")
         kept = round(verdict.base.success_rate * verdict.episodes) - verdict.broken
         wanted = [kind for kind, count in (("fixed", verdict.fixed), ("kept", kept), ("broken", verdict.broken)) if count]
         found: dict[str, tuple[int, list[Recording]]] = {}
@@ -137,9 +154,17 @@ def _episodes(path: Path) -> tuple[mujoco.MjModel, dict[str, tuple[int, list[Rec
                     found[kind] = chunk[lanes[kind]], [_lane(one, lanes[kind]) for one in (base, policy)]
             if len(found) == len(wanted):
                 break
-        return envs.world.physics.model, {kind: found[kind] for kind in wanted if kind in found}
+        return model, {kind: found[kind] for kind in wanted if kind in found}
     finally:
         envs.close()
+
+
+def _drawable(world: Any) -> mujoco.MjModel | None:
+    """The model of a world that can be drawn."""
+    model = world.physics.model if hasattr(world, "physics") else None
+    if model is None or mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, GOAL) < 0:
+        return None
+    return model
 
 
 def _record(envs: Any, act: Any, seeds: Sequence[int]) -> Recording:
@@ -187,7 +212,7 @@ def _row(policy: str, recording: Recording, frames: np.ndarray) -> Row:
     success, reached = bool(recording.outcome.success[0]), float(recording.outcome.steps_to_success[0])
     centimetres = 100 * np.linalg.norm(recording.achieved_goal[-1, 0] - recording.desired_goal[0])
     if success:
-        outcome = f"solved, at the goal from step {reached:.0f}"
+        outcome = f"solved, first at the goal at step {reached:.0f}"
     elif np.isnan(reached):
         outcome = f"failed, ends {centimetres:.0f} cm from the goal"
     else:
@@ -209,12 +234,14 @@ def render(model: mujoco.MjModel, **shots: np.ndarray) -> tuple[np.ndarray | Non
         model: the world.
         **shots: `physics [M, S]`, `goal [M, 3]`, `trail [M, T, 3]` and the trail's `color [M, 4]`.
     """
-    failures = []
+    backends, failures = _backends(), []
+    if not backends:
+        return None, f"MUJOCO_GL={os.environ['MUJOCO_GL']} switches pictures off"
     with TemporaryDirectory() as name:
         directory = Path(name)
         mujoco.mj_saveModel(model, str(directory / "model.mjb"), None)
         np.savez(directory / "shots.npz", **shots)  # type: ignore[arg-type]
-        for backend in _backends():
+        for backend in backends:
             try:
                 child = subprocess.run(
                     [sys.executable, "-m", "residual_rl.film", name],
@@ -237,13 +264,15 @@ def render(model: mujoco.MjModel, **shots: np.ndarray) -> tuple[np.ndarray | Non
 def _backends() -> list[str]:
     """OpenGL backends in the order in which they are tried; the one that was asked for comes first."""
     asked = os.environ.get("MUJOCO_GL", "").lower()
+    if asked in SWITCHED_OFF:
+        return []
     known = LINUX_BACKENDS if sys.platform == "linux" else ("",)
     return list(dict.fromkeys([asked, *known] if asked else known))
 
 
 def _draw(directory: Path) -> None:
     """Runs in a process of its own: draws the shots in `directory`."""
-    model = copy.copy(mujoco.MjModel.from_binary_path(str(directory / "model.mjb")))
+    model = mujoco.MjModel.from_binary_path(str(directory / "model.mjb"))
     _dress(model)
     data = mujoco.MjData(model)
     camera = mujoco.MjvCamera()
@@ -252,8 +281,8 @@ def _draw(directory: Path) -> None:
     frames = []
     with np.load(directory / "shots.npz", allow_pickle=False) as shots, mujoco.Renderer(model, HEIGHT, WIDTH) as renderer:
         for physics, goal, trail, color in zip(*(shots[name] for name in ("physics", "goal", "trail", "color")), strict=True):
-            site = model.site("target0")
-            site.pos[:] = goal - model.body_pos[site.bodyid[0]]
+            site = model.site(GOAL)
+            site.pos[:] = goal - model.body_pos[site.bodyid[0]] - (0.0, 0.0, GOAL_DROP)
             mujoco.mj_setState(model, data, physics, mujoco.mjtState.mjSTATE_FULLPHYSICS)
             mujoco.mj_forward(model, data)
             renderer.update_scene(data, camera)
@@ -263,19 +292,42 @@ def _draw(directory: Path) -> None:
 
 
 def _dress(model: mujoco.MjModel) -> None:
-    """Makes the model's looks say what matters: object, goal, hand."""
-    ...
+    """Makes the model look like a drawing of what matters: object, goal, fingers."""
+    for geom in range(model.ngeom):
+        body = model.body(model.geom_bodyid[geom]).name
+        color = [color for start, color in COLORS.items() if body.startswith(start)][-1]
+        fixed_box = model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX and not body.startswith(("robot0:", "object"))
+        model.geom_rgba[geom] = TABLE_COLOR if fixed_box else color
+        if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE:
+            model.geom_size[geom, :2] = 0.0  # endless: the sky would only distract
+    model.geom_matid[:] = -1
+    model.site_rgba[:, 3] = 0.0
+    goal = model.site(GOAL)
+    goal.type[0] = mujoco.mjtGeom.mjGEOM_CYLINDER
+    goal.size[:2] = GOAL_RADIUS, 0.0005
+    goal.rgba[:] = GOAL_COLOR
+    model.light_castshadow[:] = True
+    model.light_diffuse[:] = 0.22
+    model.light_ambient[:] = 0.0
+    model.light_specular[:] = 0.0
+    model.light_pos[:] = (1.6, 0.4, 3.0)
+    model.light_dir[:] = (-0.12, 0.14, -1.0)
+    model.vis.headlight.ambient[:] = 0.62
+    model.vis.headlight.diffuse[:] = 0.15
+    model.vis.headlight.specular[:] = 0.0
+    model.vis.quality.offsamples = 8
+    model.vis.quality.shadowsize = 4096
 
 
 def _add_trail(scene: mujoco.MjvScene, points: np.ndarray, color: np.ndarray) -> None:
-    """Beads along `points` `[T, 3]`."""
-    for point in points:
+    """A line through `points` `[T, 3]`, `T >= 1`."""
+    capsule = mujoco.mjtGeom.mjGEOM_CAPSULE
+    for start, end in itertools.pairwise(points):
         if scene.ngeom == scene.maxgeom:
             return
-        size = np.full(3, TRAIL_RADIUS)
-        mujoco.mjv_initGeom(
-            scene.geoms[scene.ngeom], mujoco.mjtGeom.mjGEOM_SPHERE, size, point, np.eye(3).ravel(), color.astype(np.float32)
-        )
+        geom = scene.geoms[scene.ngeom]
+        mujoco.mjv_initGeom(geom, capsule, np.zeros(3), np.zeros(3), np.zeros(9), color.astype(np.float32))
+        mujoco.mjv_connector(geom, capsule, TRAIL_RADIUS, start, end)
         scene.ngeom += 1
 
 

@@ -13,7 +13,7 @@ from residual_rl.controllers import Controller, propose
 from residual_rl.errors import ControllerError
 from residual_rl.residual import Composition
 from residual_rl.tasks.vector import WorldVectorEnv
-from residual_rl.types import Observation, Transition, map_observation
+from residual_rl.types import Observation, Transition, map_observation, select
 
 Actor = Callable[[Observation, np.ndarray, int], np.ndarray]
 """`Observation[E], base_action [E, A], step -> residual [E, A]`."""
@@ -48,12 +48,17 @@ def collect(
             raise ControllerError(f"{error} (step {step} of the episode)") from error
 
     steps: list[Transition] = []
-    broken = np.zeros(envs.num_envs, dtype=bool)
-    ended, success = broken, broken
+    ended = success = np.zeros(envs.num_envs, dtype=bool)
     try:
         observation, _ = envs.reset(seed=seeds)
     except Exception as error:
         return [], [f"reset raised {type(error).__name__}: {error}"] * envs.num_envs
+    broken = ~_finite(observation, np.zeros(envs.num_envs))
+    if broken.all():
+        return [], ["an observation was not finite"] * envs.num_envs
+    if broken.any():
+        # A broken lane is shown something sound throughout, so that its controller is not blamed for what the world did.
+        observation = select(observation, np.where(broken, np.argmin(broken), np.arange(envs.num_envs)))
     base_action = base(observation, 0)
     while not ended.all():
         residual = act(observation, base_action, len(steps))
@@ -63,7 +68,6 @@ def collect(
         except Exception as error:
             return [], [f"step {len(steps)} raised {type(error).__name__}: {error}"] * envs.num_envs
         broken = broken | ~_finite(next_observation, reward)
-        # A broken lane is shown its last sound observation, so that its controller is not blamed for what the world did.
         if broken.any():
             next_observation = _where(broken, observation, next_observation)
         next_base_action = base(next_observation, len(steps) + 1)

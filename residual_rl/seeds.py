@@ -26,5 +26,11 @@ def evaluation_seeds(purpose: Purpose, episodes: int) -> list[int]:
 
 
 def training_seed(run_seed: int, episode: int) -> int:
-    """Seed of one training episode of one run."""
+    """Seed of one training episode of one run.
+
+    Raises:
+        ValueError: the run's seed is negative, or the run is too long to keep its seeds to itself.
+    """
+    if run_seed < 0 or not 0 <= episode < EPISODES_PER_RUN:
+        raise ValueError(f"no training seed for run seed {run_seed}, episode {episode}: a run has {EPISODES_PER_RUN} episodes")
     return Purpose.TRAINING + run_seed * EPISODES_PER_RUN + episode

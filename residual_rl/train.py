@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -115,7 +116,8 @@ def _cycle_steps(config: Config, task: Task) -> int:
 
 
 def _fresh(config: Config, task: Task) -> State:
-    learner = config.algorithm.init(task.spec, jax.random.key(config.seed))
+    init = eqx.filter_jit(config.algorithm.init)  # compiled as a whole, not operation by operation
+    learner = init(task.spec, jax.random.key(config.seed))
     replay = Replay(task.spec, min(config.replay_capacity, config.steps + _cycle_steps(config, task)))
     return State(learner, replay, 0, [], (0.0, 0), 0.0, 0)
 

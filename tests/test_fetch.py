@@ -7,7 +7,7 @@ from itertools import product
 import mujoco
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
@@ -123,7 +123,7 @@ def test_the_solvers_start_moves_trajectories_by_less_than_a_tenth_of_a_millimet
         "push",
         pytest.param(
             "slippery-push",
-            marks=pytest.mark.xfail(strict=True, reason="settles with the changed friction; the published code before the change"),
+            marks=pytest.mark.xfail(strict=True, reason="settles after the friction is changed, the published code before"),
         ),
     ],
 )
@@ -226,14 +226,16 @@ def test_robot_touches_itself_only_far_from_where_the_task_is(name, kind):
     episodes = len(directions) if kind == "one-way" else 20  # 40 and more over the two scenes
     distances = self_contacts(SCENES[name], policy, range(episodes))
     assert all(distance > 0.25 for distance in distances)
+    if kind == "one-way":
+        assert distances  # it does happen, so the claim above says something
 
 
 def test_robot_links_still_meet_all_that_is_not_robot_and_the_rest_is_as_it_was():
     full, lean = fetch_model(PUSH, robot_self_contacts=True), fetch_model(PUSH)
 
     def collide(model, first, second):
-        bits = model.geom_contype[first] & model.geom_conaffinity[second], model.geom_contype[second] & model.geom_conaffinity[first]
-        return any(bits)
+        types, affinities = model.geom_contype, model.geom_conaffinity
+        return bool((types[first] & affinities[second]) | (types[second] & affinities[first]))
 
     on_robot = [full.body(body).name.startswith("robot0:") for body in full.geom_bodyid]
     for first, second in product(range(full.ngeom), repeat=2):
@@ -315,7 +317,7 @@ def test_slippery_push_changes_the_friction_of_every_geom_and_so_of_every_contac
 def test_friction_is_all_that_slippery_push_changes():
     stock, slippery = fetch_model(PUSH), fetch_model(SLIPPERY_PUSH)
     slippery.geom_friction[:] = stock.geom_friction
-    for field in ("body_mass", "geom_size", "dof_damping", "dof_armature", "geom_contype", "geom_conaffinity", "eq_data", "qpos0"):
+    for field in ("body_mass", "geom_size", "dof_damping", "geom_contype", "geom_conaffinity", "eq_data", "qpos0"):
         assert np.array_equal(getattr(stock, field), getattr(slippery, field)), field
     assert replace(SLIPPERY_PUSH, friction=None) == PUSH
 
@@ -346,7 +348,6 @@ def test_a_step_leaves_the_state_it_started_from_unchanged(world):
 QUATERNIONS = hnp.arrays(np.float64, (4,), elements=st.floats(-1.0, 1.0))
 
 
-@settings(deadline=None)
 @given(QUATERNIONS)
 def test_euler_angles_are_scipys_intrinsic_xyz(quaternion):
     length = np.linalg.norm(quaternion)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from residual_rl.errors import ControllerError
-from residual_rl.types import Observation, select
+from residual_rl.types import Observation, map_observation, select
 
 
 class Controller(Protocol):
@@ -42,6 +42,7 @@ def batched(function: Callable[[Any], Any]) -> Controller:
         size = len(observation["observation"])
         return np.stack([np.asarray(function(select(observation, row))) for row in range(size)])
 
+    controller.reads_goal = reads_goal(function)
     controller.__name__ = name_of(function)
     controller.__module__ = getattr(function, "__module__", controller.__module__)
     return controller
@@ -52,7 +53,7 @@ def name_of(controller: Any) -> str:
     return getattr(controller, "__name__", type(controller).__name__)
 
 
-def reads_goal(controller: Controller) -> bool:
+def reads_goal(controller: Any) -> bool:
     """Whether the proposal may depend on the desired goal."""
     return getattr(controller, "reads_goal", True)
 
@@ -67,7 +68,8 @@ def propose(controller: Controller, observation: Observation, action_size: int) 
     name = name_of(controller)
     expected = (len(observation["observation"]), action_size)
     try:
-        base_action = np.asarray(controller(observation), dtype=np.float64)
+        # Copies both ways: a controller may write into what it is shown, or reuse what it returns.
+        base_action = np.array(controller(map_observation(np.copy, observation)), dtype=np.float64)
     except Exception as error:
         raise ControllerError(f"controller {name!r} raised {type(error).__name__}: {error}") from error
     if base_action.shape != expected:

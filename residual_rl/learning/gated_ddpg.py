@@ -45,6 +45,7 @@ class GatedDDPG:
     target_rate: float = Field(default=0.02, gt=0, le=1)
     residual_penalty: float = Field(default=0.05, ge=0)
     """Weight of the mean squared residual in the actor's loss."""
+    independent_targets: bool = False
     noise: float = Field(default=0.5, ge=0)
     """Standard deviation of the Gaussian noise on the residual, in the steps that have it."""
     noise_ratio: float = Field(default=0.15, ge=0, le=1)
@@ -135,4 +136,6 @@ class GatedDDPG:
         base_scored = self.composition.scored(base_action, jnp.zeros_like(residual))
         base_values = values_of(learner.target_critics, features, base_scored)
         open_ = self.gate(residual_values, base_values)
+        if self.independent_targets:
+            return jnp.where(open_, residual_values, base_values)
         return jnp.where(open_, residual_values.mean(axis=0), base_values.mean(axis=0))

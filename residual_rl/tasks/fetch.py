@@ -88,7 +88,8 @@ class FetchWorld:
             for pair in zip(*(state_columns(model, finger) for finger in FINGERS), strict=True)
         )
         self._object = state_columns(model, "object0:joint")[0]
-        self._start = _settled_state(model)
+        # The published SlipperyPush settles at stock friction too, and becomes slippery only then.
+        self._start = _settled_state(fetch_model(PUSH))
         sensors = self.physics.sense(self._start[None])[0]
         self._gripper_start = sensors[self._at("gripper_position")]
         self._object_height = sensors[self._at("object_position")][2]
@@ -173,9 +174,10 @@ def reward(achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
 def fetch_model(scene: Scene, *, robot_self_contacts: bool = False) -> mujoco.MjModel:
     """The Fetch push model of Gymnasium-Robotics, with the scene's friction and the sensors that an observation is made of.
 
-    The robot's links never touch one another in these tasks, yet testing them for contact costs most of a step.
-    The collision bits leave those pairs out: robot links meet everything else, and everything else meets everything.
-    `robot_self_contacts=True` keeps the pairs, to show that nothing is lost.
+    Testing the robot's links for contact with one another costs a large part of a step, and where blocks and goals lie they
+    never touch: only a hand driven more than 0.25 m away from its start can press the arm against the body. The collision
+    bits leave those pairs out: robot links meet everything else, and everything else meets everything.
+    `robot_self_contacts=True` keeps the pairs, to show what is lost.
     """
     spec = mujoco.MjSpec.from_file(str(_asset("push.xml")))
     for geom in spec.geoms:

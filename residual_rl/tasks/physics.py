@@ -42,7 +42,10 @@ class Physics:
         self._read_data = [mujoco.MjData(self._reader) for _ in range(self.num_threads)]
 
     def step(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
-        """The states `[B, S]` after `substeps` time steps under one `control` `[B, C]`: motors, mocap position, quaternion."""
+        """The states `[B, S]` after `substeps` time steps under one `control` `[B, C]`: motors, mocap position, quaternion.
+
+        A state that MuJoCo could not integrate is NaN throughout.
+        """
         states, _ = self._threads.rollout(
             self._stepper,
             self._step_data,
@@ -50,12 +53,18 @@ class Physics:
             np.repeat(control[:, None], self.substeps, axis=1),
             control_spec=int(CONTROL),
         )
-        return np.asarray(states)[:, -1]
+        after = np.asarray(states)[:, -1].copy()
+        # MuJoCo resets a state that blows up to the model's own and goes on. Its clock gives that away.
+        elapsed = after[:, 0] - state[:, 0] - self.substeps * self.model.opt.timestep
+        after[~(np.abs(elapsed) < 0.5 * self.model.opt.timestep)] = np.nan
+        return after
 
     def sense(self, state: np.ndarray) -> np.ndarray:
         """What the model's sensors read at `state`: `[B, sensors]`. Position and velocity sensors only."""
         _, sensors = self._threads.rollout(self._reader, self._read_data, np.ascontiguousarray(state), nstep=1)
-        return np.asarray(sensors)[:, 0]
+        sensed = np.asarray(sensors)[:, 0]
+        sensed[~np.isfinite(state).all(axis=1)] = np.nan
+        return sensed
 
     def sensor_columns(self, name: str) -> slice:
         """Where the sensor called `name` lies in what `sense` returns."""

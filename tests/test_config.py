@@ -1,0 +1,162 @@
+"""Configurations: typed, frozen, checked when built."""
+
+import dataclasses
+import json
+
+import pytest
+
+from residual_rl import config as configuration
+from residual_rl.config import METHODS, PRESETS, differences, from_json, make_config, to_json, variant
+from residual_rl.errors import ResidualRLError, UnknownName
+from residual_rl.residual import SILVER2018
+
+
+def made(preset="default", **fields):
+    return make_config(preset, task="push", controller="reactive-push", **fields)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_configuration_survives_being_written(preset, method):
+    config = made(preset, method=method, seed=3, steps=1234)
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_field_of_a_configuration_survives_being_written(preset):
+    """Also where it is not the default."""
+    config = made(preset)
+    algorithm = dataclasses.replace(config.algorithm, hidden=(7, 9), residual_penalty=0.125)
+    hindsight = dataclasses.replace(config.hindsight, relabel_ratio=0.5)
+    config = variant(config, algorithm=algorithm, hindsight=hindsight)
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+def test_presets_set_what_they_say():
+    assert made("silver2018").algorithm.name == "ddpg"
+    assert made("silver2018").algorithm.composition == SILVER2018
+    assert made("default").algorithm.name == "gated-ddpg"
+    assert made("silver2018").preset == "silver2018"
+
+
+def test_a_preset_can_be_overruled():
+    assert made("silver2018", batch_size=64).batch_size == 64
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_algorithms_are_hashable_so_that_they_can_be_compiled_for(preset):
+    assert hash(made(preset).algorithm) == hash(made(preset).algorithm)
+
+
+def test_an_unknown_preset_is_told_what_exists():
+    with pytest.raises(UnknownName) as error:
+        made("silver2019")
+    assert "'silver2019'" in str(error.value)
+    assert "Did you mean 'silver2018'" in str(error.value)
+    for preset in PRESETS:
+        assert preset in str(error.value)
+
+
+def test_an_unknown_method_is_told_what_exists():
+    with pytest.raises(UnknownName) as error:
+        made(method="guess")
+    for method in ("guess", *METHODS):
+        assert method in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", 0),
+        ("steps", -5),
+        ("seed", -1),
+        ("batch_size", 0),
+        ("updates_per_cycle", 0),
+        ("episodes_per_cycle", 0),
+        ("replay_capacity", 0),
+        ("evaluation_interval", 0),
+        ("evaluation_episodes", 0),
+        ("evaluation_episodes", 1_000_001),
+        ("verdict_episodes", 1_000_001),
+        ("steps", "many"),
+    ],
+)
+def test_a_value_out_of_range_is_named(field, value):
+    with pytest.raises(ResidualRLError) as error:
+        made(**{field: value})
+    assert field in str(error.value)
+    assert repr(value) in str(error.value)
+    assert "pydantic" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("algorithm", "critic_rate"), 0.0),
+        (("algorithm", "composition", "scale"), -1.0),
+        (("algorithm", "burn_in", "cycles"), -1),
+        (("algorithm", "name"), "ppo"),
+        (("hindsight", "relabel_ratio"), 1.5),
+    ],
+)
+def test_a_value_out_of_range_is_named_however_deep_it_lies(path, value):
+    values = to_json(made())
+    inner = values
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(ResidualRLError) as error:
+        from_json(values)
+    assert path[-1] in str(error.value)
+    assert repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize("path", [(), ("algorithm",), ("algorithm", "composition"), ("algorithm", "burn_in"), ("hindsight",)])
+def test_an_unknown_key_is_refused_however_deep_it_lies(path):
+    """A misspelt hyperparameter must not be a run with the default."""
+    values = to_json(made())
+    inner = values
+    for key in path:
+        inner = inner[key]
+    inner["lerning_rate"] = 1.0
+    with pytest.raises(ResidualRLError, match="lerning_rate"):
+        from_json(values)
+
+
+def test_an_unknown_field_is_refused():
+    with pytest.raises(ResidualRLError, match="stepps"):
+        made(stepps=5)
+
+
+@pytest.mark.parametrize("key", ["task", "controller"])
+def test_a_missing_key_is_named(key):
+    values = to_json(made())
+    del values[key]
+    with pytest.raises(ResidualRLError, match=key):
+        from_json(values)
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        made().steps = 5
+
+
+def test_a_variant_is_checked_too():
+    config = variant(made(), steps=77)
+    assert (config.steps, made().steps) == (77, configuration.Config.steps)
+    with pytest.raises(ValueError, match="steps"):
+        variant(made(), steps=0)
+
+
+def test_equal_configurations_do_not_differ():
+    assert differences(to_json(made()), to_json(made())) == []
+
+
+def test_differences_are_lines_with_the_path_and_both_values():
+    first, second = made(steps=1000), made(steps=2000, hindsight={"relabel_ratio": 0.5, "keep_achieved_ratio": 0.25})
+    assert differences(to_json(first), to_json(second)) == ["hindsight.relabel_ratio: 0.8 -> 0.5", "steps: 1000 -> 2000"]
+
+
+def test_a_key_that_only_one_side_has_is_a_difference():
+    assert differences({"a": 1, "b": {"c": 2}}, {"b": {"d": 3}}) == ["a: 1 -> None", "b.c: 2 -> None", "b.d: None -> 3"]
+    assert differences({"a": {"b": 1}}, {"a": 2}) == ["a: {'b': 1} -> 2"]

@@ -1,0 +1,141 @@
+"""Who may import whom: the rules of the design, read off the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import residual_rl
+
+ROOT = Path(residual_rl.__file__).parent
+FRONT_DOORS = {"residual_rl.front_door", "residual_rl.cli", "residual_rl.benchmark"}
+
+
+def module_name(path):
+    parts = ("residual_rl", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imported(path):
+    """Every module that a file imports, wherever in the file, except for type checkers only."""
+    tree = ast.parse(path.read_text())
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from [name for name in submodules if name in FILES] or [node.module]
+
+
+IMPORTS = {name: set(imported(path)) for name, path in FILES.items()}
+
+
+def inside(package):
+    return [name for name in FILES if name == package or name.startswith(f"{package}.")]
+
+
+def offenders(modules, forbidden):
+    """Lines `module imports other` for every import of something forbidden, or of a part of it."""
+    return [
+        f"{name} imports {other}"
+        for name in modules
+        for other in sorted(IMPORTS[name])
+        if any(other == one or other.startswith(f"{one}.") for one in forbidden)
+    ]
+
+
+def ours_beyond(modules, allowed):
+    """Lines `module imports other` for every import of ours that is not allowed."""
+    return [
+        f"{name} imports {other}"
+        for name in modules
+        for other in sorted(IMPORTS[name])
+        if other.split(".")[0] == "residual_rl" and not any(other == one or other.startswith(f"{one}.") for one in allowed)
+    ]
+
+
+def test_the_source_is_found():
+    assert {"residual_rl.types", "residual_rl.learning.replay", "residual_rl.tasks.fetch"} <= FILES.keys()
+    assert "residual_rl.types" in IMPORTS["residual_rl.residual"]
+    assert "residual_rl.learning.normalizer" in IMPORTS["residual_rl.learning.algorithm"]
+
+
+def test_types_know_nothing():
+    assert ours_beyond(["residual_rl.types"], []) == []
+    assert offenders(["residual_rl.types"], ["jax", "equinox", "mujoco", "gymnasium"]) == []
+
+
+def test_the_composition_knows_types_alone():
+    """It works on NumPy and JAX alike by knowing neither."""
+    assert ours_beyond(["residual_rl.residual"], ["residual_rl.types"]) == []
+    assert offenders(["residual_rl.residual"], ["jax", "equinox", "numpy", "mujoco", "gymnasium"]) == []
+
+
+def test_learning_knows_no_world():
+    modules = inside("residual_rl.learning")
+    assert (
+        ours_beyond(modules, ["residual_rl.types", "residual_rl.residual", "residual_rl.errors", "residual_rl.learning"]) == []
+    )
+    assert offenders(modules, ["mujoco", "gymnasium", "gymnasium_robotics"]) == []
+
+
+@pytest.mark.parametrize("package", ["residual_rl.tasks", "residual_rl.controllers"])
+def test_worlds_and_controllers_know_no_learner(package):
+    modules = inside(package)
+    assert offenders(modules, ["jax", "equinox", "optax", "residual_rl.learning"]) == []
+    allowed = ["residual_rl.types", "residual_rl.errors", "residual_rl.tasks"]
+    assert ours_beyond(modules, [*allowed, package]) == []
+
+
+def test_only_the_front_doors_know_the_loop():
+    others = [name for name in FILES if name not in FRONT_DOORS]
+    assert offenders(others, ["residual_rl.train"]) == []
+
+
+def test_nothing_imports_the_front_doors_but_the_front_doors():
+    others = [name for name in FILES if name not in FRONT_DOORS]
+    assert offenders(others, FRONT_DOORS) == []
+
+
+def test_only_learning_and_what_joins_it_to_the_world_know_jax():
+    joins = {"residual_rl.train", "residual_rl.policy", "residual_rl.benchmark"}
+    others = [name for name in FILES if name not in joins and not name.startswith("residual_rl.learning")]
+    assert offenders(others, ["jax", "equinox", "optax"]) == []
+
+
+def test_mujoco_is_known_to_tasks_and_the_camera_alone():
+    others = [name for name in FILES if not name.startswith("residual_rl.tasks") and name != "residual_rl.film"]
+    assert offenders(others, ["mujoco"]) == []
+
+
+def test_imports_have_no_cycles():
+    done = set()
+
+    def visit(name, above):
+        assert name not in above, " -> ".join([*above[above.index(name) :], name])
+        if name in done:
+            return
+        for other in sorted(IMPORTS[name] & FILES.keys()):
+            visit(other, [*above, name])
+        done.add(name)
+
+    for name in FILES:
+        visit(name, [])
+
+
+def test_no_room_without_a_name():
+    """Such a name says that the code has not found its room."""
+    homeless = {"utils", "util", "common", "helpers", "helper", "manager", "factory", "base", "misc"}
+    assert [name for name in FILES if name.rsplit(".", 1)[-1] in homeless] == []

@@ -1,0 +1,183 @@
+"""The ring of transitions. Every value that is stored is the number of its row, so that whatever comes out says where from."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from residual_rl.learning.replay import Replay
+from residual_rl.types import Observation, Spec, Transition
+
+SPEC = Spec(observation_size=2, goal_size=1, action_size=3, horizon=10)
+
+
+def rows_of(numbers, spec=SPEC):
+    """The transitions with these row numbers: each array holds the number, plus a mark of its own."""
+    numbers = np.asarray(numbers)
+
+    def filled(width, mark):
+        return np.repeat(numbers[:, None] + mark, width, axis=1).astype(np.float32)
+
+    def observation(mark):
+        return Observation(
+            observation=filled(spec.observation_size, mark),
+            achieved_goal=filled(spec.goal_size, mark + 0.25),
+            desired_goal=filled(spec.goal_size, mark + 0.5),
+        )
+
+    return Transition(
+        observation=observation(0),
+        base_action=filled(spec.action_size, 0.125),
+        residual=filled(spec.action_size, 0.25),
+        action=filled(spec.action_size, 0.375),
+        reward=-numbers.astype(np.float32),
+        terminated=numbers % 3 == 0,
+        truncated=numbers % 3 == 1,
+        next_observation=observation(1000),
+        next_base_action=filled(spec.action_size, 0.625),
+    )
+
+
+def number_achieved(goal):
+    """Which row's step ended where this goal was achieved."""
+    return (goal[:, 0] - 1000.25).astype(int)
+
+
+def filled_replay(capacity, lengths):
+    """A replay, and the last row number of each row's episode."""
+    replay, ends, total = Replay(SPEC, capacity), [], 0
+    for length in lengths:
+        replay.add_episode(rows_of(np.arange(total, total + length)))
+        total += length
+        ends += [total - 1] * length
+    return replay, np.array(ends)
+
+
+def leaves(transition):
+    for field in transition:
+        yield from field.values() if isinstance(field, dict) else [field]
+
+
+def assert_same(one, other):
+    for first, second in zip(leaves(one), leaves(other), strict=True):
+        assert first.dtype == second.dtype
+        np.testing.assert_array_equal(first, second)
+
+
+def check_all(replay, ends, capacity):
+    total = len(ends)
+    assert replay.total == total
+    assert len(replay) == min(total, capacity)
+    held = np.arange(total - len(replay), total)
+    assert_same(replay.rows(held), rows_of(held))
+
+    rng = np.random.default_rng(0)
+    numbers = np.repeat(held, 20)
+    later = number_achieved(replay.later_achieved_goal(rng, numbers))
+    assert (later >= numbers).all()
+    assert (later <= ends[numbers]).all()
+    # The last step of an episode has no later one than itself.
+    at_end = ends[numbers] == numbers
+    np.testing.assert_array_equal(later[at_end], numbers[at_end])
+
+
+GRID = list(itertools.product([6, 7, 64], [[1], [6], [5, 5, 5], [1, 2, 3, 4, 5, 6], [6] * 20, [1] * 50]))
+
+
+@pytest.mark.parametrize(("capacity", "lengths"), GRID)
+def test_held_are_the_last_rows_and_goals_never_leave_the_episode(capacity, lengths):
+    replay, ends = filled_replay(capacity, lengths)
+    check_all(replay, ends, capacity)
+
+
+@given(st.integers(1, 30).flatmap(lambda size: st.tuples(st.just(size), st.lists(st.integers(1, size), min_size=1))))
+def test_held_are_the_last_rows_whatever_the_episodes_lengths(case):
+    capacity, lengths = case
+    replay, ends = filled_replay(capacity, lengths)
+    check_all(replay, ends, capacity)
+
+
+def test_every_later_step_of_the_episode_is_as_likely():
+    replay, _ = filled_replay(30, [10, 10, 10, 10])  # wrapped: rows 10 to 39 are held
+    draws = 10_000
+    later = number_achieved(replay.later_achieved_goal(np.random.default_rng(0), np.full(draws, 26)))
+    counts = np.bincount(later - 26, minlength=4)
+    assert len(counts) == 4  # steps 26, 27, 28, 29
+    assert (np.abs(counts - draws / 4) < 5 * np.sqrt(draws * 0.25 * 0.75)).all()
+
+
+@pytest.mark.parametrize(("latest", "expected"), [(None, range(5, 25)), (7, range(18, 25)), (500, range(5, 25))])
+def test_draw_covers_what_is_held_or_the_latest_uniformly(latest, expected):
+    replay, _ = filled_replay(20, [5, 5, 5, 5, 5])
+    draws = 40_000
+    numbers = replay.draw(np.random.default_rng(0), draws, latest)
+    assert sorted(set(numbers)) == list(expected)
+    share = 1 / len(expected)
+    counts = np.unique(numbers, return_counts=True)[1]
+    assert (np.abs(counts - draws * share) < 5 * np.sqrt(draws * share * (1 - share))).all()
+
+
+def test_the_same_generator_draws_the_same():
+    replay, _ = filled_replay(20, [5, 5, 5])
+    one, other = (replay.draw(np.random.default_rng(4), 50) for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_an_empty_replay_says_so():
+    with pytest.raises(ValueError, match="empty"):
+        Replay(SPEC, 10).draw(np.random.default_rng(0), 1)
+
+
+def test_an_episode_that_does_not_fit_is_refused_and_nothing_lost():
+    replay, ends = filled_replay(8, [5])
+    with pytest.raises(ValueError, match="9 steps does not fit into a replay of 8"):
+        replay.add_episode(rows_of(np.arange(5, 14)))
+    check_all(replay, ends, 8)
+
+
+def test_sampled_rows_are_copies():
+    replay, _ = filled_replay(8, [5, 5])
+    numbers = np.arange(2, 10)
+    for leaf in leaves(replay.rows(numbers)):
+        leaf[:] = 0
+    assert_same(replay.rows(numbers), rows_of(numbers))
+
+
+def test_added_episodes_are_copied():
+    replay = Replay(SPEC, 8)
+    episode = rows_of(np.arange(5))
+    replay.add_episode(episode)
+    for leaf in leaves(episode):
+        leaf[:] = 0
+    assert_same(replay.rows(np.arange(5)), rows_of(np.arange(5)))
+
+
+@pytest.mark.parametrize("lengths", [[3], [4, 4], [5, 5, 3]], ids=["part full", "full", "wrapped"])
+def test_a_restored_replay_goes_on_as_the_original(lengths):
+    original, ends = filled_replay(8, lengths)
+    stored = {name: array.copy() for name, array in original.arrays().items()}
+    restored = Replay(SPEC, 8)
+    restored.restore(stored)
+    check_all(restored, ends, 8)
+    more = rows_of(np.arange(len(ends), len(ends) + 6))
+    for replay in (original, restored):
+        replay.add_episode(more)
+    check_all(restored, np.append(ends, [len(ends) + 5] * 6), 8)
+    for name, array in original.arrays().items():
+        np.testing.assert_array_equal(restored.arrays()[name], array)
+    one, other = (replay.draw(np.random.default_rng(0), 100) for replay in (original, restored))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_only_what_is_held_is_stored():
+    replay, _ = filled_replay(1000, [3, 3])
+    assert {len(array) for array in replay.arrays().values() if array.ndim} == {6}
+
+
+def test_a_world_without_goals_is_held_too():
+    replay = Replay(SPEC._replace(goal_size=0), 8)
+    replay.add_episode(rows_of(np.arange(5), SPEC._replace(goal_size=0)))
+    assert replay.rows(np.arange(5)).observation["desired_goal"].shape == (5, 0)
+    assert replay.later_achieved_goal(np.random.default_rng(0), np.arange(5)).shape == (5, 0)

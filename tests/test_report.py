@@ -1,0 +1,269 @@
+"""Reports, learning curves and film strips. Pictures need OpenGL: where there is none, the reason is tested."""
+
+import re
+import sys
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from residual_rl import film
+from residual_rl.config import Config, make_config
+from residual_rl.errors import ResidualRLError, RunError
+from residual_rl.evaluation import Outcome, wilson_interval
+from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.learning.serialization import to_arrays
+from residual_rl.report import COLORS, NAME_GAP, _burn_in, _moving_average, _name_ends, learning_curve, write_report
+from residual_rl.run import Run
+from residual_rl.tasks import find_task
+from residual_rl.verdict import Verdict, judge
+
+EPISODES = 16
+TINY = GatedDDPG(hidden=(16, 16), num_critics=2)
+
+
+def outcome(success: list[bool], steps_to_success: list[float] | None = None) -> Outcome:
+    array = np.array(success)
+    steps = np.where(array, 20.0, np.nan) if steps_to_success is None else np.array(steps_to_success)
+    return Outcome(array, -30.0 * np.ones(len(array)), steps, 0.1 * np.ones(len(array)), 0.2 * np.ones(len(array)))
+
+
+def verdict(config: Config, fixed: int, broken: int) -> Verdict:
+    base = [False] * fixed + [True] * (EPISODES - fixed)
+    policy = [True] * (EPISODES - broken) + [False] * broken
+    return judge(config.task, config.controller, outcome(base), outcome(policy))
+
+
+def write_run(
+    path: Path, *, cycles: int = 20, fixed: int | None = None, broken: int = 0, policy: bool = False, **fields
+) -> Path:
+    """A run directory with invented numbers; finished if `fixed` says how its verdict goes."""
+    settings = {"task": "slippery-push", "controller": "my-push", "algorithm": TINY, "verdict_episodes": EPISODES}
+    config = make_config(**(settings | fields))
+    with Run(path, config) as run:
+        for cycle in range(cycles):
+            metrics = {"wall_seconds": 1.0, "critic_loss": 0.1, "mean_value": -3.0, "dropped_episodes": 0}
+            step = {"step": 400 * (cycle + 1)}
+            run.append("metrics.csv", metrics | step | {"acting_success_rate": 0.5, "burn_in": int(cycle < 5)})
+            if cycle % 5 == 4:
+                rate = 0.4 + 0.02 * cycle + 0.01 * config.seed
+                low, high = wilson_interval(round(100 * rate), 100)
+                evaluation = {"wall_seconds": 1.0, "episodes": 100, "success_rate": rate, "low": low, "high": high}
+                others = {"mean_return": -30.0, "deviation": 0.1, "base_success_rate": 0.45, "fixed": 9, "broken": 1}
+                run.append("evaluations.csv", step | evaluation | others)
+        if policy:
+            spec = find_task(config.task).spec
+            shapes = eqx.filter_eval_shape(lambda key: TINY.init(spec, key).networks, jax.random.key(0))
+            networks = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else leaf, shapes)
+            run.save_policy(to_arrays(networks, "networks"), 4000)
+        if fixed is not None:
+            run.finish(verdict(config, fixed, broken))
+    return path
+
+
+def test_report_begins_with_the_verdict(tmp_path: Path):
+    page = write_report([write_run(tmp_path / "run", fixed=12, broken=1)])
+    text = page.read_text()
+    assert page == tmp_path / "run" / "report.html"
+    assert "Promoted: success rate 0.250 → 0.938" in re.search(r"<h1>(.*?)</h1>", text, re.S)[1]
+    assert text.index("<h1>") < text.index("<svg")
+    assert "fixed 12 of 12 failures, broke 1" in text
+    for fact in ("slippery-push", "my-push", "rpl", "default", "mujoco", "algorithm.caution"):
+        assert fact in text
+
+
+def test_report_says_that_the_base_is_delivered(tmp_path: Path):
+    text = write_report([write_run(tmp_path / "run", fixed=2, broken=2)]).read_text()
+    assert "Not promoted: the base is delivered unchanged" in text
+    assert "none succeeds" not in text
+
+
+@pytest.mark.parametrize("cycles", [0, 3, 20])
+def test_unfinished_run_is_shown_as_such(tmp_path: Path, cycles: int):
+    text = write_report([write_run(tmp_path / "run", cycles=cycles, policy=cycles == 20, steps=50_000)]).read_text()
+    assert "No verdict yet" in text
+    assert f"{400 * cycles:,} of 50,000 environment steps" in text
+    assert ("<svg" in text) == (cycles == 20)
+    assert "p-value" not in text
+
+
+def test_comparison_lies_beside_its_runs(tmp_path: Path):
+    runs = [write_run(tmp_path / f"seed-{seed}", seed=seed, fixed=12) for seed in range(2)]
+    runs.append(write_run(tmp_path / "seed-2", seed=2))
+    runs.append(write_run(tmp_path / "plain", task="push", fixed=1, method="scratch", controller="zero"))
+    page = write_report(runs)
+    text = page.read_text()
+    assert page == tmp_path / "report.html"
+    assert "2 of 4 runs promoted, 1 unfinished" in text
+    assert all(name in text for name in ("seed-0", "seed-1", "seed-2", "plain", "not promoted"))
+
+
+def test_report_goes_where_it_is_asked_to(tmp_path: Path):
+    run = write_run(tmp_path / "run", fixed=12)
+    assert write_report([run], tmp_path / "new" / "mine.html").read_text().startswith("<!doctype html>")
+    assert write_report([run], tmp_path) == tmp_path / "report.html"
+
+
+def test_report_needs_nothing_outside_itself(tmp_path: Path):
+    text = write_report([write_run(tmp_path / "run", fixed=12)]).read_text()
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', text) + re.findall(r"url\(([^)]*)\)", text)
+    assert addresses
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert "<script" not in text
+    assert "@import" not in text
+
+
+def test_curves_on_one_page_share_no_ids(tmp_path: Path):
+    text = write_report([write_run(tmp_path / "run", fixed=12)]).read_text()
+    clips = re.findall(r'<clipPath id="([^"]*)"', text)
+    assert len(clips) == len(set(clips)) > 1
+
+
+def test_names_are_escaped(tmp_path: Path):
+    text = write_report([write_run(tmp_path / "run", controller="<b>$mine$</b>", fixed=12)]).read_text()
+    assert "<b>" not in text
+    assert "&lt;b&gt;" in text
+
+
+def test_same_run_gives_the_same_page(tmp_path: Path):
+    run = write_run(tmp_path / "run", fixed=12)
+    assert write_report([run]).read_bytes() == write_report([run]).read_bytes()
+
+
+def test_errors_say_what_would_be_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = write_run(tmp_path / "run")
+    with pytest.raises(ResidualRLError, match="at least one run"):
+        write_report([])
+    with pytest.raises(RunError, match="no run directory"):
+        write_report([tmp_path / "nowhere"])
+    with pytest.raises(RunError, match="cannot write"):
+        write_report([run], run / "config.json" / "report.html")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ResidualRLError, match=r"jinja2: pip install 'residual-rl\[report\]'"):
+        write_report([run])
+
+
+def plain_rows(seeds: int, steps: int, **fields: str) -> list[dict[str, str]]:
+    """Rows as a CSV file gives them. Success rate: step / 10000 + seed / 10."""
+    rows = []
+    for seed in range(seeds):
+        for step in range(0, steps * 1000, 1000):
+            rate = step / 10_000 + seed / 10
+            numbers = {
+                "success_rate": rate,
+                "low": rate - 0.05,
+                "high": rate + 0.05,
+                "base_success_rate": 0.45,
+                "episodes": 100,
+            }
+            names = {"task": "push", "method": "rpl", "preset": "default"} | fields
+            rows.append(names | {key: str(value) for key, value in ({"seed": seed, "step": step} | numbers).items()})
+    return rows
+
+
+def thick_line(axis) -> np.ndarray:
+    (line,) = [line for line in axis.lines if line.get_linewidth() == 2]
+    return line.get_xydata()
+
+
+def test_several_seeds_are_averaged():
+    (axis,) = learning_curve(plain_rows(seeds=3, steps=5)).axes
+    np.testing.assert_allclose(thick_line(axis), [[step, step / 10_000 + 0.1] for step in range(0, 5000, 1000)])
+    assert axis.get_ylim()[0] == 0
+
+
+def test_mean_ends_where_the_first_seed_ends():
+    shorter = [row for row in plain_rows(seeds=2, steps=5) if row["seed"] == "0" or int(row["step"]) <= 2000]
+    (axis,) = learning_curve(shorter).axes
+    assert thick_line(axis)[-1, 0] == 2000
+
+
+def test_lines_are_named_by_what_differs():
+    rows = plain_rows(2, 3) + plain_rows(2, 3, preset="silver2018") + plain_rows(1, 3, method="scratch")
+    (axis,) = learning_curve(rows).axes
+    names = {text.get_text() for text in axis.texts}
+    assert names == {"base", "base + residual, default", "base + residual, silver2018", "from scratch"}
+
+
+def test_each_task_has_its_panel():
+    figure = learning_curve(plain_rows(1, 3) + plain_rows(1, 3, task="slippery-push"))
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["push", "slippery-push"]
+    assert learning_curve([]).axes == []
+
+
+def test_line_has_the_same_color_in_every_panel():
+    rows = plain_rows(1, 3) + plain_rows(1, 3, method="scratch") + plain_rows(1, 3, method="scratch", task="slippery-push")
+    for axis in learning_curve(rows).axes:
+        (name,) = [text for text in axis.texts if text.get_text() == "from scratch"]
+        assert name.get_color() == COLORS[1]
+
+
+def test_names_do_not_overlap():
+    class Recorder:
+        heights: list[float]
+
+        def annotate(self, name, at, *args, **style):
+            self.heights.append(at[1])
+
+    recorder = Recorder()
+    for rates in ([1.0, 1.0, 0.98], [0.0, 0.01, 0.5], [0.93, 0.9, 0.1]):
+        recorder.heights = []
+        _name_ends(recorder, 1.0, [(rate, "name", "black") for rate in rates])
+        assert np.diff(recorder.heights).min() >= NAME_GAP - 1e-9
+        assert max(recorder.heights) <= 1.0
+
+
+def test_moving_average_waits_until_it_is_full():
+    rows = [{"step": 10.0 * cycle, "acting_success_rate": rate} for cycle, rate in enumerate([0.0, np.nan, 1.0, 1.0])]
+    assert _moving_average(rows, 2) == [(20.0, 0.5), (30.0, 1.0)]
+    assert _moving_average(rows, 4) == []
+
+
+def test_burn_in_may_come_back():
+    rows = [{"step": 10.0 * (cycle + 1), "burn_in": value} for cycle, value in enumerate([1, 1, 0, 1, 0])]
+    assert _burn_in(rows) == [(0.0, 20.0), (30.0, 40.0)]
+
+
+def test_film_takes_the_first_episode_of_each_kind_that_moves():
+    base = outcome([True, True, False, False, True, True], [1, 9, np.nan, np.nan, 9, 9])
+    policy = outcome([True, True, False, True, False, False], [1, 9, np.nan, 9, np.nan, np.nan])
+    assert film._first_of_each(base, policy) == {"kept": 1, "fixed": 3, "broken": 4}
+
+
+def test_film_needs_a_controller_of_the_library(tmp_path: Path):
+    text = write_report([write_run(tmp_path / "run", fixed=12, policy=True)]).read_text()
+    assert "No film strips: the controller &#39;my-push&#39; was passed in as a callable" in text
+
+
+def test_film_shows_frames_or_says_what_to_install(tmp_path: Path):
+    run = write_run(tmp_path / "run", controller="reactive-push", fixed=4, broken=4, policy=True)
+    strips, reason = film.film_strips(run, num_frames=2)
+    if reason:
+        assert "apt-get install" in reason
+        assert strips == []
+        return
+    (strip,) = strips  # a residual of zero fixes nothing and breaks nothing
+    assert strip.kind == "kept"
+    base, policy = strip.rows
+    assert base.outcome == policy.outcome
+    assert base.outcome.startswith("solved")
+    assert base.frames.shape == (2, film.HEIGHT, film.WIDTH, 3)
+    assert (base.frames[0] != base.frames[1]).any()
+    np.testing.assert_array_equal(base.frames[0], policy.frames[0])
+    assert film.png(base.frames[0]).startswith(b"\x89PNG")
+
+
+def test_without_opengl_the_reason_names_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model = find_task("push").make_world(1).physics.model
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(film, "LINUX_BACKENDS", ("no-such-backend",))
+    monkeypatch.setattr(sys, "platform", "linux")
+    frames, reason = film.render(model, physics=np.zeros((0, 1)))
+    assert frames is None
+    assert "apt-get install libegl1" in reason
+    assert "no-such-backend" in reason
+    monkeypatch.setenv("MUJOCO_GL", "disable")
+    assert film.render(model) == (None, "MUJOCO_GL=disable switches pictures off")

@@ -246,7 +246,6 @@ def test_a_lifted_function_keeps_its_name():
     assert name_of(ReactivePush()) == "ReactivePush"
 
 
-@pytest.mark.xfail(strict=True, reason="batched drops the declaration")
 def test_a_lifted_function_keeps_its_declaration_about_the_goal():
     def home(single):
         return np.zeros(4)

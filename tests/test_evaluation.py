@@ -265,7 +265,6 @@ def test_an_impossible_number_of_episodes_is_refused(episodes):
         evaluation_seeds(Purpose.VERDICT, episodes)
 
 
-@pytest.mark.xfail(strict=True, reason="nothing is checked")
 @pytest.mark.parametrize(("run_seed", "episode"), [(-1, 0), (0, -1), (0, EPISODES_PER_RUN)])
 def test_a_training_seed_that_belongs_to_others_is_refused(run_seed, episode):
     with pytest.raises(ValueError, match="seed"):

@@ -121,10 +121,7 @@ def test_the_solvers_start_moves_trajectories_by_less_than_a_tenth_of_a_millimet
     "name",
     [
         "push",
-        pytest.param(
-            "slippery-push",
-            marks=pytest.mark.xfail(strict=True, reason="settles after the friction is changed, the published code before"),
-        ),
+        "slippery-push",
     ],
 )
 def test_episodes_start_where_gymnasium_robotics_episodes_start_but_for_the_block(worlds, name):

@@ -236,7 +236,6 @@ def test_a_row_that_blows_up_harms_no_other(engines, threads):
     assert np.array_equal(engine.step(states, controls), sound)
 
 
-@pytest.mark.xfail(strict=True, reason="MuJoCo resets a state that blows up, and the episode goes on from another place")
 @pytest.mark.usefixtures("quiet_mujoco")
 @pytest.mark.parametrize("velocity", [np.nan, 1e12])
 def test_a_row_that_blows_up_shows_it(engines, velocity):

@@ -137,7 +137,7 @@ def test_zero_residual_follows_the_base_bit_for_bit(task, composition):
     "composition",
     [
         "default",
-        pytest.param("silver2018", marks=pytest.mark.xfail(strict=True, reason="an unclipped proposal is kept, not copied")),
+        "silver2018",
     ],
 )
 def test_a_controller_may_write_each_answer_into_the_same_array(composition):
@@ -153,7 +153,6 @@ def test_a_controller_may_write_each_answer_into_the_same_array(composition):
     assert all(same(one.transitions, other.transitions) for one, other in zip(episodes, expected, strict=True))
 
 
-@pytest.mark.xfail(strict=True, reason="a controller is handed the arrays that are recorded")
 def test_a_controller_that_writes_into_its_observation_does_not_change_the_record():
     # As the published controller did with the goal's height.
     task, inner = TASKS["push"], ReactivePush()
@@ -214,7 +213,6 @@ def test_a_lane_that_shows_something_not_finite_is_dropped_alone(fault, at_step)
         assert episode.success == sound.success
 
 
-@pytest.mark.xfail(strict=True, reason="what reset shows is not looked at")
 @pytest.mark.parametrize("controller", ["reactive-push", "zero"])
 @pytest.mark.parametrize("fault", ["observation", "desired_goal"])
 def test_a_lane_that_is_not_finite_from_the_start_is_dropped_alone(fault, controller):

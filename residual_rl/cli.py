@@ -94,7 +94,10 @@ def train(
         )
     console.print(f"\n[bold]{run.verdict()}[/bold]", highlight=False, soft_wrap=True)
     console.print(f"run     {run.path}", highlight=False, soft_wrap=True)
-    _write_report([run.path])
+    try:
+        _write_report([run.path])
+    except ResidualRLError as error:  # what was learned is on disk all the same
+        complaints.print(Text(f"no report: {error}", style="yellow"), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -143,15 +146,21 @@ def report(
 def benchmark(
     subject: Annotated[str, typer.Argument(help="physics or learning")],
     as_json: Json = False,
-    threads: Threads = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of `physics`.", show_default="one a core")] = None,
 ) -> None:
     """Measure speed beside the usual alternatives, in one run on this machine."""
-    from residual_rl import benchmark as benchmarks
+    from residual_rl import benchmarks
 
-    subjects: dict[str, Callable[..., dict[str, Any]]] = {"physics": benchmarks.physics, "learning": benchmarks.learning}
+    def tell(line: str) -> None:
+        complaints.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    subjects: dict[str, Callable[[], dict[str, Any]]] = {
+        "physics": lambda: benchmarks.physics(threads=threads, tell=tell),
+        "learning": lambda: benchmarks.learning(tell=tell),
+    }
     if subject not in subjects:
         raise UnknownName("benchmark", subject, subjects)
-    result = subjects[subject](num_threads=threads)
+    result = subjects[subject]()
     print(json.dumps(result) if as_json else benchmarks.table(result))
 
 

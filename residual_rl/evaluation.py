@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from gymnasium.vector import AutoresetMode
 from scipy.stats import binomtest
 
-from residual_rl.controllers import Controller, propose
+from residual_rl.controllers import Controller, naming_step, propose
 from residual_rl.residual import Composition
 from residual_rl.tasks.task import Task
 from residual_rl.tasks.vector import WorldVectorEnv
@@ -61,8 +62,6 @@ def base_alone(controller: Controller, composition: Composition, action_size: in
 
 def evaluation_envs(task: Task, episodes: int, num_threads: int | None) -> WorldVectorEnv:
     """Lanes enough for so many episodes, to be given to `roll_out`."""
-    from gymnasium.vector import AutoresetMode
-
     return task.make_envs(min(episodes, MAX_LANES), num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED)
 
 
@@ -86,7 +85,8 @@ def _episodes(envs: WorldVectorEnv, act: Act, seeds: list[int]) -> Outcome:
     previous = None
     step = 0
     while not ended.all():
-        base_action, action = act(observation)
+        with naming_step(step):
+            base_action, action = act(observation)
         observation, reward, terminated, truncated, info = envs.step(action)
         step += 1
         returns += reward

@@ -6,20 +6,20 @@ action      = clip(base_action + scale * residual, -1, 1)        residual in [-1
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from residual_rl.types import Array, Transition
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Composition:
     """How base action and residual become the action, and which of them the critic scores. Works on NumPy and JAX alike.
 
     Source: Silver et al. 2018, eq. 1; the fields name where the paper, its code and later work differ.
     """
 
-    scale: float = Field(default=1.0, gt=0)
+    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Multiplies the residual. 1 can cancel any base action, 2 can reverse it."""
     clip_base: bool = True
     """Whether the base action is clipped before the sum. Without it, no residual can move a base action beyond 1 + 2 scale."""

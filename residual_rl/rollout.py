@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from residual_rl.controllers import Controller, propose
-from residual_rl.errors import ControllerError
+from residual_rl.controllers import Controller, naming_step, propose
 from residual_rl.residual import Composition
 from residual_rl.tasks.vector import WorldVectorEnv
 from residual_rl.types import Observation, Transition, map_observation, select
@@ -42,10 +41,8 @@ def collect(
     action_size = envs.world.spec.action_size
 
     def base(observation: Observation, step: int) -> np.ndarray:
-        try:
+        with naming_step(step):
             return composition.base_action(propose(controller, observation, action_size))
-        except ControllerError as error:
-            raise ControllerError(f"{error} (step {step} of the episode)") from error
 
     steps: list[Transition] = []
     ended = success = np.zeros(envs.num_envs, dtype=bool)

@@ -91,17 +91,15 @@ def train(
     started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
     with stop_requested() as stopped:
         while state.cycle < cycles:
-            try:
+            with _saved_on_error(run, state):
                 episodes, dropped = _collected(config, controller, envs, state)
-            except ResidualRLError:
-                _save(run, state)
-                raise
             state = _learned(config, task, controller, run, state, episodes, dropped)
             state = state._replace(wall_seconds=time.monotonic() - started)
             step = state.cycle * _cycle_steps(config, task)
             due = step // config.evaluation_interval > (step - _cycle_steps(config, task)) // config.evaluation_interval
             if due or state.cycle == cycles:
-                state, rate = _evaluated(config, task, controller, run, judges, seeds, base, state)
+                with _saved_on_error(run, state):
+                    state, rate = _evaluated(config, task, controller, run, judges, seeds, base, state)
             on_progress(Progress(step, cycles * _cycle_steps(config, task), base.success_rate, rate))
             if stopped():
                 _save(run, state)
@@ -127,7 +125,7 @@ def _collected(config: Config, controller: Controller, envs: WorldVectorEnv, sta
     rng, key = _chance(config, state.cycle, "collect")
     explore = config.algorithm.exploring_lanes(rng, envs.num_envs, not _actor_learns(config, state))
     keys = jax.random.split(key, envs.horizon)
-    networks = state.learner.networks
+    networks = config.algorithm.acting(state.learner)
 
     def act(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
         return np.asarray(learning.act(config.algorithm, networks, observation, base_action, keys[step], explore))
@@ -220,7 +218,7 @@ def _evaluated(
 ) -> tuple[State, float]:
     """Evaluates the learner as it is and keeps it as the selected policy if none was better: the new state, and its rate."""
     algorithm = config.algorithm
-    residual = Residual(algorithm, state.learner.networks)
+    residual = Residual(algorithm, algorithm.acting(state.learner))
     outcome = roll_out(judges, base_plus_residual(controller, algorithm.composition, residual, task.spec.action_size), seeds)
     step = state.cycle * _cycle_steps(config, task)
     low, high = outcome.interval
@@ -241,7 +239,7 @@ def _evaluated(
         },
     )
     if outcome.success_rate >= state.best[0]:
-        run.save_policy(to_arrays(state.learner.networks, "networks"), step)
+        run.save_policy(to_arrays(config.algorithm.acting(state.learner), "networks"), step)
         state = state._replace(best=(outcome.success_rate, step))
     return state, outcome.success_rate
 
@@ -278,6 +276,16 @@ def _restored(config: Config, task: Task, run: Run) -> State | None:
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise RunError(f"{run.path / 'checkpoint.safetensors'} is damaged: {error}") from error
+
+
+@contextmanager
+def _saved_on_error(run: Run, state: State) -> Iterator[None]:
+    """Whatever a controller or a world does wrong: what was learned before is kept."""
+    try:
+        yield
+    except ResidualRLError:
+        _save(run, state)
+        raise
 
 
 @contextmanager

@@ -10,14 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from residual_rl import film
+from residual_rl import film, front_door
+from residual_rl.cli import app
 from residual_rl.config import Config, make_config
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.evaluation import Outcome, wilson_interval
+from residual_rl.figures import COLORS, NAME_GAP, _name_ends, learning_curve
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import to_arrays
-from residual_rl.report import COLORS, NAME_GAP, _burn_in, _moving_average, _name_ends, learning_curve, write_report
-from residual_rl.run import Run
+from residual_rl.report import _burn_in, _moving_average, write_report
+from residual_rl.run import Run, read_config
 from residual_rl.tasks import find_task
 from residual_rl.verdict import Verdict, judge
 
@@ -64,10 +66,15 @@ def write_run(
     return path
 
 
-def test_report_begins_with_the_verdict(tmp_path: Path):
-    page = write_report([write_run(tmp_path / "run", fixed=12, broken=1)])
-    text = page.read_text()
-    assert page == tmp_path / "run" / "report.html"
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run that was promoted."""
+    return write_report([write_run(tmp_path_factory.mktemp("promoted") / "run", fixed=12, broken=1, policy=True)])
+
+
+def test_report_begins_with_the_verdict(promoted: Path):
+    text = promoted.read_text()
+    assert promoted.name == "report.html"
     assert "Promoted: success rate 0.250 → 0.938" in re.search(r"<h1>(.*?)</h1>", text, re.S)[1]
     assert text.index("<h1>") < text.index("<svg")
     assert "fixed 12 of 12 failures, broke 1" in text
@@ -75,40 +82,8 @@ def test_report_begins_with_the_verdict(tmp_path: Path):
         assert fact in text
 
 
-def test_report_says_that_the_base_is_delivered(tmp_path: Path):
-    text = write_report([write_run(tmp_path / "run", fixed=2, broken=2)]).read_text()
-    assert "Not promoted: the base is delivered unchanged" in text
-    assert "none succeeds" not in text
-
-
-@pytest.mark.parametrize("cycles", [0, 3, 20])
-def test_unfinished_run_is_shown_as_such(tmp_path: Path, cycles: int):
-    text = write_report([write_run(tmp_path / "run", cycles=cycles, policy=cycles == 20, steps=50_000)]).read_text()
-    assert "No verdict yet" in text
-    assert f"{400 * cycles:,} of 50,000 environment steps" in text
-    assert ("<svg" in text) == (cycles == 20)
-    assert "p-value" not in text
-
-
-def test_comparison_lies_beside_its_runs(tmp_path: Path):
-    runs = [write_run(tmp_path / f"seed-{seed}", seed=seed, fixed=12) for seed in range(2)]
-    runs.append(write_run(tmp_path / "seed-2", seed=2))
-    runs.append(write_run(tmp_path / "plain", task="push", fixed=1, method="scratch", controller="zero"))
-    page = write_report(runs)
-    text = page.read_text()
-    assert page == tmp_path / "report.html"
-    assert "2 of 4 runs promoted, 1 unfinished" in text
-    assert all(name in text for name in ("seed-0", "seed-1", "seed-2", "plain", "not promoted"))
-
-
-def test_report_goes_where_it_is_asked_to(tmp_path: Path):
-    run = write_run(tmp_path / "run", fixed=12)
-    assert write_report([run], tmp_path / "new" / "mine.html").read_text().startswith("<!doctype html>")
-    assert write_report([run], tmp_path) == tmp_path / "report.html"
-
-
-def test_report_needs_nothing_outside_itself(tmp_path: Path):
-    text = write_report([write_run(tmp_path / "run", fixed=12)]).read_text()
+def test_report_needs_nothing_outside_itself(promoted: Path):
+    text = promoted.read_text()
     addresses = re.findall(r'(?:src|href)="([^"]*)"', text) + re.findall(r"url\(([^)]*)\)", text)
     assert addresses
     assert all(address.startswith(("data:", "#")) for address in addresses)
@@ -116,25 +91,57 @@ def test_report_needs_nothing_outside_itself(tmp_path: Path):
     assert "@import" not in text
 
 
-def test_curves_on_one_page_share_no_ids(tmp_path: Path):
-    text = write_report([write_run(tmp_path / "run", fixed=12)]).read_text()
-    clips = re.findall(r'<clipPath id="([^"]*)"', text)
+def test_curves_on_one_page_share_no_ids(promoted: Path):
+    clips = re.findall(r'<clipPath id="([^"]*)"', promoted.read_text())
     assert len(clips) == len(set(clips)) > 1
 
 
-def test_names_are_escaped(tmp_path: Path):
-    text = write_report([write_run(tmp_path / "run", controller="<b>$mine$</b>", fixed=12)]).read_text()
+def test_film_needs_a_controller_of_the_library(promoted: Path):
+    assert "No film strips: the controller &#39;my-push&#39; was passed in as a callable" in promoted.read_text()
+
+
+def test_same_run_gives_the_same_page(promoted: Path):
+    again = write_report([promoted.parent], promoted.with_name("again.html"))
+    assert again.read_bytes() == promoted.read_bytes()
+
+
+def test_report_says_that_the_base_is_delivered(tmp_path: Path):
+    text = write_report([write_run(tmp_path / "run", cycles=0, fixed=2, broken=2)]).read_text()
+    assert "Not promoted: the base is delivered unchanged" in text
+    assert "none succeeds" not in text
+
+
+@pytest.mark.parametrize("cycles", [0, 3, 5])
+def test_unfinished_run_is_shown_as_such(tmp_path: Path, cycles: int):
+    text = write_report([write_run(tmp_path / "run", cycles=cycles, policy=cycles == 5, steps=50_000)]).read_text()
+    assert "No verdict yet" in text
+    assert f"{400 * cycles:,} of 50,000 environment steps" in text
+    assert ("<svg" in text) == (cycles == 5)
+    assert "p-value" not in text
+
+
+def test_comparison_lies_beside_its_runs(tmp_path: Path):
+    runs = [write_run(tmp_path / f"seed-{seed}", seed=seed, fixed=12) for seed in range(2)]
+    runs.append(write_run(tmp_path / "seed-2", seed=2))
+    runs.append(write_run(tmp_path / "plain", task="push", fixed=1, method="scratch", controller="<b>$mine$</b>"))
+    page = write_report(runs)
+    text = page.read_text()
+    assert page == tmp_path / "report.html"
+    assert "2 of 4 runs promoted, 1 unfinished" in text
+    assert all(name in text for name in ("seed-0", "seed-1", "seed-2", "plain", "not promoted"))
     assert "<b>" not in text
     assert "&lt;b&gt;" in text
 
 
-def test_same_run_gives_the_same_page(tmp_path: Path):
-    run = write_run(tmp_path / "run", fixed=12)
-    assert write_report([run]).read_bytes() == write_report([run]).read_bytes()
+def test_report_goes_where_it_is_asked_to(tmp_path: Path):
+    run = write_run(tmp_path / "run", cycles=0, fixed=12)
+    assert write_report([run]) == run / "report.html"
+    assert write_report([run], tmp_path / "new" / "mine.html").read_text().startswith("<!doctype html>")
+    assert write_report([run], tmp_path) == tmp_path / "report.html"
 
 
 def test_errors_say_what_would_be_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    run = write_run(tmp_path / "run")
+    run = write_run(tmp_path / "run", cycles=0)
     with pytest.raises(ResidualRLError, match="at least one run"):
         write_report([])
     with pytest.raises(RunError, match="no run directory"):
@@ -144,6 +151,16 @@ def test_errors_say_what_would_be_right(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ResidualRLError, match=r"jinja2: pip install 'residual-rl\[report\]'"):
         write_report([run])
+
+
+def test_training_succeeds_without_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    path = write_run(tmp_path / "run", cycles=0, fixed=12)
+    monkeypatch.setattr(front_door, "improve", lambda *args, **kwargs: Run(path, read_config(path)))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    app(["train", "slippery-push"], standalone_mode=False)
+    said = capsys.readouterr()
+    assert "promoted" in said.out
+    assert "no report: reports and figures need matplotlib: pip install 'residual-rl[report]'" in said.err
 
 
 def plain_rows(seeds: int, steps: int, **fields: str) -> list[dict[str, str]]:
@@ -231,11 +248,6 @@ def test_film_takes_the_first_episode_of_each_kind_that_moves():
     base = outcome([True, True, False, False, True, True], [1, 9, np.nan, np.nan, 9, 9])
     policy = outcome([True, True, False, True, False, False], [1, 9, np.nan, 9, np.nan, np.nan])
     assert film._first_of_each(base, policy) == {"kept": 1, "fixed": 3, "broken": 4}
-
-
-def test_film_needs_a_controller_of_the_library(tmp_path: Path):
-    text = write_report([write_run(tmp_path / "run", fixed=12, policy=True)]).read_text()
-    assert "No film strips: the controller &#39;my-push&#39; was passed in as a callable" in text
 
 
 def test_film_shows_frames_or_says_what_to_install(tmp_path: Path):

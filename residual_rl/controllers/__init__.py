@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from residual_rl.controllers.controller import Controller, Zero, batched, name_of, propose, reads_goal
+from residual_rl.controllers.controller import Controller, Zero, batched, name_of, naming_step, propose, reads_goal
 from residual_rl.controllers.fetch import ReactivePush
 from residual_rl.errors import UnknownName
 from residual_rl.types import Spec
@@ -16,6 +16,7 @@ __all__ = [
     "batched",
     "make_controller",
     "name_of",
+    "naming_step",
     "propose",
     "reads_goal",
 ]

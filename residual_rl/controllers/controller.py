@@ -1,6 +1,7 @@
 """What a controller is, and how a proposal is asked of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,7 +43,7 @@ def batched(function: Callable[[Any], Any]) -> Controller:
         size = len(observation["observation"])
         return np.stack([np.asarray(function(select(observation, row))) for row in range(size)])
 
-    controller.reads_goal = reads_goal(function)
+    controller.reads_goal = reads_goal(function)  # type: ignore[attr-defined]
     controller.__name__ = name_of(function)
     controller.__module__ = getattr(function, "__module__", controller.__module__)
     return controller
@@ -81,3 +82,12 @@ def propose(controller: Controller, observation: Observation, action_size: int) 
         row, entry = np.argwhere(~np.isfinite(base_action))[0]
         raise ControllerError(f"controller {name!r} returned {base_action[row, entry]} in entry {entry} of its action")
     return base_action
+
+
+@contextmanager
+def naming_step(step: int) -> Iterator[None]:
+    """Adds to a ControllerError at which step of the episode the controller was asked."""
+    try:
+        yield
+    except ControllerError as error:
+        raise ControllerError(f"{error} (step {step} of the episode)") from error

@@ -42,9 +42,14 @@ class Learner(NamedTuple):
     """[] int32"""
 
     @property
-    def networks(self) -> Networks:
-        """What acting needs."""
+    def current(self) -> Networks:
+        """The networks as the last update left them."""
         return Networks(self.actor, self.critics, self.normalizer)
+
+    @property
+    def averaged(self) -> Networks:
+        """The target networks: the average over recent updates."""
+        return Networks(self.target_actor, self.target_critics, self.normalizer)
 
 
 class Algorithm(Protocol):
@@ -62,6 +67,10 @@ class Algorithm(Protocol):
 
     def init(self, spec: Spec, key: Array) -> Learner:
         """A learner whose residual is exactly zero."""
+        ...
+
+    def acting(self, learner: Learner) -> Networks:
+        """The networks that act."""
         ...
 
     def features(self, observation: Observation, base_action: Array) -> Array:
@@ -123,7 +132,7 @@ def bounded_value(spec: Spec, value: Array) -> Array:
     """A bootstrap target, clipped to the discounted sums that are possible. Source: Andrychowicz et al. 2017."""
     horizon = 1.0 / (1.0 - discount(spec))
     low, high = spec.reward_range
-    return value.clip(horizon * low, horizon * max(high, 0.0))
+    return value.clip(horizon * min(low, 0.0), horizon * max(high, 0.0))
 
 
 def discount(spec: Spec) -> float:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class FixedBurnIn:
     """The critic alone learns for a number of cycles."""
 
@@ -22,7 +22,7 @@ class FixedBurnIn:
         return len(mean_values) >= self.cycles
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ValueChangeBurnIn:
     """The actor is frozen in the first epoch, and after every epoch in which the mean Q moved by more than a threshold.
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from residual_rl.learning.algorithm import Learner, Metrics, Networks, bounded_value, descend, discount, follow, init_learner
@@ -18,7 +18,7 @@ from residual_rl.residual import SILVER2018, Composition
 from residual_rl.types import Array, Observation, Spec, Transition
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class DDPG:
     """Deterministic policy gradient with one critic, Gaussian and uniform exploration.
 
@@ -49,6 +49,10 @@ class DDPG:
         optimizer = optax.adam(self.learning_rate)
         return init_learner(spec, feature_size, self.hidden, 1, False, (optimizer, optimizer), key)
 
+    def acting(self, learner: Learner) -> Networks:
+        """The networks as the last update left them."""
+        return learner.current
+
     def features(self, observation: Observation, base_action: Array) -> Array:
         """Observation and desired goal, and the base action where the composition shows it: `[B, F]`."""
         parts = [observation["observation"], observation["desired_goal"]]
@@ -78,7 +82,7 @@ class DDPG:
         next_residual = residual_of(learner.target_actor, next_features)
         next_scored = self.composition.scored(batch.next_base_action, next_residual)
         next_value = values_of(learner.target_critics, next_features, next_scored)[0]
-        target = batch.reward + discount(spec) * (1.0 - batch.terminated) * next_value
+        target = batch.reward + discount(spec) * jnp.where(batch.terminated, 0.0, next_value)
         target = bounded_value(spec, target)
 
         def critic_loss(critics: MLP) -> Array:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from residual_rl.learning.algorithm import Learner, Metrics, Networks, bounded_value, descend, discount, follow, init_learner
@@ -28,7 +28,7 @@ from residual_rl.residual import Composition
 from residual_rl.types import Array, Observation, Spec, Transition
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class GatedDDPG:
     """Residual DDPG with the paired-advantage gate, LayerNorm critics and sparse exploration."""
 
@@ -36,16 +36,15 @@ class GatedDDPG:
     composition: Composition = Composition()
     burn_in: FixedBurnIn = FixedBurnIn()
     hidden: tuple[int, ...] = (256, 256, 256)
-    num_critics: int = Field(default=5, ge=2)
+    num_critics: int = Field(default=3, ge=2)
     caution: float = Field(default=3.0, ge=0)
     """Standard deviations by which the mean advantage must exceed zero before the residual acts."""
-    actor_rate: float = Field(default=1e-4, gt=0)
+    actor_rate: float = Field(default=3e-5, gt=0)
     """Adam's learning rate of the actor: slow, so that the critics keep up with it."""
     critic_rate: float = Field(default=1e-3, gt=0)
     target_rate: float = Field(default=0.02, gt=0, le=1)
     residual_penalty: float = Field(default=0.05, ge=0)
     """Weight of the mean squared residual in the actor's loss."""
-    independent_targets: bool = False
     noise: float = Field(default=0.5, ge=0)
     """Standard deviation of the Gaussian noise on the residual, in the steps that have it."""
     noise_ratio: float = Field(default=0.15, ge=0, le=1)
@@ -60,6 +59,10 @@ class GatedDDPG:
             feature_size += spec.action_size
         optimizers = (optax.adam(self.actor_rate), optax.adam(self.critic_rate))
         return init_learner(spec, feature_size, self.hidden, self.num_critics, True, optimizers, key)
+
+    def acting(self, learner: Learner) -> Networks:
+        """The average over recent updates: what single updates do to the critics makes the gate flicker."""
+        return learner.averaged
 
     def features(self, observation: Observation, base_action: Array) -> Array:
         """Observation, desired goal, the way from achieved to desired goal; the base action where shown: `[B, F]`."""
@@ -99,12 +102,12 @@ class GatedDDPG:
         features = normalize(learner.normalizer, self.features(batch.observation, batch.base_action))
         next_features = normalize(learner.normalizer, self.features(batch.next_observation, batch.next_base_action))
         next_value = self._next_value(learner, next_features, batch.next_base_action)
-        target = batch.reward + discount(spec) * (1.0 - batch.terminated) * next_value
+        target = batch.reward + discount(spec) * jnp.where(batch.terminated, 0.0, next_value)
         target = bounded_value(spec, target)
 
         def critic_loss(critics: MLP) -> tuple[Array, Array]:
             values = values_of(critics, features, self.composition.scored_of(batch))
-            return jnp.square(values - target).mean(axis=1).sum(), values.mean()
+            return jnp.square(values - target[None]).mean(axis=1).sum(), values.mean()
 
         def actor_loss(actor: MLP) -> Array:
             residual = residual_of(actor, features)
@@ -136,6 +139,4 @@ class GatedDDPG:
         base_scored = self.composition.scored(base_action, jnp.zeros_like(residual))
         base_values = values_of(learner.target_critics, features, base_scored)
         open_ = self.gate(residual_values, base_values)
-        if self.independent_targets:
-            return jnp.where(open_, residual_values, base_values)
         return jnp.where(open_, residual_values.mean(axis=0), base_values.mean(axis=0))

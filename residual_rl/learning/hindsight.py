@@ -8,7 +8,7 @@ base is asked again at the new goal, for this observation and for the next.
 from collections.abc import Callable
 
 import numpy as np
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from residual_rl.learning.replay import Replay
@@ -18,7 +18,7 @@ Reward = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Base = Callable[[Observation], np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Hindsight:
     """Which transitions are relabelled. Source: Andrychowicz et al. 2017, strategy "future"."""
 

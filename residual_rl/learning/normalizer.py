@@ -35,7 +35,7 @@ def add(normalizer: Normalizer, features: Array) -> Normalizer:
     count = normalizer.count + size
     batch_mean = features.mean(axis=0)
     shift = batch_mean - normalizer.mean
-    squares = jnp.square(features - batch_mean).sum(axis=0)
+    squares = jnp.square(features - batch_mean[None]).sum(axis=0)
     return Normalizer(
         count,
         normalizer.mean + shift * size / count,
@@ -48,4 +48,4 @@ def normalize(normalizer: Normalizer, features: Array) -> Array:
     variance = jnp.where(normalizer.count > 0, normalizer.squares / jnp.maximum(normalizer.count, 1.0), 1.0)
     deviation = jnp.sqrt(jnp.maximum(variance, LEAST_DEVIATION**2))
     clipped = features.clip(-CLIP_BEFORE, CLIP_BEFORE)
-    return ((clipped - normalizer.mean) / deviation).clip(-CLIP_AFTER, CLIP_AFTER)
+    return ((clipped - normalizer.mean[None]) / deviation[None]).clip(-CLIP_AFTER, CLIP_AFTER)

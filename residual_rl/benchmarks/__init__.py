@@ -1,0 +1,7 @@
+"""How fast this is, beside the fastest peers on the same machine: `residual-rl benchmark physics|learning`."""
+
+from residual_rl.benchmarks.learning import learning
+from residual_rl.benchmarks.physics import physics
+from residual_rl.benchmarks.tables import table
+
+__all__ = ["learning", "physics", "table"]

@@ -1,0 +1,59 @@
+"""Under which conditions a benchmark runs: the machine, the versions, the peers that are there, and their silence."""
+
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+INSTALL_PEERS = "pip install 'residual-rl[bench]'"
+TASK = "slippery-push"
+PEER_TASK = "FetchPush-v4"
+"""What the peers simulate: the same model with the same substeps."""
+
+
+def conditions(peers: Sequence[str]) -> dict[str, Any]:
+    """What a reader needs to know in order to repeat the numbers; and how to get the peers that are missing."""
+    packages = ("residual-rl", "mujoco", "jax", "numpy", *peers)
+    missing = [name for name in peers if not installed(name)]
+    return {
+        "versions": {name: version(name) for name in packages if name not in missing},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": cores()},
+        "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,  # before the benchmark began
+        "missing": INSTALL_PEERS if missing else None,
+    }
+
+
+def cores() -> int:
+    """How many cores this process may use: every contestant gets as many threads."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def installed(peer: str) -> bool:
+    """Whether a peer can be measured."""
+    return find_spec(peer.replace("-", "_")) is not None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what the peers and their processes print off stdout, and their warnings away altogether."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    warned = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"  # read by the peers' processes
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+        if warned is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = warned

@@ -1,0 +1,201 @@
+"""How fast a whole training is: env steps per second, beside Stable-Baselines3's DDPG with hindsight."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from dataclasses import replace
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from residual_rl.benchmarks.conditions import PEER_TASK, TASK, conditions, cores, installed, quiet
+from residual_rl.benchmarks.rounds import Speed, alternate, compared, medians, stepper
+from residual_rl.errors import ResidualRLError
+from residual_rl.tasks import find_task
+from residual_rl.tasks.fetch import HORIZON
+
+NUM_ENVS = 8
+CYCLE_STEPS = NUM_ENVS * HORIZON
+CYCLE_UPDATES = CYCLE_STEPS // 10
+BATCH_SIZE = 256
+
+
+def learning(
+    steps: int = 4000,
+    rounds: int = 3,
+    transitions: int = 1_000_000,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Env steps per second of a whole training, beside Stable-Baselines3's DDPG with hindsight; and the memory it takes.
+
+    Both sides simulate, store, relabel and learn, with one update of batch 256 on 3x256 networks for every 10 env steps.
+    Ours is the preset `silver2018` on SlipperyPush with its controller; the `default` preset, whose five critics cost
+    more, is given for information.
+
+    Args:
+        steps: env steps of one contestant in one round.
+        rounds: of all contestants.
+        transitions: how many the run holds whose memory is measured.
+        tell: is told what is being measured.
+    """
+    measured_under = conditions(("stable-baselines3", "torch"))
+    tell("learning: compiling")
+    result: dict[str, Any] = {
+        "benchmark": "learning",
+        "task": TASK,
+        "steps": steps,
+        "envs": NUM_ENVS,
+        "threads": cores(),
+        "updates_per_step": CYCLE_UPDATES / CYCLE_STEPS,
+        "batch_size": BATCH_SIZE,
+        "compile_seconds": round(_compile_seconds("silver2018"), 2),
+        "peer": None,
+    }
+    _training("default", steps=1)  # compiles
+    measures: dict[str, Speed] = {
+        "ours": lambda: _training_speed("silver2018", steps),
+        "default_preset": lambda: _training_speed("default", steps),
+    }
+    with quiet():
+        peer = None
+        if installed("stable-baselines3"):
+            tell("learning: which of the peer's vector environments is faster")
+            peer = _StableBaselines3()
+            result |= {"peer": peer.name, "peer_vector_env_speeds": peer.vector_env_speeds}
+            measures["peer"] = lambda: peer.speed(steps)
+        tell(f"learning: {rounds} rounds of {steps} steps each")
+        result |= compared(alternate(measures, rounds))
+        if peer is not None:
+            result["peer_updates_per_step"] = round(peer.updates_per_step, 3)
+            peer.close()
+    tell(f"learning: memory of a run with {transitions} transitions")
+    return result | memory(transitions) | measured_under
+
+
+def memory(transitions: int) -> dict[str, Any]:
+    """Peak memory of a process that trains with so many transitions in its replay, and writes its checkpoint.
+
+    Raises:
+        ResidualRLError: the process failed; with what it said.
+    """
+    command = [sys.executable, "-m", "residual_rl.benchmarks.memory", str(transitions)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise ResidualRLError(f"the process whose memory was to be measured failed: {answer.stderr.strip()}")
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+def _training_speed(preset: str, steps: int) -> float:
+    """Env steps per second of a training, evaluations, first and last cycle excluded.
+
+    The first cycle would count the start, the last one ends with an evaluation and the final checkpoint.
+    """
+    times = _training(preset, steps)
+    return (len(times) - 2) * CYCLE_STEPS / (times[-2] - times[0])
+
+
+def _compile_seconds(preset: str) -> float:
+    """What the first training of a process takes longer than the second one."""
+    durations = []
+    for _ in range(2):
+        started = time.perf_counter()
+        _training(preset, steps=1)
+        durations.append(time.perf_counter() - started)
+    return durations[0] - durations[1]
+
+
+def _training(preset: str, steps: int) -> list[float]:
+    """The times in s at which the cycles of a short training ended: those of `steps`, one before and one after."""
+    # Here, because the peer's processes import this module too, and need no JAX.
+    from residual_rl.config import make_config
+    from residual_rl.controllers import make_controller
+    from residual_rl.learning.burn_in import FixedBurnIn
+    from residual_rl.run import Run
+    from residual_rl.train import train
+
+    task = find_task(TASK)
+    cycles = -(-steps // CYCLE_STEPS) + 2
+    config = make_config(
+        preset,
+        task=task.name,
+        controller=task.default_controller,
+        steps=cycles * CYCLE_STEPS,
+        episodes_per_cycle=NUM_ENVS,
+        updates_per_cycle=CYCLE_UPDATES,
+        batch_size=BATCH_SIZE,
+        evaluation_interval=2 * cycles * CYCLE_STEPS,
+        evaluation_episodes=1,
+    )
+    if isinstance(config.algorithm.burn_in, FixedBurnIn):
+        # What a burn-in costs is not what the rest of the run costs.
+        config = replace(config, algorithm=replace(config.algorithm, burn_in=FixedBurnIn(cycles=0)))
+    times = []
+    with tempfile.TemporaryDirectory() as directory, Run(Path(directory) / "run", config) as run:
+        controller = make_controller(task.default_controller, task.spec)
+        train(config, task, controller, run, lambda progress: times.append(time.perf_counter()), num_threads=cores())
+    return times
+
+
+class _StableBaselines3:
+    """Stable-Baselines3's DDPG with hindsight on Gymnasium-Robotics' FetchPush, set up to do the same work as ours."""
+
+    def __init__(self):
+        import torch  # type: ignore
+        from stable_baselines3 import DDPG, HerReplayBuffer  # type: ignore
+        from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv  # type: ignore
+
+        torch.set_num_threads(cores())
+        makers = [_gymnasium_robotics_env] * NUM_ENVS
+        candidates = {"DummyVecEnv": DummyVecEnv(makers), "SubprocVecEnv": SubprocVecEnv(makers)}
+        steppers = {name: stepper(envs, NUM_ENVS, 1.5) for name, envs in candidates.items()}
+        self.vector_env_speeds = medians(alternate(steppers, 2))
+        best = max(self.vector_env_speeds, key=lambda name: self.vector_env_speeds[name])
+        for name, envs in candidates.items():
+            if name != best:
+                envs.close()
+        self.name = f"Stable-Baselines3 {version('stable-baselines3')}, DDPG + HerReplayBuffer, {PEER_TASK}, {best}"
+        self._model = DDPG(
+            "MultiInputPolicy",
+            candidates[best],
+            replay_buffer_class=HerReplayBuffer,
+            policy_kwargs={"net_arch": [256] * 3},
+            batch_size=BATCH_SIZE,
+            train_freq=HORIZON,  # calls of the vector env
+            gradient_steps=CYCLE_UPDATES,
+            learning_starts=CYCLE_STEPS,
+            device="cpu",
+            seed=0,
+        )
+        self._model.learn(2 * CYCLE_STEPS)  # the second cycle is the first one that learns
+        self._start = self._model.num_timesteps, self._model._n_updates
+
+    def speed(self, steps: int) -> float:
+        """Goes on learning for about so many steps: env steps per second."""
+        before, started = self._model.num_timesteps, time.perf_counter()
+        self._model.learn(steps, reset_num_timesteps=False)
+        return (self._model.num_timesteps - before) / (time.perf_counter() - started)
+
+    @property
+    def updates_per_step(self) -> float:
+        """Gradient steps for each env step, as they were counted."""
+        return (self._model._n_updates - self._start[1]) / (self._model.num_timesteps - self._start[0])
+
+    def close(self) -> None:
+        """Ends its processes."""
+        self._model.get_env().close()
+
+
+def _gymnasium_robotics_env() -> Any:
+    """One of the peer's environments, without Gymnasium's own checks at every step."""
+    import gymnasium
+
+    with redirect_stderr(StringIO()):  # each of the peer's processes imports it, and each would tell of tasks not used here
+        import gymnasium_robotics
+
+    gymnasium.register_envs(gymnasium_robotics)
+    return gymnasium.make(PEER_TASK, disable_env_checker=True)

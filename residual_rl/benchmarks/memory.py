@@ -1,0 +1,80 @@
+"""How much memory a training needs: `python -m residual_rl.benchmarks.memory TRANSITIONS`, in a process of its own."""
+
+import json
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from residual_rl.benchmarks.conditions import TASK
+from residual_rl.config import make_config
+from residual_rl.errors import ResidualRLError
+from residual_rl.learning import algorithm as learning
+from residual_rl.learning.replay import Replay
+from residual_rl.learning.serialization import to_arrays
+from residual_rl.run import Run
+from residual_rl.tasks import find_task
+
+BYTES_PER_GB = 1e9
+
+
+def fill_learn_and_save(transitions: int) -> dict[str, Any]:
+    """A replay of so many transitions, a cycle of updates from it, a checkpoint: what this process needed at most."""
+    task = find_task(TASK)
+    config = make_config("silver2018", task=task.name, controller=task.default_controller, replay_capacity=transitions)
+    rng = np.random.default_rng(0)
+    replay = Replay(task.spec, transitions)
+    episode = jax.tree.map(  # every page is written to, as in a real run
+        lambda leaf: rng.random((task.spec.horizon, *leaf.shape[1:])).astype(leaf.dtype),
+        Replay(task.spec, 1).rows(np.zeros(1, int)),
+    )
+    for _ in range(-(-transitions // task.spec.horizon)):
+        replay.add_episode(episode)
+    learner = eqx.filter_jit(config.algorithm.init)(task.spec, jax.random.key(0))
+    size = config.updates_per_cycle * config.batch_size
+    flat = config.hindsight.sample(replay, rng, size, task.reward, task.success, None)
+    batches = jax.tree.map(lambda leaf: leaf.reshape(config.updates_per_cycle, -1, *leaf.shape[1:]), flat)
+    learner, _ = learning.update_many(config.algorithm, learner, batches, task.spec, True)
+    jax.block_until_ready(learner.updates)
+    before = peak_memory()
+    with tempfile.TemporaryDirectory() as directory, Run(Path(directory) / "run", config) as run:
+        started = time.perf_counter()
+        arrays = to_arrays(learner, "learner") | {f"replay/{name}": array for name, array in replay.arrays().items()}
+        run.save_checkpoint(arrays, {})
+        seconds = time.perf_counter() - started
+        size_on_disk = (run.path / "checkpoint.safetensors").stat().st_size
+    return {
+        "transitions": transitions,
+        "peak_memory_gb": round(peak_memory() / BYTES_PER_GB, 3),
+        "peak_memory_before_checkpoint_gb": round(before / BYTES_PER_GB, 3),
+        "checkpoint_gb": round(size_on_disk / BYTES_PER_GB, 3),
+        "checkpoint_seconds": round(seconds, 2),
+    }
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held at a time, in bytes.
+
+    Raises:
+        ResidualRLError: the operating system does not tell.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux's ru_maxrss begins with the peak of the process that started this one; this line does not.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024.0 * int(line.split()[1])
+    try:
+        import resource
+    except ImportError:
+        raise ResidualRLError(f"{platform.system()} does not tell how much memory a process held; Linux and macOS do") from None
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # macOS counts bytes
+
+
+if __name__ == "__main__":
+    print(json.dumps(fill_learn_and_save(int(sys.argv[1]))))

@@ -1,0 +1,64 @@
+"""Benchmark results as a person reads them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from residual_rl.benchmarks.conditions import INSTALL_PEERS
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """What a benchmark returned, as lines of text."""
+    return "\n".join((_physics if result["benchmark"] == "physics" else _learning)(result))
+
+
+def _physics(result: Mapping[str, Any]) -> list[str]:
+    rows = [["envs", "ours", "ours, robot tested against itself", "peer", "ratio"]]
+    for row in [*result["batches"], dict(result) | {"batch": "all"}]:
+        names = ("ours_steps_per_second", "unfiltered_steps_per_second", "peer_steps_per_second")
+        rows.append([str(row["batch"]), *(_whole(row.get(name)) for name in names), _times(row["ratio"])])
+    title = f"Env steps per second of {result['task']}, {result['threads']} threads"
+    return [title, *_aligned(rows), *_notes(result)]
+
+
+def _learning(result: Mapping[str, Any]) -> list[str]:
+    rows = [
+        ["training", "steps/s", "ratio"],
+        ["ours, silver2018", _whole(result["ours_steps_per_second"]), _times(result["ratio"])],
+        ["ours, default", _whole(result["default_preset_steps_per_second"]), ""],
+        ["peer", _whole(result.get("peer_steps_per_second")), ""],
+    ]
+    return [
+        f"Env steps per second of a whole training, {result['envs']} envs, one update for every 10 steps",
+        *_aligned(rows),
+        *_notes(result),
+        f"Compiling took {result['compile_seconds']:.1f} s, once.",
+        f"A run with {result['transitions']:,} transitions held {result['peak_memory_gb']:.2f} GB at most;"
+        f" its checkpoint of {result['checkpoint_gb']:.2f} GB took {result['checkpoint_seconds']:.1f} s.",
+    ]
+
+
+def _notes(result: Mapping[str, Any]) -> list[str]:
+    """Who the peer is, and whether the machine was free enough for the numbers to mean something."""
+    lines = [f"Peer: {result['peer'] or f'not installed; {INSTALL_PEERS}'}"]
+    load = result["load_average"]
+    if load is not None and load >= result["machine"]["cores"] / 2:
+        # PyTorch's threads wait for one another many times an update: a busy core costs it far more than it costs us.
+        lines.append(f"The machine's load was {load:.1f} before this began: not what a free machine would show. Measure again.")
+    return lines
+
+
+def _whole(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}x"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of equal width, the first one to the left and all others to the right."""
+    first, *others = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(["", name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, others, strict=True))])
+        for name, *cells in rows
+    ]

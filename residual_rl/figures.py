@@ -1,0 +1,200 @@
+"""Learning curves, drawn from plain rows: the figures of a study come from the same function as a run's."""
+
+import importlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from residual_rl.errors import ResidualRLError
+from residual_rl.evaluation import wilson_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BASE_COLOR = "#D55E00"  # Okabe and Ito's colours, which differ for every kind of colour vision
+COLORS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
+RESAMPLES = 2_000
+METHOD_NAMES = {"rpl": "base + residual", "scratch": "from scratch"}
+NAME_GAP = 0.08  # in units of the success axis, between the names of two lines
+
+Rows = Sequence[Mapping[str, Any]]
+NameOf = Callable[[Mapping[str, Any]], str]
+
+
+def learning_curve(
+    rows: Rows,
+    *,
+    acting: Sequence[tuple[float, float]] = (),
+    burn_in: Sequence[tuple[float, float]] = (),
+    selected: float | None = None,
+    width: float = 7.2,
+) -> "Figure":
+    """Success rate over environment steps, a panel for each task.
+
+    A line with its interval is a task's method and preset: one seed with the interval of its evaluations, or the mean of
+    several with a bootstrap interval over the seeds, which appear as thin lines. The base is horizontal, with its interval.
+
+    Args:
+        rows: evaluations with `task, method, preset, seed, step, success_rate, low, high, base_success_rate, episodes`; where
+            they have `controller` and `run` too, those tell lines and seeds apart.
+        acting: `step, success rate` while learning, if it is to be seen.
+        burn_in: the first and the last step of each stretch in which only the critic learns.
+        selected: the step of the selected policy.
+        width: inches.
+    """
+    need("matplotlib")
+    from matplotlib.figure import Figure
+
+    tasks = list(dict.fromkeys(str(row["task"]) for row in rows))
+    columns = min(max(len(tasks), 1), max(1, int(width // 3.4)))
+    lines = -(-max(len(tasks), 1) // columns)
+    figure = Figure(figsize=(width, lines * (3.1 if columns == 1 else 2.5)), layout="constrained")
+    axes = np.ravel(figure.subplots(lines, columns, squeeze=False, sharey=True))
+    if len(tasks) > 1:
+        for axis in axes[::columns]:
+            axis.set_ylabel("success rate", fontsize=8.5, color="#555")
+    for unused in axes[len(tasks) :]:
+        unused.remove()
+    name_of = _naming(rows)
+    colors = dict(zip(dict.fromkeys(map(name_of, rows)), itertools.cycle(COLORS), strict=False))
+    for axis, task in zip(axes, tasks, strict=False):
+        _panel(axis, [row for row in rows if row["task"] == task], name_of, colors, acting, burn_in, selected)
+        axis.set_title("success rate" if len(tasks) == 1 else task, loc="left", fontsize=9, color="#555", pad=8)
+    return figure
+
+
+def _panel(
+    axis: Any,
+    rows: Rows,
+    name_of: NameOf,
+    colors: Mapping[str, str],
+    acting: Sequence[tuple[float, float]],
+    burn_in: Sequence[tuple[float, float]],
+    selected: float | None,
+) -> None:
+    """One task: base, lines, and their names at the right end."""
+    last = max(float(row["step"]) for row in rows) or 1.0
+    ends: list[tuple[float, str, str]] = []
+    for start, end in burn_in:
+        axis.axvspan(start, end, color="#000", alpha=0.05, lw=0)
+    if burn_in:
+        middle = (burn_in[0][0] + burn_in[-1][1]) / 2
+        axis.text(middle, 1.0, "burn-in", ha="center", va="top", fontsize=7.5, color="#777")
+    for name, rate, (low, high) in _bases(rows):
+        axis.fill_between([0, last], low, high, color=BASE_COLOR, alpha=0.12, lw=0)
+        axis.plot([0, last], [rate, rate], color=BASE_COLOR, lw=1.4)
+        ends.append((rate, name, BASE_COLOR))
+    if acting:
+        steps, rates = zip(*acting, strict=True)
+        axis.plot(steps, rates, color="#777", lw=0.9)
+        ends.append((rates[-1], "while learning", "#777"))
+    for name, series in _lines(rows, name_of).items():
+        color = colors[name]
+        steps, rate, low, high = _summary(series)
+        axis.fill_between(steps, low, high, color=color, alpha=0.18, lw=0)
+        axis.plot(steps, rate, color=color, lw=2)
+        if len(series) > 1:
+            for one in series:
+                axis.plot([row["step"] for row in one], [row["success_rate"] for row in one], color=color, lw=0.7, alpha=0.45)
+        ends.append((float(np.mean([one[-1]["success_rate"] for one in series])), name, color))
+        if selected in steps:
+            at = (selected, rate[steps.index(selected)])
+            axis.plot(*at, "o", ms=8, mfc="white", mec=color, mew=2, clip_on=False)
+            side = "right" if selected > 0.8 * last else "center"
+            axis.annotate("selected", at, (0, 8), textcoords="offset points", fontsize=7.5, color=color, ha=side, va="bottom")
+    _name_ends(axis, last, ends)
+    _dress(axis, last)
+
+
+def _dress(axis: Any, last: float) -> None:
+    axis.set(xlim=(0, last), ylim=(0, 1.03), yticks=np.linspace(0, 1, 6))
+    axis.set_xlabel("environment steps", fontsize=8.5, color="#555")
+    axis.locator_params(axis="x", nbins=5)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")
+    axis.tick_params(labelsize=8, length=0, colors="#555")
+    axis.grid(axis="y", color="#000", alpha=0.08, lw=0.6)
+    axis.set_axisbelow(True)
+    for side, spine in axis.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color("#999")
+
+
+def _name_ends(axis: Any, last: float, ends: list[tuple[float, str, str]]) -> None:
+    """Writes each line's name where it ends, moved apart where they would overlap."""
+    ends = sorted(ends)
+    heights = [rate for rate, _, _ in ends]
+    for index in range(1, len(ends)):
+        heights[index] = max(heights[index], heights[index - 1] + NAME_GAP)
+    ceiling = 1.0
+    for index in reversed(range(len(ends))):
+        heights[index] = ceiling = min(heights[index], ceiling)
+        ceiling -= NAME_GAP
+    for height, (_, name, color) in zip(heights, ends, strict=True):
+        at, style = (last, height), {"va": "center", "fontsize": 8.5, "color": color}
+        axis.annotate(name, at, (6, 0), textcoords="offset points", parse_math=False, **style)
+
+
+def _lines(rows: Rows, name_of: NameOf) -> dict[str, list[list[Mapping[str, Any]]]]:
+    """Name of each line, and its seeds' rows in the order of their steps."""
+    lines: dict[str, dict[Any, list[Mapping[str, Any]]]] = {}
+    for row in sorted(rows, key=lambda row: float(row["step"])):
+        numbers = {key: float(row[key]) for key in ("step", "success_rate", "low", "high")}
+        lines.setdefault(name_of(row), {}).setdefault(row.get("run", row["seed"]), []).append(numbers)
+    return {name: list(series.values()) for name, series in lines.items()}
+
+
+def _naming(rows: Rows) -> NameOf:
+    """What to call a row's line: its method where methods differ, and what differs between rows of its task and method."""
+    methods = {row["method"] for row in rows}
+    seen: dict[tuple[Any, ...], set[Any]] = {}
+    for row in rows:
+        for field in ("preset", "controller"):
+            seen.setdefault((field, row["method"], row["task"]), set()).add(row.get(field))
+    differing = {(field, method) for (field, method, _), values in seen.items() if len(values) > 1}
+
+    def name_of(row: Mapping[str, Any]) -> str:
+        method = str(row["method"])
+        parts = [str(row[field]) for field in ("preset", "controller") if (field, method) in differing]
+        if len(methods) > 1 or not parts:
+            parts.insert(0, METHOD_NAMES.get(method, method))
+        return ", ".join(parts)
+
+    return name_of
+
+
+def _summary(series: list[list[Mapping[str, Any]]]) -> tuple[list[float], np.ndarray, np.ndarray, np.ndarray]:
+    """Steps, mean and 95 % interval of a line, at the steps that all of its seeds have reached."""
+    if len(series) == 1:
+        values = [np.array([row[key] for row in series[0]]) for key in ("success_rate", "low", "high")]
+        return [row["step"] for row in series[0]], values[0], values[1], values[2]
+    by_step = [{row["step"]: row["success_rate"] for row in one} for one in series]
+    steps = sorted(set.intersection(*(set(one) for one in by_step)))
+    rates = np.array([[one[step] for step in steps] for one in by_step])  # [seeds, steps]
+    drawn = np.random.default_rng(0).integers(len(series), size=(RESAMPLES, len(series)))
+    low, high = np.quantile(rates[drawn].mean(axis=1), (0.025, 0.975), axis=0)
+    return steps, rates.mean(axis=0), low, high
+
+
+def _bases(rows: Rows) -> Iterable[tuple[str, float, tuple[float, float]]]:
+    """Name, success rate and interval of each base, as its largest evaluation has it.
+
+    Next to other methods the base of a learner from scratch, which does nothing, goes without saying.
+    """
+    shown = [row for row in rows if row["method"] != "scratch"] or rows
+    largest: dict[str, tuple[int, float]] = {}
+    for row in shown:
+        size = (round(float(row["episodes"])), float(row["base_success_rate"]))
+        name = str(row.get("controller", "base"))
+        largest[name] = max(largest.get(name, size), size)
+    for name, (episodes, rate) in largest.items():
+        yield "base" if len(largest) == 1 else name, rate, wilson_interval(round(rate * episodes), episodes)
+
+
+def need(package: str) -> None:
+    """Raises a ResidualRLError that says how to get a package of the extra `report`, where it is missing."""
+    try:
+        importlib.import_module(package)
+    except ModuleNotFoundError:
+        raise ResidualRLError(f"reports and figures need {package}: pip install 'residual-rl[report]'") from None

@@ -92,6 +92,8 @@ def train(
             evaluation_interval=evaluation_interval,
             evaluation_episodes=evaluation_episodes,
         )
+    if not bar.tasks[shown].visible:
+        console.print(f"{run.path} is finished; another --seed or --out starts a new run")
     console.print(f"\n[bold]{run.verdict()}[/bold]", highlight=False, soft_wrap=True)
     console.print(f"run     {run.path}", highlight=False, soft_wrap=True)
     try:

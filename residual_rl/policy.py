@@ -42,7 +42,7 @@ def restore_residual(algorithm: Algorithm, spec: Spec, arrays: dict[str, np.ndar
     Raises:
         RunError: an array is missing or of the wrong form; names `source`.
     """
-    shapes = eqx.filter_eval_shape(lambda key: algorithm.acting(algorithm.init(spec, key)), jax.random.key(0))
+    shapes = eqx.filter_eval_shape(lambda key: algorithm.init(spec, key).averaged, jax.random.key(0))
     return Residual(algorithm, from_arrays(shapes, arrays, "networks", source))
 
 

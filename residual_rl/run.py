@@ -108,12 +108,11 @@ class Run:
     def forget_after(self, step: int) -> None:
         """Drops the CSV rows beyond `step`: what a killed process wrote after its last checkpoint will be done again."""
         for name in ("metrics.csv", "evaluations.csv"):
-            rows = read_rows(self.path / name)
-            kept = [row for row in rows if row["step"] <= step]
-            if len(kept) < len(rows):
-                (self.path / name).unlink()
-                for row in kept:
-                    self.append(name, row)
+            if not (self.path / name).exists():
+                continue
+            header, *rows = (self.path / name).read_text().splitlines(keepends=True) or [""]
+            kept = [row for row in rows if row.endswith("\n") and float(row.split(",")[0]) <= step]
+            self._replace(name, lambda path, lines=(header, *kept): path.write_text("".join(lines)))
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]) -> None:
         """Replaces the checkpoint, whole or not at all."""

@@ -125,7 +125,7 @@ def _collected(config: Config, controller: Controller, envs: WorldVectorEnv, sta
     rng, key = _chance(config, state.cycle, "collect")
     explore = config.algorithm.exploring_lanes(rng, envs.num_envs, not _actor_learns(config, state))
     keys = jax.random.split(key, envs.horizon)
-    networks = config.algorithm.acting(state.learner)
+    networks = state.learner.current
 
     def act(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
         return np.asarray(learning.act(config.algorithm, networks, observation, base_action, keys[step], explore))
@@ -218,7 +218,7 @@ def _evaluated(
 ) -> tuple[State, float]:
     """Evaluates the learner as it is and keeps it as the selected policy if none was better: the new state, and its rate."""
     algorithm = config.algorithm
-    residual = Residual(algorithm, algorithm.acting(state.learner))
+    residual = Residual(algorithm, state.learner.averaged)
     outcome = roll_out(judges, base_plus_residual(controller, algorithm.composition, residual, task.spec.action_size), seeds)
     step = state.cycle * _cycle_steps(config, task)
     low, high = outcome.interval
@@ -239,7 +239,7 @@ def _evaluated(
         },
     )
     if outcome.success_rate >= state.best[0]:
-        run.save_policy(to_arrays(config.algorithm.acting(state.learner), "networks"), step)
+        run.save_policy(to_arrays(state.learner.averaged, "networks"), step)
         state = state._replace(best=(outcome.success_rate, step))
     return state, outcome.success_rate
 

@@ -178,7 +178,7 @@ class Plane(NamedTuple):
         nobody, key = np.zeros(episodes, dtype=bool), jax.random.key(0)
 
         def act(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
-            return np.asarray(learning.act(algorithm, learner.networks, observation, base_action, key, nobody))
+            return np.asarray(learning.act(algorithm, learner.current, observation, base_action, key, nobody))
 
         ended = [
             jax.tree.map(lambda leaf: leaf[-1], episode)

@@ -45,7 +45,7 @@ def same(one, other):
 def residual_of(name, learner, batch, key=0, explore=NOBODY, algorithm=None):
     algorithm = algorithm or RULES[name]
     key = jax.random.key(key)
-    return np.asarray(learning.act(algorithm, learner.networks, batch.observation, batch.base_action, key, explore))
+    return np.asarray(learning.act(algorithm, learner.current, batch.observation, batch.base_action, key, explore))
 
 
 def lifted(critics, amount):
@@ -460,7 +460,7 @@ def test_the_base_action_is_seen_only_where_the_composition_says_so(name):
 @BOTH
 def test_acting_mixes_no_dtypes_silently(name, used):
     """Adam itself does; what acts on the robot need not."""
-    networks, batch = used[name].networks, jax.tree.map(jnp.asarray, random_batch(RULES[name], ROBOT, BATCH))
+    networks, batch = used[name].current, jax.tree.map(jnp.asarray, random_batch(RULES[name], ROBOT, BATCH))
 
     def act():
         return RULES[name].act(networks, batch.observation, batch.base_action, jax.random.key(0), jnp.asarray(EVERYBODY))

@@ -35,7 +35,7 @@ def action(algorithm, learner, transitions):
     """What base plus residual would do, without exploration."""
     nobody = np.zeros(len(transitions.reward), dtype=bool)
     residual = learning.act(
-        algorithm, learner.networks, transitions.observation, transitions.base_action, jax.random.key(0), nobody
+        algorithm, learner.current, transitions.observation, transitions.base_action, jax.random.key(0), nobody
     )
     return np.asarray(algorithm.composition.action(transitions.base_action, residual))[:, 0]
 

@@ -58,7 +58,7 @@ def write_run(
                 run.append("evaluations.csv", step | evaluation | others)
         if policy:
             spec = find_task(config.task).spec
-            shapes = eqx.filter_eval_shape(lambda key: TINY.init(spec, key).networks, jax.random.key(0))
+            shapes = eqx.filter_eval_shape(lambda key: TINY.init(spec, key).averaged, jax.random.key(0))
             networks = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else leaf, shapes)
             run.save_policy(to_arrays(networks, "networks"), 4000)
         if fixed is not None:

@@ -35,6 +35,9 @@ class Learner(NamedTuple):
     """Every parameter has a leading axis [Q]."""
     target_actor: MLP
     target_critics: MLP
+    averaged_actor: MLP
+    """Over recent updates; or no average at all, as the algorithm says."""
+    averaged_critics: MLP
     actor_optimizer: optax.OptState
     critic_optimizer: optax.OptState
     normalizer: Normalizer
@@ -43,13 +46,13 @@ class Learner(NamedTuple):
 
     @property
     def current(self) -> Networks:
-        """The networks as the last update left them."""
+        """What acts while learning."""
         return Networks(self.actor, self.critics, self.normalizer)
 
     @property
     def averaged(self) -> Networks:
-        """The target networks: the average over recent updates."""
-        return Networks(self.target_actor, self.target_critics, self.normalizer)
+        """What is evaluated and delivered."""
+        return Networks(self.averaged_actor, self.averaged_critics, self.normalizer)
 
 
 class Algorithm(Protocol):
@@ -67,10 +70,6 @@ class Algorithm(Protocol):
 
     def init(self, spec: Spec, key: Array) -> Learner:
         """A learner whose residual is exactly zero."""
-        ...
-
-    def acting(self, learner: Learner) -> Networks:
-        """The networks that act."""
         ...
 
     def features(self, observation: Observation, base_action: Array) -> Array:
@@ -108,6 +107,8 @@ def init_learner(
         critics=critics,
         target_actor=actor,
         target_critics=critics,
+        averaged_actor=actor,
+        averaged_critics=critics,
         actor_optimizer=optimizers[0].init(eqx.filter(actor, eqx.is_array)),
         critic_optimizer=optimizers[1].init(eqx.filter(critics, eqx.is_array)),
         normalizer=norm.empty(feature_size),

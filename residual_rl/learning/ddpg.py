@@ -49,10 +49,6 @@ class DDPG:
         optimizer = optax.adam(self.learning_rate)
         return init_learner(spec, feature_size, self.hidden, 1, False, (optimizer, optimizer), key)
 
-    def acting(self, learner: Learner) -> Networks:
-        """The networks as the last update left them."""
-        return learner.current
-
     def features(self, observation: Observation, base_action: Array) -> Array:
         """Observation and desired goal, and the base action where the composition shows it: `[B, F]`."""
         parts = [observation["observation"], observation["desired_goal"]]
@@ -109,6 +105,8 @@ class DDPG:
             critics=critics,
             target_actor=follow(learner.target_actor, actor, rate),
             target_critics=follow(learner.target_critics, critics, rate),
+            averaged_actor=actor,
+            averaged_critics=critics,
             actor_optimizer=actor_optimizer,
             critic_optimizer=critic_optimizer,
             normalizer=learner.normalizer,

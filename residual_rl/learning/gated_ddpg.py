@@ -43,6 +43,9 @@ class GatedDDPG:
     """Adam's learning rate of the actor: slow, so that the critics keep up with it."""
     critic_rate: float = Field(default=1e-3, gt=0)
     target_rate: float = Field(default=0.02, gt=0, le=1)
+    average_rate: float = Field(default=0.005, gt=0, le=1)
+    """The share of each update in the networks that are delivered. What single updates do to the critics makes the gate
+    flicker: welcome variety while learning, harmful afterwards."""
     residual_penalty: float = Field(default=0.05, ge=0)
     """Weight of the mean squared residual in the actor's loss."""
     noise: float = Field(default=0.5, ge=0)
@@ -59,10 +62,6 @@ class GatedDDPG:
             feature_size += spec.action_size
         optimizers = (optax.adam(self.actor_rate), optax.adam(self.critic_rate))
         return init_learner(spec, feature_size, self.hidden, self.num_critics, True, optimizers, key)
-
-    def acting(self, learner: Learner) -> Networks:
-        """The average over recent updates: what single updates do to the critics makes the gate flicker."""
-        return learner.averaged
 
     def features(self, observation: Observation, base_action: Array) -> Array:
         """Observation, desired goal, the way from achieved to desired goal; the base action where shown: `[B, F]`."""
@@ -125,6 +124,8 @@ class GatedDDPG:
             critics=critics,
             target_actor=follow(learner.target_actor, actor, self.target_rate),
             target_critics=follow(learner.target_critics, critics, self.target_rate),
+            averaged_actor=follow(learner.averaged_actor, actor, self.average_rate),
+            averaged_critics=follow(learner.averaged_critics, critics, self.average_rate),
             actor_optimizer=actor_optimizer,
             critic_optimizer=critic_optimizer,
             normalizer=learner.normalizer,

@@ -8,7 +8,7 @@ from residual_rl.types import Array
 
 
 class MLP(eqx.Module):
-    """Fully connected layers with ReLU between them, of one example `[I] -> [out]`."""
+    """Fully connected layers with ReLU between them, `[..., I] -> [..., out]`."""
 
     layers: tuple[eqx.nn.Linear, ...]
     norms: tuple[eqx.nn.LayerNorm, ...]
@@ -23,13 +23,13 @@ class MLP(eqx.Module):
         self.norms = tuple(eqx.nn.LayerNorm(size) for size in hidden) if layer_norm else ()
 
     def __call__(self, x: Array) -> Array:
-        """`[I] -> [out]`."""
+        """`[..., I] -> [..., out]`."""
         for index, layer in enumerate(self.layers[:-1]):
-            x = layer(x)
+            x = _linear(layer, x)
             if self.norms:
-                x = self.norms[index](x)
+                x = _normalized(self.norms[index], x)
             x = jax.nn.relu(x)
-        return self.layers[-1](x)
+        return _linear(self.layers[-1], x)
 
 
 def make_actor(in_size: int, action_size: int, hidden: tuple[int, ...], *, key: Array) -> MLP:
@@ -46,14 +46,24 @@ def make_critics(count: int, in_size: int, hidden: tuple[int, ...], layer_norm: 
 
 def residual_of(actor: MLP, features: Array) -> Array:
     """`[B, F] -> [B, A]` in (-1, 1)."""
-    return jnp.tanh(jax.vmap(actor)(features))
+    return jnp.tanh(actor(features))
 
 
 def values_of(critics: MLP, features: Array, scored: Array) -> Array:
     """What each critic says: `[B, F], [B, A] -> [Q, B]`."""
     inputs = jnp.concatenate([features, scored], axis=-1)
-    values = eqx.filter_vmap(lambda critic: jax.vmap(critic)(inputs))(critics)
-    return values[..., 0]
+    return eqx.filter_vmap(lambda critic: critic(inputs))(critics)[..., 0]
+
+
+def _linear(layer: eqx.nn.Linear, x: Array) -> Array:
+    # On whole batches, not one example at a time under vmap: an eighth of an update's time.
+    return x @ layer.weight.T + layer.bias
+
+
+def _normalized(norm: eqx.nn.LayerNorm, x: Array) -> Array:
+    centered = x - x.mean(axis=-1, keepdims=True)
+    variance = jnp.square(centered).mean(axis=-1, keepdims=True)
+    return centered * jax.lax.rsqrt(variance + norm.eps) * norm.weight + norm.bias
 
 
 def _xavier(fan_in: int, fan_out: int, key: Array) -> eqx.nn.Linear:

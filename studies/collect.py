@@ -1,0 +1,106 @@
+"""Gathers finished runs into the small CSVs that tables and figures are made of.
+
+    python studies/collect.py slippery_push runs/slippery-push/rpl/seed-* runs/slippery-push/rpl-silver2018/seed-*
+
+Unfinished runs are taken too, and marked: they have evaluations, and no verdict.
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from residual_rl.run import read_config, read_rows, read_verdict
+
+RESULTS = (
+    "study",
+    "task",
+    "method",
+    "preset",
+    "controller",
+    "seed",
+    "step",
+    "success_rate",
+    "low",
+    "high",
+    "mean_return",
+    "deviation",
+    "base_success_rate",
+    "fixed",
+    "broken",
+    "episodes",
+    "wall_seconds",
+    "finished",
+    "versions",
+)
+
+
+def results(study: str, path: Path) -> list[dict[str, Any]]:
+    """A row for each evaluation of a run."""
+    config = read_config(path)
+    versions = json.loads((path / "config.json").read_text())["made_by"]["versions"]
+    described = {
+        "study": study,
+        "task": config.task,
+        "method": config.method,
+        "preset": config.preset,
+        "controller": config.controller,
+        "seed": config.seed,
+        "finished": int((path / "verdict.json").exists()),
+        "versions": " ".join(f"{name}={version}" for name, version in versions.items()),
+    }
+    whole = ("step", "fixed", "broken", "episodes")
+    return [
+        described | {name: int(value) if name in whole else value for name, value in row.items()}
+        for row in read_rows(path / "evaluations.csv")
+    ]
+
+
+def verdict(study: str, path: Path) -> dict[str, Any]:
+    """The verdict of a run as one row."""
+    config, given = read_config(path), read_verdict(path)
+    return {
+        "study": study,
+        "task": config.task,
+        "method": config.method,
+        "preset": config.preset,
+        "controller": config.controller,
+        "seed": config.seed,
+        "steps": config.steps,
+        "episodes": given.episodes,
+        "base": given.base.success_rate,
+        "policy": given.policy.success_rate,
+        "policy_low": round(given.policy.interval[0], 4),
+        "policy_high": round(given.policy.interval[1], 4),
+        "fixed": given.fixed,
+        "broken": given.broken,
+        "p_value": given.p_value,
+        "promoted": int(given.promoted),
+    }
+
+
+def main() -> None:
+    """Writes `studies/<study>/results.csv` and `verdicts.csv`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study")
+    parser.add_argument("runs", nargs="+", type=Path)
+    arguments = parser.parse_args()
+    out = Path(__file__).parent / arguments.study
+    out.mkdir(exist_ok=True)
+    rows = [row for run in arguments.runs for row in results(arguments.study, run)]
+    with (out / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, RESULTS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    verdicts = [verdict(arguments.study, run) for run in arguments.runs if (run / "verdict.json").exists()]
+    if verdicts:
+        with (out / "verdicts.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(verdicts[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(verdicts)
+    print(f"{len(rows)} evaluations and {len(verdicts)} verdicts of {len(arguments.runs)} runs in {out}")
+
+
+if __name__ == "__main__":
+    main()

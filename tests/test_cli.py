@@ -1,0 +1,107 @@
+"""The command line as a user types it: what it prints, where, and how it ends."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_front_door import TINY
+
+import residual_rl
+from residual_rl.config import PRESETS
+from residual_rl.controllers import CONTROLLERS
+from residual_rl.tasks import TASKS
+
+
+def command(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "residual_rl.cli", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    residual_rl.improve("push", out=out, **(TINY | {"steps": 800}))
+    return out
+
+
+def test_list_shows_everything_that_can_be_asked_for() -> None:
+    shown = command("list").stdout
+    for name in (*TASKS, *CONTROLLERS, *PRESETS, "rpl", "scratch"):
+        assert name in shown
+
+
+def test_help_names_every_command() -> None:
+    shown = command("--help").stdout
+    for name in ("list", "train", "evaluate", "report", "benchmark"):
+        assert re.search(rf"\b{name}\b", shown)
+
+
+def test_json_of_a_controller_is_one_object_and_nothing_else() -> None:
+    done = command("evaluate", "push", "--controller", "zero", "--episodes", "8", "--json")
+    result = json.loads(done.stdout)
+    assert result["task"] == "push"
+    assert result["episodes"] == 8
+    assert 0.0 <= result["base"]["interval"][0] <= result["base"]["success_rate"] <= result["base"]["interval"][1] <= 1.0
+    assert "policy" not in result
+
+
+def test_json_of_a_run_holds_the_whole_verdict(finished: Path) -> None:
+    result = json.loads(command("evaluate", finished, "--episodes", "8", "--json").stdout)
+    assert {"task", "episodes", "base", "policy", "fixed", "broken", "p_value", "promoted"} <= result.keys()
+    assert {"success_rate", "interval"} <= result["policy"].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "slipery-push"], "Did you mean 'slippery-push'?"),
+        (["train", "push", "--controller", "pid"], "there is no controller called 'pid'"),
+        (["train", "push", "--preset", "silver"], "silver2018"),
+        (["train", "push", "--method", "sac"], "scratch"),
+        (["evaluate", "runs/nowhere"], "there is no run directory 'runs/nowhere'"),
+        (["benchmark", "memory"], "learning, physics"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line_on_standard_error(tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["train", "push", "--steps", "0"], ["train", "push", "--seed", "-1"], ["fly"]])
+def test_a_value_out_of_range_is_a_usage_error(arguments: list[str]) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_training_a_finished_run_again_says_what_came_of_it(tmp_path: Path) -> None:
+    arguments = ["train", "push", "--steps", "400", "--out", tmp_path / "run", "--evaluation-episodes", "4"]
+    first = command(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert (tmp_path / "run" / "report.html").exists()
+    second = command(*arguments)
+    assert second.returncode == 0
+    assert "finished" in second.stdout
+    assert first.stdout.splitlines()[-3:] == second.stdout.splitlines()[-3:]
+
+
+def test_a_damaged_policy_is_refused_and_says_where(finished: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "verdict.json"):
+        (tmp_path / name).write_bytes((finished / name).read_bytes())
+    whole = (finished / "policy.safetensors").read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:-4] + b"\xff\xff\xff\x7f", b"", b"pickle"):
+        (tmp_path / "policy.safetensors").write_bytes(damaged)
+        done = command("evaluate", tmp_path, "--episodes", "4")
+        assert done.returncode == 1
+        assert "damaged" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,161 @@
+"""The run directory: whole files or none, one writer, and nothing that is not plain data."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from residual_rl.config import make_config, to_json, variant
+from residual_rl.errors import ResidualRLError, RunError
+from residual_rl.run import METRICS, Run, digest, read_config, read_policy, read_rows
+
+CONFIG = make_config(task="push", controller="zero")
+
+
+def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    arrays = {"scalar": np.array(3), "empty": np.zeros((0, 2), np.float32), "matrix": np.arange(6.0).reshape(2, 3).T}
+    with Run(tmp_path, CONFIG) as run:
+        assert run.load_checkpoint() is None
+        run.save_checkpoint(arrays, {"cycle": 7})
+        loaded = run.load_checkpoint()
+    assert loaded is not None
+    assert loaded[1] == {"cycle": 7}
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(loaded[0][name], array)
+        assert loaded[0][name].shape == array.shape
+
+
+def test_the_configuration_says_what_made_the_run(tmp_path: Path) -> None:
+    with Run(tmp_path, CONFIG):
+        pass
+    assert read_config(tmp_path) == CONFIG
+    made_by = json.loads((tmp_path / "config.json").read_text())["made_by"]
+    assert made_by["versions"]["mujoco"].startswith("3.3.")
+    assert {"python", "commit", "machine", "started"} <= made_by.keys()
+
+
+HOLD = """
+import sys, time
+from residual_rl.config import make_config
+from residual_rl.run import Run
+with Run(sys.argv[1], make_config(task="push", controller="zero")):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="in use by another process"), Run(tmp_path, CONFIG):
+            pass
+        process.kill()
+    with Run(tmp_path, CONFIG):
+        pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_named_and_what_was_saved_stays(tmp_path: Path) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        run.save_checkpoint({"a": np.ones(3)}, {})
+        before = (tmp_path / "checkpoint.safetensors").read_bytes()
+        (tmp_path / "metrics.csv").symlink_to("/dev/full")
+        with pytest.raises(RunError, match=r"cannot write to .*No space left"):
+            run.append("metrics.csv", {"step": 1})
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="file"), Run(tmp_path / "file" / "run", CONFIG):
+        pass
+
+
+def test_no_partial_file_is_left_behind(tmp_path: Path) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        for _ in range(3):
+            run.save_checkpoint({"a": np.ones(3)}, {})
+    assert {entry.name for entry in tmp_path.iterdir()} <= {".lock", "config.json", "checkpoint.safetensors"}
+
+
+def test_another_configuration_is_refused_line_by_line(tmp_path: Path) -> None:
+    with Run(tmp_path, CONFIG):
+        pass
+    other = variant(CONFIG, seed=3, batch_size=64)
+    with pytest.raises(RunError) as caught, Run(tmp_path, other):
+        pass
+    assert "batch_size: 256 -> 64" in str(caught.value)
+    assert "seed: 0 -> 3" in str(caught.value)
+    assert read_config(tmp_path) == CONFIG
+
+
+def test_rows_beyond_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        for step in (400, 800, 1200):
+            run.append("metrics.csv", dict.fromkeys(METRICS, step))
+        with (tmp_path / "metrics.csv").open("a") as file:
+            file.write("40")  # cut short by a kill: the next row must not grow onto it
+        run.forget_after(800)
+        run.append("metrics.csv", dict.fromkeys(METRICS, 1200))
+        assert [row["step"] for row in read_rows(tmp_path / "metrics.csv")] == [400, 800, 1200]
+
+
+def test_a_row_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,critic_loss\n400,0.5\n80")
+    assert read_rows(tmp_path / "metrics.csv") == [{"step": 400.0, "critic_loss": 0.5}]
+
+
+def damaged_checkpoint(path: Path, how: str) -> None:
+    whole = path.read_bytes()
+    path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "other": b"\x80\x04pickle" * 20}[how])
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "other"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, how: str) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        run.save_checkpoint({"a": np.ones(1000)}, {})
+        damaged_checkpoint(tmp_path / "checkpoint.safetensors", how)
+        with pytest.raises(RunError, match=r"checkpoint\.safetensors is damaged"):
+            run.load_checkpoint()
+
+
+def test_a_policy_whose_values_were_altered_is_refused(tmp_path: Path) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        run.save_policy({"a": np.ones(4, np.float32)}, 0)
+    path = tmp_path / "policy.safetensors"
+    assert read_policy(tmp_path)[2] == 0
+    path.write_bytes(path.read_bytes()[:-4] + np.float32(2).tobytes())
+    with pytest.raises(RunError, match="not those that were saved"):
+        read_policy(tmp_path)
+
+
+def test_a_stranger_cannot_smuggle_anything_but_numbers(tmp_path: Path) -> None:
+    # A thousand mutations of a policy file: each loads as what it was, or is refused by name. Nothing else happens.
+    with Run(tmp_path / "run", CONFIG) as run:
+        run.save_policy({"a": np.ones(8, np.float32)}, 0)
+    whole = (tmp_path / "run" / "policy.safetensors").read_bytes()
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "run", copy)
+    rng = np.random.default_rng(0)
+    started = time.monotonic()
+    refused = 0
+    for _ in range(1000):
+        mutated = bytearray(whole)
+        for place in rng.integers(0, len(whole), rng.integers(1, 4)):
+            mutated[place] = rng.integers(0, 256)
+        (copy / "policy.safetensors").write_bytes(mutated)
+        try:
+            arrays, config, _ = read_policy(copy)
+        except ResidualRLError:
+            refused += 1
+        else:
+            assert digest(arrays) == digest({"a": np.ones(8, np.float32)})
+            assert isinstance(to_json(config), dict)
+    assert refused > 500
+    assert time.monotonic() - started < 60

@@ -66,19 +66,20 @@ def train(
     """
     from residual_rl.front_door import improve
 
-    with _progress_bar() as bar:
-        shown = bar.add_task(task, total=None, visible=False, base=float("nan"), policy=float("nan"))
+    bar = _progress_bar()
+    shown = bar.add_task(task, total=None, base=0.0, policy=0.0)
 
-        def on_progress(progress: Any) -> None:
-            bar.update(
-                shown,
-                visible=True,
-                completed=progress.step,
-                total=progress.steps,
-                base=progress.base_success_rate,
-                policy=progress.policy_success_rate,
-            )
+    def on_progress(progress: Any) -> None:
+        bar.start()
+        bar.update(
+            shown,
+            completed=progress.step,
+            total=progress.steps,
+            base=progress.base_success_rate,
+            policy=progress.policy_success_rate,
+        )
 
+    try:
         run = improve(
             task,
             controller,
@@ -92,8 +93,11 @@ def train(
             evaluation_interval=evaluation_interval,
             evaluation_episodes=evaluation_episodes,
         )
-    if not bar.tasks[shown].visible:
-        console.print(f"{run.path} is finished; another --seed or --out starts a new run")
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+    if not bar.tasks[shown].completed:
+        console.print(f"{run.path} is finished; another --seed or --out starts a new run", highlight=False, soft_wrap=True)
     console.print(f"\n[bold]{run.verdict()}[/bold]", highlight=False, soft_wrap=True)
     console.print(f"run     {run.path}", highlight=False, soft_wrap=True)
     try:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -32,6 +32,7 @@ from residual_rl.tasks.task import Task
 from residual_rl.tasks.vector import WorldVectorEnv
 from residual_rl.types import Observation, Transition
 
+DISABLED = AutoresetMode.DISABLED
 MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment that fails so often will not recover
 
 
@@ -54,10 +55,39 @@ class State(NamedTuple):
     """Cycles done."""
     mean_values: list[float]
     """Mean Q of each cycle: what ends the burn-in."""
+    success_rate: float
+    """Of the last evaluation."""
     best: tuple[float, int]
     """Success rate and step of the selected policy."""
     wall_seconds: float
     dropped_in_a_row: int
+
+
+class Selection(NamedTuple):
+    """What every evaluation of a run is made with: the states that select the checkpoint, and how the base does from them."""
+
+    envs: WorldVectorEnv
+    seeds: list[int]
+    base: Outcome
+
+
+class Trial(NamedTuple):
+    """What a run is about."""
+
+    config: Config
+    task: Task
+    controller: Controller
+    run: Run
+
+    @property
+    def cycle_steps(self) -> int:
+        """Environment steps of a cycle."""
+        return self.config.episodes_per_cycle * self.task.spec.horizon
+
+    def base(self, observation: Observation) -> np.ndarray:
+        """The base action `[B, A]`."""
+        proposal = propose(self.controller, observation, self.task.spec.action_size)
+        return self.config.algorithm.composition.base_action(proposal)
 
 
 def train(
@@ -76,31 +106,33 @@ def train(
         ControllerError, WorldError: the controller or the environment failed; a checkpoint was written.
         RunError: the run's files cannot be read or written.
     """
-    algorithm = config.algorithm
-    envs = task.make_envs(config.episodes_per_cycle, num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED)
-    judges = evaluation_envs(task, config.evaluation_episodes, num_threads)
-    seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
-    base = roll_out(judges, base_alone(controller, algorithm.composition, task.spec.action_size), seeds)
-    state = _restored(config, task, run) or _fresh(config, task)
-    run.forget_after(state.cycle * _cycle_steps(config, task) - (state.cycle == 0))
-    rate = state.best[0]
-    if state.cycle == 0:
-        state, rate = _evaluated(config, task, controller, run, judges, seeds, base, state)
+    trial = Trial(config, task, controller, run)
+    with (
+        closing(task.make_envs(config.episodes_per_cycle, num_threads=num_threads, autoreset_mode=DISABLED)) as envs,
+        closing(evaluation_envs(task, config.evaluation_episodes, num_threads)) as judges,
+        stop_requested() as stopped,
+    ):
+        seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
+        base = roll_out(judges, base_alone(controller, config.algorithm.composition, task.spec.action_size), seeds)
+        selection = Selection(judges, seeds, base)
+        state = _restored(trial)
+        if state is None:
+            run.forget_after(-1)
+            state = _evaluated(trial, selection, _fresh(trial))
+        run.forget_after(state.cycle * trial.cycle_steps)
 
-    cycles = -(-config.steps // _cycle_steps(config, task))
-    started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
-    with stop_requested() as stopped:
+        cycles = -(-config.steps // trial.cycle_steps)
+        started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
         while state.cycle < cycles:
             with _saved_on_error(run, state):
-                episodes, dropped = _collected(config, controller, envs, state)
-            state = _learned(config, task, controller, run, state, episodes, dropped)
+                episodes, dropped = _collected(trial, envs, state)
+            state = _learned(trial, state, episodes, dropped)
             state = state._replace(wall_seconds=time.monotonic() - started)
-            step = state.cycle * _cycle_steps(config, task)
-            due = step // config.evaluation_interval > (step - _cycle_steps(config, task)) // config.evaluation_interval
-            if due or state.cycle == cycles:
+            step = state.cycle * trial.cycle_steps
+            if step % config.evaluation_interval < trial.cycle_steps or state.cycle == cycles:
                 with _saved_on_error(run, state):
-                    state, rate = _evaluated(config, task, controller, run, judges, seeds, base, state)
-            on_progress(Progress(step, cycles * _cycle_steps(config, task), base.success_rate, rate))
+                    state = _evaluated(trial, selection, state)
+            on_progress(Progress(step, cycles * trial.cycle_steps, base.success_rate, state.success_rate))
             if stopped():
                 _save(run, state)
                 raise Interrupted(f"stopped at step {step}; the same command goes on from there")
@@ -109,19 +141,19 @@ def train(
                 saved = time.monotonic()
 
 
-def _cycle_steps(config: Config, task: Task) -> int:
-    return config.episodes_per_cycle * task.spec.horizon
-
-
-def _fresh(config: Config, task: Task) -> State:
+def _fresh(trial: Trial) -> State:
+    config, spec = trial.config, trial.task.spec
     init = eqx.filter_jit(config.algorithm.init)  # compiled as a whole, not operation by operation
-    learner = init(task.spec, jax.random.key(config.seed))
-    replay = Replay(task.spec, min(config.replay_capacity, config.steps + _cycle_steps(config, task)))
-    return State(learner, replay, 0, [], (0.0, 0), 0.0, 0)
+    learner = init(spec, jax.random.key(config.seed))
+    replay = Replay(spec, min(config.replay_capacity, config.steps + trial.cycle_steps))
+    return State(
+        learner, replay, cycle=0, mean_values=[], success_rate=0.0, best=(0.0, 0), wall_seconds=0.0, dropped_in_a_row=0
+    )
 
 
-def _collected(config: Config, controller: Controller, envs: WorldVectorEnv, state: State) -> tuple[list[Episode], list[str]]:
+def _collected(trial: Trial, envs: WorldVectorEnv, state: State) -> tuple[list[Episode], list[str]]:
     """The next cycle's episodes, one a lane, and why others were dropped."""
+    config = trial.config
     rng, key = _chance(config, state.cycle, "collect")
     explore = config.algorithm.exploring_lanes(rng, envs.num_envs, not _actor_learns(config, state))
     keys = jax.random.split(key, envs.horizon)
@@ -132,7 +164,7 @@ def _collected(config: Config, controller: Controller, envs: WorldVectorEnv, sta
 
     first = state.cycle * envs.num_envs
     seeds = [training_seed(config.seed, first + lane) for lane in range(envs.num_envs)]
-    episodes, reasons = collect(envs, controller, config.algorithm.composition, act, seeds)
+    episodes, reasons = collect(envs, trial.controller, config.algorithm.composition, act, seeds)
     if not episodes and state.dropped_in_a_row + len(reasons) >= MAX_DROPPED_IN_A_ROW:
         raise WorldError(
             f"{state.dropped_in_a_row + len(reasons)} episodes in a row had to be dropped; the last one because {reasons[-1]}"
@@ -140,17 +172,10 @@ def _collected(config: Config, controller: Controller, envs: WorldVectorEnv, sta
     return episodes, reasons
 
 
-def _learned(
-    config: Config,
-    task: Task,
-    controller: Controller,
-    run: Run,
-    state: State,
-    episodes: list[Episode],
-    dropped: list[str],
-) -> State:
+def _learned(trial: Trial, state: State, episodes: list[Episode], dropped: list[str]) -> State:
     """The state after learning from a cycle."""
-    algorithm, replay, learner = config.algorithm, state.replay, state.learner
+    config, task, algorithm = trial.config, trial.task, trial.config.algorithm
+    replay, learner = state.replay, state.learner
     for episode in episodes:
         replay.add_episode(episode.transitions)
     actor_learns = _actor_learns(config, state)
@@ -158,10 +183,7 @@ def _learned(
     if len(replay):
         rng, _ = _chance(config, state.cycle, "learn")
 
-        def base(observation: Observation) -> np.ndarray:
-            return algorithm.composition.base_action(propose(controller, observation, task.spec.action_size))
-
-        ask = base if algorithm.composition.relabel == "ask" and reads_goal(controller) else None
+        ask = trial.base if algorithm.composition.relabel == "ask" and reads_goal(trial.controller) else None
 
         def sample(size: int, latest: int | None = None) -> Transition:
             return config.hindsight.sample(replay, rng, size, task.reward, task.success, ask, latest)
@@ -180,10 +202,10 @@ def _learned(
         mean_values=[*state.mean_values, mean_value],
         dropped_in_a_row=0 if episodes else state.dropped_in_a_row + len(dropped),
     )
-    run.append(
+    trial.run.append(
         "metrics.csv",
         {
-            "step": state.cycle * _cycle_steps(config, task),
+            "step": state.cycle * trial.cycle_steps,
             "wall_seconds": state.wall_seconds,
             "acting_success_rate": float(np.mean([episode.success for episode in episodes])) if episodes else float("nan"),
             "burn_in": int(not actor_learns),
@@ -206,28 +228,19 @@ def _chance(config: Config, cycle: int, use: str) -> tuple[np.random.Generator, 
     return np.random.default_rng([config.seed, cycle, number]), key
 
 
-def _evaluated(
-    config: Config,
-    task: Task,
-    controller: Controller,
-    run: Run,
-    judges: WorldVectorEnv,
-    seeds: list[int],
-    base: Outcome,
-    state: State,
-) -> tuple[State, float]:
-    """Evaluates the learner as it is and keeps it as the selected policy if none was better: the new state, and its rate."""
-    algorithm = config.algorithm
-    residual = Residual(algorithm, state.learner.averaged)
-    outcome = roll_out(judges, base_plus_residual(controller, algorithm.composition, residual, task.spec.action_size), seeds)
-    step = state.cycle * _cycle_steps(config, task)
+def _evaluated(trial: Trial, selection: Selection, state: State) -> State:
+    """Evaluates the learner as it is, and keeps it as the selected policy if none was better."""
+    residual = Residual(trial.config.algorithm, state.learner.averaged)
+    policy = base_plus_residual(trial.controller, trial.config.algorithm.composition, residual, trial.task.spec.action_size)
+    outcome, base = roll_out(selection.envs, policy, selection.seeds), selection.base
+    step = state.cycle * trial.cycle_steps
     low, high = outcome.interval
-    run.append(
+    trial.run.append(
         "evaluations.csv",
         {
             "step": step,
             "wall_seconds": state.wall_seconds,
-            "episodes": len(seeds),
+            "episodes": len(selection.seeds),
             "success_rate": outcome.success_rate,
             "low": low,
             "high": high,
@@ -238,10 +251,11 @@ def _evaluated(
             "broken": int((base.success & ~outcome.success).sum()),
         },
     )
+    state = state._replace(success_rate=outcome.success_rate)
     if outcome.success_rate >= state.best[0]:
-        run.save_policy(to_arrays(state.learner.averaged, "networks"), step)
+        trial.run.save_policy(to_arrays(state.learner.averaged, "networks"), step)
         state = state._replace(best=(outcome.success_rate, step))
-    return state, outcome.success_rate
+    return state
 
 
 def _save(run: Run, state: State) -> None:
@@ -250,6 +264,7 @@ def _save(run: Run, state: State) -> None:
     counters = {
         "cycle": state.cycle,
         "mean_values": state.mean_values,
+        "success_rate": state.success_rate,
         "best": state.best,
         "wall_seconds": state.wall_seconds,
         "dropped_in_a_row": state.dropped_in_a_row,
@@ -257,25 +272,27 @@ def _save(run: Run, state: State) -> None:
     run.save_checkpoint(arrays, counters)
 
 
-def _restored(config: Config, task: Task, run: Run) -> State | None:
+def _restored(trial: Trial) -> State | None:
     """The state that the run's checkpoint holds, None where there is none."""
-    checkpoint = run.load_checkpoint()
+    checkpoint = trial.run.load_checkpoint()
     if checkpoint is None:
         return None
     arrays, counters = checkpoint
-    fresh = _fresh(config, task)
+    fresh = _fresh(trial)
+    source = str(trial.run.path / "checkpoint.safetensors")
     try:
         fresh.replay.restore({name.removeprefix("replay/"): array for name, array in arrays.items()})
         return fresh._replace(
-            learner=from_arrays(fresh.learner, arrays, "learner", str(run.path / "checkpoint.safetensors")),
+            learner=from_arrays(fresh.learner, arrays, "learner", source),
             cycle=int(counters["cycle"]),
             mean_values=[float(value) for value in counters["mean_values"]],
+            success_rate=float(counters["success_rate"]),
             best=(float(counters["best"][0]), int(counters["best"][1])),
             wall_seconds=float(counters["wall_seconds"]),
             dropped_in_a_row=int(counters["dropped_in_a_row"]),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise RunError(f"{run.path / 'checkpoint.safetensors'} is damaged: {error}") from error
+        raise RunError(f"{source} is damaged: {error}") from error
 
 
 @contextmanager

@@ -11,63 +11,37 @@ import json
 from pathlib import Path
 from typing import Any
 
-from residual_rl.run import read_config, read_rows, read_verdict
+from residual_rl.run import EVALUATIONS, read_config, read_rows, read_verdict
 
-RESULTS = (
-    "study",
-    "task",
-    "method",
-    "preset",
-    "controller",
-    "seed",
-    "step",
-    "success_rate",
-    "low",
-    "high",
-    "mean_return",
-    "deviation",
-    "base_success_rate",
-    "fixed",
-    "broken",
-    "episodes",
-    "wall_seconds",
-    "finished",
-    "versions",
-)
+DESCRIBED = ("study", "task", "method", "preset", "controller", "seed")
+RESULTS: tuple[str, ...] = (*DESCRIBED, *EVALUATIONS, "finished", "versions")
+
+
+def described(study: str, path: Path) -> dict[str, Any]:
+    """What tells a run from the others."""
+    config = read_config(path)
+    return {"study": study} | {name: getattr(config, name) for name in DESCRIBED[1:]}
 
 
 def results(study: str, path: Path) -> list[dict[str, Any]]:
     """A row for each evaluation of a run."""
-    config = read_config(path)
     versions = json.loads((path / "config.json").read_text())["made_by"]["versions"]
-    described = {
-        "study": study,
-        "task": config.task,
-        "method": config.method,
-        "preset": config.preset,
-        "controller": config.controller,
-        "seed": config.seed,
+    run = described(study, path) | {
         "finished": int((path / "verdict.json").exists()),
         "versions": " ".join(f"{name}={version}" for name, version in versions.items()),
     }
     whole = ("step", "fixed", "broken", "episodes")
     return [
-        described | {name: int(value) if name in whole else value for name, value in row.items()}
+        run | {name: int(value) if name in whole else value for name, value in row.items()}
         for row in read_rows(path / "evaluations.csv")
     ]
 
 
 def verdict(study: str, path: Path) -> dict[str, Any]:
     """The verdict of a run as one row."""
-    config, given = read_config(path), read_verdict(path)
-    return {
-        "study": study,
-        "task": config.task,
-        "method": config.method,
-        "preset": config.preset,
-        "controller": config.controller,
-        "seed": config.seed,
-        "steps": config.steps,
+    given = read_verdict(path)
+    return described(study, path) | {
+        "steps": read_config(path).steps,
         "episodes": given.episodes,
         "base": given.base.success_rate,
         "policy": given.policy.success_rate,

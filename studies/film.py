@@ -1,0 +1,27 @@
+"""Draws the README's film strip from a finished run, into `docs/figures/film.png`.
+
+python studies/film.py runs/final/default-0
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from residual_rl.film import film_strips, png
+
+
+def main() -> None:
+    """The first start that the base fails from and the policy solves: base above, policy below."""
+    strips, reason = film_strips(Path(sys.argv[1]))
+    fixed = [strip for strip in strips if strip.kind == "fixed"]
+    if not fixed:
+        sys.exit(f"no film strip: {reason or 'the run fixed no failure'}")
+    rows = [np.concatenate(list(row.frames), axis=1) for row in fixed[0].rows]
+    out = Path(__file__).parent.parent / "docs" / "figures" / "film.png"
+    out.write_bytes(png(np.concatenate(rows)[::2, ::2]))
+    print(out)
+
+
+if __name__ == "__main__":
+    main()

@@ -97,7 +97,9 @@ def train(
         if bar.live.is_started:
             bar.stop()
     if not bar.tasks[shown].completed:
-        console.print(f"{run.path} is finished; another --seed or --out starts a new run", highlight=False, soft_wrap=True)
+        console.print(
+            f"{run.path} was trained before; another --seed or --out starts a new run", highlight=False, soft_wrap=True
+        )
     console.print(f"\n[bold]{run.verdict()}[/bold]", highlight=False, soft_wrap=True)
     console.print(f"run     {run.path}", highlight=False, soft_wrap=True)
     try:

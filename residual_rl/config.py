@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from residual_rl.errors import ResidualRLError, UnknownName
+from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.hindsight import Hindsight
@@ -26,7 +27,7 @@ class Config:
     """A key of `CONTROLLERS`, or the name of a callable that was passed in."""
     preset: str = "default"
     method: Literal["rpl", "scratch"] = "rpl"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     steps: int = Field(default=100_000, gt=0)
     """Environment steps, base and burn-in included, evaluations excluded. Rounded up to whole cycles."""
     algorithm: Annotated[DDPG | GatedDDPG, Field(discriminator="name")] = Field(default_factory=GatedDDPG)
@@ -68,8 +69,14 @@ def make_config(preset: str = "default", **fields: Any) -> Config:
         raise UnknownName("preset", preset, PRESETS)
     if fields.get("method", "rpl") not in METHODS:
         raise UnknownName("method", fields["method"], METHODS)
+    fields = PRESETS[preset][1] | fields
+    algorithm = fields["algorithm"]
+    if fields.get("method") == "scratch" and isinstance(algorithm, DDPG):
+        # As published: without a base there is nothing to burn in for, and nothing to double.
+        composition = replace(algorithm.composition, scale=1.0)
+        fields["algorithm"] = replace(algorithm, burn_in=FixedBurnIn(cycles=0), composition=composition)
     try:
-        return Config(preset=preset, **(PRESETS[preset][1] | fields))
+        return Config(preset=preset, **fields)
     except ValidationError as error:
         raise ResidualRLError(explained(error)) from error
 
@@ -109,8 +116,3 @@ def explained(error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}, got {detail['input']!r}"
         for detail in error.errors()
     )
-
-
-def variant(config: Config, **fields: Any) -> Config:
-    """The same configuration with other values in some fields."""
-    return replace(config, **fields)

@@ -7,8 +7,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from scipy.stats import binomtest
 
-from residual_rl.controllers import Controller, naming_step, propose
+from residual_rl.controllers import Controller, naming_step
 from residual_rl.residual import Composition
+from residual_rl.rollout import Watch, base_policy
 from residual_rl.tasks.task import Task
 from residual_rl.tasks.vector import WorldVectorEnv
 from residual_rl.types import Observation
@@ -52,9 +53,10 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 def base_alone(controller: Controller, composition: Composition, action_size: int) -> Act:
     """The controller as a policy."""
+    base = base_policy(controller, composition, action_size)
 
     def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
-        base_action = composition.base_action(propose(controller, observation, action_size))
+        base_action = base(observation)
         return base_action, base_action.clip(-1.0, 1.0)
 
     return act
@@ -66,7 +68,12 @@ def evaluation_envs(task: Task, episodes: int, num_threads: int | None) -> World
 
 
 def roll_out(envs: WorldVectorEnv, act: Act, seeds: Sequence[int]) -> Outcome:
-    """One episode from each seed."""
+    """One episode from each seed.
+
+    Raises:
+        ControllerError: names the controller, the step and what is wrong with its proposal.
+        WorldError: the environment raised.
+    """
     parts = []
     for start in range(0, len(seeds), envs.num_envs):
         chunk = list(seeds[start : start + envs.num_envs])
@@ -76,24 +83,23 @@ def roll_out(envs: WorldVectorEnv, act: Act, seeds: Sequence[int]) -> Outcome:
 
 
 def _episodes(envs: WorldVectorEnv, act: Act, seeds: list[int]) -> Outcome:
-    """One episode in each lane."""
-    observation, _ = envs.reset(seed=seeds)
+    """One episode in each lane. One in which the world shows something not finite counts as a failure."""
+    watch = Watch(envs)
+    observation = watch.reset(seeds)
     lanes = envs.num_envs
     returns, deviation, jerk = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     steps_to_success = np.full(lanes, np.nan)
     success = ended = np.zeros(lanes, dtype=bool)
     previous = None
-    step = 0
     while not ended.all():
-        with naming_step(step):
+        with naming_step(watch.steps):
             base_action, action = act(observation)
-        observation, reward, terminated, truncated, info = envs.step(action)
-        step += 1
+        observation, reward, terminated, truncated, success = watch.step(action)
+        ended = terminated | truncated
         returns += reward
-        success, ended = info["is_success"], terminated | truncated
-        steps_to_success = np.where(np.isnan(steps_to_success) & success, step, steps_to_success)
+        steps_to_success = np.where(np.isnan(steps_to_success) & success, watch.steps, steps_to_success)
         deviation += np.abs(action - base_action.clip(-1.0, 1.0)).mean(axis=1)
         if previous is not None:
             jerk += np.abs(action - previous).mean(axis=1)
         previous = action
-    return Outcome(success, returns, steps_to_success, deviation / step, jerk / max(step - 1, 1))
+    return Outcome(success, returns, steps_to_success, deviation / watch.steps, jerk / max(watch.steps - 1, 1))

@@ -1,6 +1,7 @@
 """What a user calls: `improve` a controller, `evaluate` what came of it, `load` it. The command line calls the same."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_ou
 from residual_rl.policy import Policy, base_plus_residual, restore_residual
 from residual_rl.residual import Composition
 from residual_rl.run import Run, read_config, read_policy, read_verdict
-from residual_rl.seeds import Purpose, evaluation_seeds
-from residual_rl.tasks import find_task
+from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
+from residual_rl.tasks import TASKS, find_task
 from residual_rl.tasks.task import Task
 from residual_rl.train import Progress, train
 from residual_rl.verdict import Side, Verdict, judge, side_of
@@ -63,9 +64,13 @@ def improve(
     """
     task = find_task(env)
     if method == "scratch":
+        if controller not in (None, "zero"):
+            raise ResidualRLError("method 'scratch' learns without a controller; use method 'rpl' to improve one")
         controller = "zero"
     controller, name = _resolve(controller, task)
     config = make_config(preset, task=task.name, controller=name, method=method, steps=steps, seed=seed, **fields)
+    if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
+        raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
     with Run(out or default_directory(config), config) as run:
         if not run.finished:
             train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds)
@@ -121,12 +126,11 @@ def evaluate(
     Raises:
         ResidualRLError: a name, run or controller that cannot be used.
     """
-    if episodes < 1:
-        raise ResidualRLError(f"episodes must be at least 1, not {episodes}")
-    if Path(target).is_dir():
+    if not 1 <= episodes <= MAX_EPISODES:
+        raise ResidualRLError(f"episodes must be between 1 and {MAX_EPISODES}, not {episodes}")
+    if Path(target).is_dir() and str(target) not in TASKS:
         task = find_task(read_config(target).task)
-        controller, _ = _resolve(controller or _known_controller(target), task)
-        return compare(Path(target), task, controller, episodes, num_threads)
+        return compare(Path(target), task, _controller_of(target, controller, task), episodes, num_threads)
     task = find_task(str(target))
     controller, name = _resolve(controller, task)
     outcome = _base_outcome(task, controller, Composition(), episodes, num_threads)
@@ -139,10 +143,9 @@ def compare(path: Path, task: Task, controller: Controller, episodes: int, num_t
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
     composition = config.algorithm.composition
     base = _base_outcome(task, controller, composition, episodes, num_threads)
-    envs = evaluation_envs(task, episodes, num_threads)
     both = base_plus_residual(controller, composition, residual, task.spec.action_size)
-    policy = roll_out(envs, both, evaluation_seeds(Purpose.VERDICT, episodes))
-    envs.close()
+    with closing(evaluation_envs(task, episodes, num_threads)) as envs:
+        policy = roll_out(envs, both, evaluation_seeds(Purpose.VERDICT, episodes))
     return judge(task.name, config.controller, base, policy)
 
 
@@ -155,31 +158,35 @@ def default_directory(config: Config) -> Path:
 def _base_outcome(
     task: Task, controller: Controller, composition: Composition, episodes: int, num_threads: int | None
 ) -> Outcome:
-    envs = evaluation_envs(task, episodes, num_threads)
     act = base_alone(controller, composition, task.spec.action_size)
-    outcome = roll_out(envs, act, evaluation_seeds(Purpose.VERDICT, episodes))
-    envs.close()
-    return outcome
+    with closing(evaluation_envs(task, episodes, num_threads)) as envs:
+        return roll_out(envs, act, evaluation_seeds(Purpose.VERDICT, episodes))
 
 
 def _stored_policy(path: str | Path, controller: Controller | str | None, promoted: bool) -> Policy:
     arrays, config, _ = read_policy(path)
     task = find_task(config.task)
-    resolved, _ = _resolve(controller or _known_controller(path), task)
+    resolved = _controller_of(path, controller, task)
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path)) if promoted else None
     return Policy(resolved, config.algorithm.composition, residual, task.spec)
 
 
-def _known_controller(path: str | Path) -> str:
-    """The name of a run's controller.
+def _controller_of(path: str | Path, controller: Controller | str | None, task: Task) -> Controller:
+    """The controller that a run improves: the library's own, or the one passed in.
 
     Raises:
-        ControllerError: it is not one of the library's.
+        ControllerError: it is not one of the library's and none was passed, or another one was: a residual corrects the
+            controller it was learned over, and no other.
     """
-    name = read_config(path).controller
-    if name not in CONTROLLERS:
-        raise ControllerError(f"{path} improves the controller {name!r}, which is yours: pass it as controller=...")
-    return name
+    wanted = read_config(path).controller
+    if controller is None:
+        if wanted not in CONTROLLERS:
+            raise ControllerError(f"{path} improves the controller {wanted!r}, which is yours: pass it as controller=...")
+        controller = wanted
+    resolved, name = _resolve(controller, task)
+    if name != wanted:
+        raise ControllerError(f"{path} improves the controller {wanted!r}, not {name!r}")
+    return resolved
 
 
 def _resolve(controller: Controller | str | None, task: Task) -> tuple[Controller, str]:
@@ -190,4 +197,5 @@ def _resolve(controller: Controller | str | None, task: Task) -> tuple[Controlle
         return make_controller(controller, task.spec), controller
     if not callable(controller):
         raise ControllerError(f"a controller is a callable or a name, not {type(controller).__name__}")
-    return controller, name_of(controller)
+    name = name_of(controller)
+    return controller, f"{type(controller).__module__}.{name}" if name in CONTROLLERS else name

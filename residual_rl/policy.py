@@ -4,11 +4,12 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from residual_rl.controllers import Controller, propose
+from residual_rl.controllers import Controller
 from residual_rl.evaluation import Act, base_alone
 from residual_rl.learning.algorithm import Algorithm, Networks, act
 from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composition
+from residual_rl.rollout import base_policy
 from residual_rl.types import Observation, Spec, map_observation
 
 
@@ -28,9 +29,10 @@ class Residual:
 
 def base_plus_residual(controller: Controller, composition: Composition, residual: Residual, action_size: int) -> Act:
     """Controller and residual as one policy."""
+    base = base_policy(controller, composition, action_size)
 
     def policy(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
-        base_action = composition.base_action(propose(controller, observation, action_size))
+        base_action = base(observation)
         return base_action, composition.action(base_action, residual(observation, base_action))
 
     return policy

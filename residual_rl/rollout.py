@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from residual_rl.controllers import Controller, naming_step, propose
+from residual_rl.errors import WorldError
 from residual_rl.residual import Composition
 from residual_rl.tasks.vector import WorldVectorEnv
 from residual_rl.types import Observation, Transition, map_observation, select
@@ -27,6 +28,59 @@ class Episode(NamedTuple):
     """Whether the goal was reached at the last step."""
 
 
+class Watch:
+    """Steps environments and keeps an eye on them.
+
+    A lane that shows something not finite is broken from then on. Its controller is shown sound observations instead, so that
+    it is not blamed for what the world did, and the other lanes can go on.
+    """
+
+    def __init__(self, envs: WorldVectorEnv):
+        self.envs = envs
+        self.broken = np.zeros(envs.num_envs, dtype=bool)
+        self.steps = 0
+        self._shown: Observation | None = None
+
+    def reset(self, seeds: Sequence[int]) -> Observation:
+        """Starts an episode in each lane.
+
+        Raises:
+            WorldError: the environment raised, or no lane is sound.
+        """
+        try:
+            observation, _ = self.envs.reset(seed=list(seeds))
+        except Exception as error:
+            raise WorldError(f"reset raised {type(error).__name__}: {error}") from error
+        self.broken = ~_finite(observation, np.zeros(self.envs.num_envs))
+        self.steps = 0
+        if self.broken.all():
+            raise WorldError("what reset shows is not finite")
+        sound = np.where(self.broken, np.argmin(self.broken), np.arange(self.envs.num_envs))
+        self._shown = select(observation, sound)
+        return self._shown
+
+    def step(self, action: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What `envs.step` gives, with success `[E]` for its info. A broken lane has reward 0 and no success.
+
+        Raises:
+            WorldError: the environment raised.
+        """
+        try:
+            observation, reward, terminated, truncated, info = self.envs.step(action)
+        except Exception as error:
+            raise WorldError(f"step {self.steps} raised {type(error).__name__}: {error}") from error
+        self.steps += 1
+        self.broken = self.broken | ~_finite(observation, reward)
+        self._shown = _where(self.broken, self._shown or observation, observation)
+        reward = np.where(self.broken, 0.0, reward)
+        return self._shown, reward, terminated, truncated, info["is_success"] & ~self.broken
+
+
+def base_policy(controller: Controller, composition: Composition, action_size: int) -> Callable[[Observation], np.ndarray]:
+    """`Observation[B] -> base_action [B, A]`: the controller's proposal, checked, as it takes part in the sum."""
+    return lambda observation: composition.base_action(propose(controller, observation, action_size))
+
+
 def collect(
     envs: WorldVectorEnv, controller: Controller, composition: Composition, act: Actor, seeds: list[int]
 ) -> tuple[list[Episode], list[str]]:
@@ -38,53 +92,39 @@ def collect(
     Raises:
         ControllerError: names the controller, the step and what is wrong with its proposal.
     """
-    action_size = envs.world.spec.action_size
-
-    def base(observation: Observation, step: int) -> np.ndarray:
-        with naming_step(step):
-            return composition.base_action(propose(controller, observation, action_size))
-
+    base = base_policy(controller, composition, envs.world.spec.action_size)
+    watch = Watch(envs)
     steps: list[Transition] = []
     ended = success = np.zeros(envs.num_envs, dtype=bool)
     try:
-        observation, _ = envs.reset(seed=seeds)
-    except Exception as error:
-        return [], [f"reset raised {type(error).__name__}: {error}"] * envs.num_envs
-    broken = ~_finite(observation, np.zeros(envs.num_envs))
-    if broken.all():
-        return [], ["an observation was not finite"] * envs.num_envs
-    if broken.any():
-        # A broken lane is shown something sound throughout, so that its controller is not blamed for what the world did.
-        observation = select(observation, np.where(broken, np.argmin(broken), np.arange(envs.num_envs)))
-    base_action = base(observation, 0)
-    while not ended.all():
-        residual = act(observation, base_action, len(steps))
-        action = composition.action(base_action, residual)
-        try:
-            next_observation, reward, terminated, truncated, info = envs.step(action)
-        except Exception as error:
-            return [], [f"step {len(steps)} raised {type(error).__name__}: {error}"] * envs.num_envs
-        broken = broken | ~_finite(next_observation, reward)
-        if broken.any():
-            next_observation = _where(broken, observation, next_observation)
-        next_base_action = base(next_observation, len(steps) + 1)
-        steps.append(
-            Transition(
-                observation=observation,
-                base_action=base_action,
-                residual=residual,
-                action=action,
-                reward=reward,
-                terminated=terminated,
-                truncated=truncated,
-                next_observation=next_observation,
-                next_base_action=next_base_action,
+        observation = watch.reset(seeds)
+        with naming_step(0):
+            base_action = base(observation)
+        while not ended.all():
+            residual = act(observation, base_action, len(steps))
+            action = composition.action(base_action, residual)
+            next_observation, reward, terminated, truncated, success = watch.step(action)
+            with naming_step(watch.steps):
+                next_base_action = base(next_observation)
+            steps.append(
+                Transition(
+                    observation=observation,
+                    base_action=base_action,
+                    residual=residual,
+                    action=action,
+                    reward=reward,
+                    terminated=terminated,
+                    truncated=truncated,
+                    next_observation=next_observation,
+                    next_base_action=next_base_action,
+                )
             )
-        )
-        observation, base_action = next_observation, next_base_action
-        ended, success = terminated | truncated, info["is_success"]
-    sound = [Episode(_lane(steps, lane), bool(success[lane])) for lane in np.flatnonzero(~broken).tolist()]
-    return sound, ["an observation or reward was not finite"] * int(broken.sum())
+            observation, base_action = next_observation, next_base_action
+            ended = terminated | truncated
+    except WorldError as error:
+        return [], [str(error)] * envs.num_envs
+    sound = [Episode(_lane(steps, lane), bool(success[lane])) for lane in np.flatnonzero(~watch.broken).tolist()]
+    return sound, ["an observation or reward was not finite"] * int(watch.broken.sum())
 
 
 def _finite(observation: Observation, reward: np.ndarray) -> np.ndarray:

@@ -90,7 +90,7 @@ class Run:
                     + "\n  ".join(lines)
                 )
             return
-        strangers = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
+        strangers = [entry.name for entry in self.path.iterdir() if entry.name not in (".lock", ".config.json.partial")]
         if strangers:
             raise RunError(f"{self.path} is not a run, and not empty (it holds {strangers[0]}); choose another directory")
         self._write_json("config.json", {"config": wanted, "made_by": provenance()})
@@ -105,18 +105,22 @@ class Run:
                 writer.writeheader()
             writer.writerow({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
 
-    def forget_after(self, step: int) -> None:
-        """Drops the CSV rows beyond `step`: what a killed process wrote after its last checkpoint will be done again."""
-        for name in ("metrics.csv", "evaluations.csv"):
+    def forget_after(self, step: int, evaluated: int) -> None:
+        """Drops the metrics beyond `step` and the evaluations beyond step `evaluated`.
+
+        What a killed process wrote after its last checkpoint will be done again.
+        """
+        for name, last in (("metrics.csv", step), ("evaluations.csv", evaluated)):
             if not (self.path / name).exists():
                 continue
             header, *rows = (self.path / name).read_text().splitlines(keepends=True) or [""]
-            kept = [row for row in rows if row.endswith("\n") and float(row.split(",")[0]) <= step]
+            kept = [row for row in rows if row.endswith("\n") and float(row.split(",")[0]) <= last]
             self._replace(name, lambda path, lines=(header, *kept): path.write_text("".join(lines)))
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]) -> None:
         """Replaces the checkpoint, whole or not at all."""
-        self._write_safetensors("checkpoint.safetensors", arrays, {"counters": json.dumps(counters)})
+        described = {"counters": counters, "digest": digest(arrays)}
+        self._write_safetensors("checkpoint.safetensors", arrays, {"checkpoint": json.dumps(described)})
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """What `save_checkpoint` stored last, or None where there is nothing yet.
@@ -129,9 +133,13 @@ class Run:
             return None
         arrays, metadata = read_safetensors(path)
         try:
-            return arrays, json.loads(metadata["counters"])
-        except (KeyError, ValueError) as error:
+            described = json.loads(metadata["checkpoint"])
+            counters, expected = described["counters"], described["digest"]
+        except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path} is damaged: its counters cannot be read") from error
+        if digest(arrays) != expected:
+            raise RunError(f"{path} is damaged: its arrays are not those that were saved")
+        return arrays, counters
 
     def save_policy(self, arrays: dict[str, np.ndarray], step: int) -> None:
         """Replaces the selected policy."""
@@ -287,11 +295,13 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree, None for an installed package."""
+    """The commit of the source tree, marked where it was changed since; None for an installed package."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
-        )
+        answer = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None

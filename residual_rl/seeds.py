@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 EPISODES_PER_RUN = 10_000_000
+MAX_EPISODES = 1_000_000  # of one evaluation
 
 
 class Purpose(IntEnum):
@@ -19,9 +20,8 @@ def evaluation_seeds(purpose: Purpose, episodes: int) -> list[int]:
     Raises:
         ValueError: if so many episodes would use another purpose's seeds.
     """
-    limit = 1_000_000
-    if not 1 <= episodes <= limit:
-        raise ValueError(f"episodes must be between 1 and {limit}, not {episodes}")
+    if not 1 <= episodes <= MAX_EPISODES:
+        raise ValueError(f"episodes must be between 1 and {MAX_EPISODES}, not {episodes}")
     return list(range(purpose, purpose + episodes))
 
 

@@ -17,15 +17,15 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.config import Config
-from residual_rl.controllers import Controller, propose, reads_goal
-from residual_rl.errors import Interrupted, ResidualRLError, RunError, WorldError
+from residual_rl.controllers import Controller, reads_goal
+from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError, WorldError
 from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Learner
 from residual_rl.learning.replay import Replay
 from residual_rl.learning.serialization import from_arrays, to_arrays
 from residual_rl.policy import Residual, base_plus_residual
-from residual_rl.rollout import Episode, collect
+from residual_rl.rollout import Episode, base_policy, collect
 from residual_rl.run import Run
 from residual_rl.seeds import Purpose, evaluation_seeds, training_seed
 from residual_rl.tasks.task import Task
@@ -53,6 +53,8 @@ class State(NamedTuple):
     replay: Replay
     cycle: int
     """Cycles done."""
+    evaluated: int
+    """The cycle after which the last evaluation was; -1 before the first."""
     mean_values: list[float]
     """Mean Q of each cycle: what ends the burn-in."""
     success_rate: float
@@ -84,10 +86,10 @@ class Trial(NamedTuple):
         """Environment steps of a cycle."""
         return self.config.episodes_per_cycle * self.task.spec.horizon
 
-    def base(self, observation: Observation) -> np.ndarray:
-        """The base action `[B, A]`."""
-        proposal = propose(self.controller, observation, self.task.spec.action_size)
-        return self.config.algorithm.composition.base_action(proposal)
+    @property
+    def cycles(self) -> int:
+        """Cycles that the budget pays for."""
+        return -(-self.config.steps // self.cycle_steps)
 
 
 def train(
@@ -115,30 +117,34 @@ def train(
         seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
         base = roll_out(judges, base_alone(controller, config.algorithm.composition, task.spec.action_size), seeds)
         selection = Selection(judges, seeds, base)
-        state = _restored(trial)
-        if state is None:
-            run.forget_after(-1)
-            state = _evaluated(trial, selection, _fresh(trial))
-        run.forget_after(state.cycle * trial.cycle_steps)
-
-        cycles = -(-config.steps // trial.cycle_steps)
+        state = _restored(trial) or _fresh(trial)
+        run.forget_after(state.cycle * trial.cycle_steps, evaluated=state.evaluated * trial.cycle_steps)
         started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
-        while state.cycle < cycles:
-            with _saved_on_error(run, state):
-                episodes, dropped = _collected(trial, envs, state)
-            state = _learned(trial, state, episodes, dropped)
-            state = state._replace(wall_seconds=time.monotonic() - started)
+        while True:
             step = state.cycle * trial.cycle_steps
-            if step % config.evaluation_interval < trial.cycle_steps or state.cycle == cycles:
-                with _saved_on_error(run, state):
+            with _saved_on_error(run, state):
+                if _evaluation_is_due(trial, state):
                     state = _evaluated(trial, selection, state)
-            on_progress(Progress(step, cycles * trial.cycle_steps, base.success_rate, state.success_rate))
+            on_progress(Progress(step, trial.cycles * trial.cycle_steps, base.success_rate, state.success_rate))
             if stopped():
                 _save(run, state)
                 raise Interrupted(f"stopped at step {step}; the same command goes on from there")
-            if time.monotonic() - saved > checkpoint_seconds or state.cycle == cycles:
+            if time.monotonic() - saved > checkpoint_seconds or state.cycle == trial.cycles:
                 _save(run, state)
                 saved = time.monotonic()
+            if state.cycle == trial.cycles:
+                return
+            with _saved_on_error(run, state):
+                episodes, dropped = _collected(trial, envs, state)
+                state = _learned(trial, state, episodes, dropped, started)
+
+
+def _evaluation_is_due(trial: Trial, state: State) -> bool:
+    """Once for the base alone, once in each interval, once at the end."""
+    if state.evaluated == state.cycle:
+        return False
+    passed = state.cycle * trial.cycle_steps % trial.config.evaluation_interval < trial.cycle_steps
+    return passed or state.cycle == trial.cycles
 
 
 def _fresh(trial: Trial) -> State:
@@ -147,7 +153,15 @@ def _fresh(trial: Trial) -> State:
     learner = init(spec, jax.random.key(config.seed))
     replay = Replay(spec, min(config.replay_capacity, config.steps + trial.cycle_steps))
     return State(
-        learner, replay, cycle=0, mean_values=[], success_rate=0.0, best=(0.0, 0), wall_seconds=0.0, dropped_in_a_row=0
+        learner,
+        replay,
+        cycle=0,
+        evaluated=-1,
+        mean_values=[],
+        success_rate=0.0,
+        best=(0.0, 0),
+        wall_seconds=0.0,
+        dropped_in_a_row=0,
     )
 
 
@@ -172,49 +186,58 @@ def _collected(trial: Trial, envs: WorldVectorEnv, state: State) -> tuple[list[E
     return episodes, reasons
 
 
-def _learned(trial: Trial, state: State, episodes: list[Episode], dropped: list[str]) -> State:
+def _learned(trial: Trial, state: State, episodes: list[Episode], dropped: list[str], started: float) -> State:
     """The state after learning from a cycle."""
-    config, task, algorithm = trial.config, trial.task, trial.config.algorithm
-    replay, learner = state.replay, state.learner
-    for episode in episodes:
-        replay.add_episode(episode.transitions)
-    actor_learns = _actor_learns(config, state)
-    metrics: dict[str, Any] = {"critic_loss": float("nan"), "mean_value": float("nan")}
-    if len(replay):
-        rng, _ = _chance(config, state.cycle, "learn")
-
-        ask = trial.base if algorithm.composition.relabel == "ask" and reads_goal(trial.controller) else None
-
-        def sample(size: int, latest: int | None = None) -> Transition:
-            return config.hindsight.sample(replay, rng, size, task.reward, task.success, ask, latest)
-
-        new = sum(len(episode.transitions.reward) for episode in episodes)
-        if new:
-            learner = learning.count_in(algorithm, learner, sample(new, latest=new))
-        updates = config.updates_per_cycle if actor_learns else algorithm.burn_in.updates
-        flat = sample(updates * config.batch_size)
-        batches = jax.tree.map(lambda leaf: leaf.reshape(updates, config.batch_size, *leaf.shape[1:]), flat)
-        learner, metrics = learning.update_many(algorithm, learner, batches, task.spec, actor_learns)
-    mean_value = float(metrics["mean_value"])
-    state = state._replace(
-        learner=learner,
-        cycle=state.cycle + 1,
-        mean_values=[*state.mean_values, mean_value],
-        dropped_in_a_row=0 if episodes else state.dropped_in_a_row + len(dropped),
-    )
-    trial.run.append(
-        "metrics.csv",
-        {
-            "step": state.cycle * trial.cycle_steps,
-            "wall_seconds": state.wall_seconds,
-            "acting_success_rate": float(np.mean([episode.success for episode in episodes])) if episodes else float("nan"),
-            "burn_in": int(not actor_learns),
-            "critic_loss": float(metrics["critic_loss"]),
-            "mean_value": mean_value,
-            "dropped_episodes": len(dropped),
-        },
-    )
+    actor_learns = _actor_learns(trial.config, state)
+    with state.replay.adding([episode.transitions for episode in episodes]):
+        learner, metrics = _updated(trial, state, sum(len(episode.transitions.reward) for episode in episodes), actor_learns)
+        state = state._replace(
+            learner=learner,
+            cycle=state.cycle + 1,
+            mean_values=[*state.mean_values, metrics["mean_value"]],
+            wall_seconds=time.monotonic() - started,
+            dropped_in_a_row=0 if episodes else state.dropped_in_a_row + len(dropped),
+        )
+        trial.run.append(
+            "metrics.csv",
+            {
+                "step": state.cycle * trial.cycle_steps,
+                "wall_seconds": state.wall_seconds,
+                "acting_success_rate": float(np.mean([episode.success for episode in episodes] or [np.nan])),
+                "burn_in": int(not actor_learns),
+                "dropped_episodes": len(dropped),
+                **metrics,
+            },
+        )
     return state
+
+
+def _updated(trial: Trial, state: State, new: int, actor_learns: bool) -> tuple[Learner, dict[str, float]]:
+    """The learner after a cycle's updates, and their metrics. `new` rows of the replay have not been seen yet."""
+    config, task, algorithm, learner = trial.config, trial.task, trial.config.algorithm, state.learner
+    if not len(state.replay):
+        return learner, {"critic_loss": float("nan"), "mean_value": float("nan")}
+    rng, _ = _chance(config, state.cycle, "learn")
+    base = base_policy(trial.controller, algorithm.composition, task.spec.action_size)
+
+    def base_at_goal(observation: Observation) -> np.ndarray:
+        try:
+            return base(observation)
+        except ControllerError as error:
+            raise ControllerError(f"{error} (asked by hindsight, at goals that were achieved)") from error
+
+    ask = base_at_goal if algorithm.composition.relabel == "ask" and reads_goal(trial.controller) else None
+
+    def sample(size: int, latest: int | None = None) -> Transition:
+        return config.hindsight.sample(state.replay, rng, size, task.reward, task.success, ask, latest)
+
+    if new:
+        learner = learning.count_in(algorithm, learner, sample(new, latest=new))
+    updates = config.updates_per_cycle if actor_learns else algorithm.burn_in.updates
+    flat = sample(updates * config.batch_size)
+    batches = jax.tree.map(lambda leaf: leaf.reshape(updates, config.batch_size, *leaf.shape[1:]), flat)
+    learner, metrics = learning.update_many(algorithm, learner, batches, task.spec, actor_learns)
+    return learner, {name: float(value) for name, value in metrics.items()}
 
 
 def _actor_learns(config: Config, state: State) -> bool:
@@ -251,7 +274,7 @@ def _evaluated(trial: Trial, selection: Selection, state: State) -> State:
             "broken": int((base.success & ~outcome.success).sum()),
         },
     )
-    state = state._replace(success_rate=outcome.success_rate)
+    state = state._replace(success_rate=outcome.success_rate, evaluated=state.cycle)
     if outcome.success_rate >= state.best[0]:
         trial.run.save_policy(to_arrays(state.learner.averaged, "networks"), step)
         state = state._replace(best=(outcome.success_rate, step))
@@ -264,6 +287,7 @@ def _save(run: Run, state: State) -> None:
     counters = {
         "cycle": state.cycle,
         "mean_values": state.mean_values,
+        "evaluated": state.evaluated,
         "success_rate": state.success_rate,
         "best": state.best,
         "wall_seconds": state.wall_seconds,
@@ -286,6 +310,7 @@ def _restored(trial: Trial) -> State | None:
             learner=from_arrays(fresh.learner, arrays, "learner", source),
             cycle=int(counters["cycle"]),
             mean_values=[float(value) for value in counters["mean_values"]],
+            evaluated=int(counters["evaluated"]),
             success_rate=float(counters["success_rate"]),
             best=(float(counters["best"][0]), int(counters["best"][1])),
             wall_seconds=float(counters["wall_seconds"]),

@@ -91,7 +91,7 @@ def test_training_a_finished_run_again_says_what_came_of_it(tmp_path: Path) -> N
     assert (tmp_path / "run" / "report.html").exists()
     second = command(*arguments)
     assert second.returncode == 0
-    assert "finished" in second.stdout
+    assert "was trained before" in second.stdout
     assert first.stdout.splitlines()[-3:] == second.stdout.splitlines()[-3:]
 
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 
 from residual_rl import config as configuration
-from residual_rl.config import METHODS, PRESETS, differences, from_json, make_config, to_json, variant
+from residual_rl.config import METHODS, PRESETS, differences, from_json, make_config, to_json
 from residual_rl.errors import ResidualRLError, UnknownName
 from residual_rl.residual import SILVER2018
 
@@ -28,7 +29,7 @@ def test_every_field_of_a_configuration_survives_being_written(preset):
     config = made(preset)
     algorithm = dataclasses.replace(config.algorithm, hidden=(7, 9), residual_penalty=0.125)
     hindsight = dataclasses.replace(config.hindsight, relabel_ratio=0.5)
-    config = variant(config, algorithm=algorithm, hindsight=hindsight)
+    config = replace(config, algorithm=algorithm, hindsight=hindsight)
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 
 
@@ -142,10 +143,10 @@ def test_a_configuration_cannot_be_changed():
 
 
 def test_a_variant_is_checked_too():
-    config = variant(made(), steps=77)
+    config = replace(made(), steps=77)
     assert (config.steps, made().steps) == (77, configuration.Config.steps)
     with pytest.raises(ValueError, match="steps"):
-        variant(made(), steps=0)
+        replace(made(), steps=0)
 
 
 def test_equal_configurations_do_not_differ():

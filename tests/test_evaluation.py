@@ -8,12 +8,13 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from residual_rl.controllers import ReactivePush, Zero
-from residual_rl.errors import ControllerError
+from residual_rl.controllers import ReactivePush, Zero, make_controller
+from residual_rl.errors import ControllerError, WorldError
 from residual_rl.evaluation import MAX_LANES, Outcome, base_alone, evaluation_envs, roll_out, wilson_interval
 from residual_rl.residual import SILVER2018, Composition
 from residual_rl.seeds import EPISODES_PER_RUN, Purpose, evaluation_seeds, training_seed
 from residual_rl.tasks import TASKS
+from residual_rl.tasks.fetch import FetchWorld
 from residual_rl.tasks.vector import WorldVectorEnv
 from residual_rl.types import Observation, Spec
 
@@ -269,3 +270,35 @@ def test_an_impossible_number_of_episodes_is_refused(episodes):
 def test_a_training_seed_that_belongs_to_others_is_refused(run_seed, episode):
     with pytest.raises(ValueError, match="seed"):
         training_seed(run_seed, episode)
+
+
+def test_a_world_that_breaks_in_an_evaluation_is_a_failed_episode_and_not_the_controllers_fault(monkeypatch):
+    task = TASKS["push"]
+    step = FetchWorld.step
+
+    def breaking(self, state, action):
+        after = step(self, state, action)
+        after.physics[1] = np.nan
+        after.sensors[1] = np.nan
+        return after
+
+    act = base_alone(make_controller("reactive-push", task.spec), Composition(), 4)
+    envs = evaluation_envs(task, 3, 1)
+    sound = roll_out(envs, act, [1, 2, 3])
+    monkeypatch.setattr(FetchWorld, "step", breaking)
+    broken = roll_out(envs, act, [1, 2, 3])
+    assert not broken.success[1]
+    assert np.array_equal(broken.success[[0, 2]], sound.success[[0, 2]])
+    assert np.array_equal(broken.returns[[0, 2]], sound.returns[[0, 2]])
+
+
+def test_a_world_that_raises_in_an_evaluation_is_named(monkeypatch):
+    task = TASKS["push"]
+
+    def raising(self, state, action):
+        raise FloatingPointError("unstable")
+
+    monkeypatch.setattr(FetchWorld, "step", raising)
+    act = base_alone(make_controller("zero", task.spec), Composition(), 4)
+    with pytest.raises(WorldError, match=r"step 0 raised FloatingPointError: unstable"):
+        roll_out(evaluation_envs(task, 2, 1), act, [1, 2])

@@ -17,7 +17,8 @@ from residual_rl.controllers import ReactivePush
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError, UnknownName, WorldError
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.gated_ddpg import GatedDDPG
-from residual_rl.run import read_rows, read_safetensors
+from residual_rl.run import read_rows, read_safetensors, read_verdict
+from residual_rl.train import Progress
 from residual_rl.types import Observation
 
 TINY = {
@@ -56,7 +57,7 @@ def assert_same_numbers(one: Path, other: Path) -> None:
 
 
 def test_a_run_ends_in_a_verdict_on_fresh_states(finished: Path) -> None:
-    verdict = residual_rl.front_door.read_verdict(finished)
+    verdict = read_verdict(finished)
     assert verdict.episodes == 20
     again = residual_rl.evaluate(finished, episodes=20)
     assert again == verdict
@@ -116,7 +117,7 @@ def test_a_killed_run_goes_on_with_the_same_numbers(finished: Path, tmp_path: Pa
 
 
 def test_a_stop_is_raised_only_after_a_checkpoint(tmp_path: Path) -> None:
-    def stop_once(progress: residual_rl.front_door.Progress) -> None:
+    def stop_once(progress: Progress) -> None:
         if progress.step == 800:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -212,6 +213,47 @@ class TestBadInput:
         with pytest.raises(ControllerError, match=r"sometimes.*nan in entry 2.*step"):
             residual_rl.improve("push", sometimes, out=tmp_path, **TINY)
         assert (tmp_path / "checkpoint.safetensors").exists()
+
+    def test_a_controller_that_fails_under_hindsight_alone_loses_nothing_either(self, finished: Path, tmp_path: Path) -> None:
+        calls = 0
+
+        def small_batches_only(observation: Observation) -> np.ndarray:
+            nonlocal calls
+            calls += len(observation["observation"]) > 64  # more than the lanes of any rollout: hindsight is asking
+            if calls > 12:
+                raise MemoryError("too many rows")
+            return ReactivePush()(observation)
+
+        with pytest.raises(ControllerError, match=r"small_batches_only.*too many rows.*hindsight"):
+            residual_rl.improve("slippery-push", small_batches_only, out=tmp_path, **TINY)
+        assert len(read_rows(tmp_path / "metrics.csv")) > 1
+        calls = -(10**9)
+        residual_rl.improve("slippery-push", small_batches_only, out=tmp_path, **TINY)
+        assert_same_numbers(finished, tmp_path)
+
+    def test_an_evaluation_that_failed_is_done_again(self, finished: Path, tmp_path: Path) -> None:
+        fails = True
+
+        def moody(observation: Observation) -> np.ndarray:
+            if fails and len(observation["observation"]) == 10 and (tmp_path / "metrics.csv").exists():
+                raise RuntimeError("not now")
+            return ReactivePush()(observation)
+
+        with pytest.raises(ControllerError, match=r"moody.*not now.*step 0"):
+            residual_rl.improve("slippery-push", moody, out=tmp_path, **TINY)
+        fails = False
+        residual_rl.improve("slippery-push", moody, out=tmp_path, **TINY)
+        assert_same_numbers(finished, tmp_path)
+
+    def test_a_residual_is_not_put_over_another_controller(self, finished: Path) -> None:
+        with pytest.raises(ControllerError, match=r"improves the controller 'reactive-push', not 'zero'"):
+            residual_rl.load(finished, "zero")
+        with pytest.raises(ControllerError, match="not 'zero'"):
+            residual_rl.evaluate(finished, "zero", episodes=4)
+
+    def test_scratch_takes_no_controller(self) -> None:
+        with pytest.raises(ResidualRLError, match="scratch"):
+            residual_rl.improve("push", "reactive-push", method="scratch")
 
     def test_another_configuration_is_refused_with_the_difference(self, finished: Path) -> None:
         with pytest.raises(RunError, match="steps: 2400 -> 4000"):

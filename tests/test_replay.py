@@ -181,3 +181,15 @@ def test_a_world_without_goals_is_held_too():
     replay.add_episode(rows_of(np.arange(5), SPEC._replace(goal_size=0)))
     assert replay.rows(np.arange(5)).observation["desired_goal"].shape == (5, 0)
     assert replay.later_achieved_goal(np.random.default_rng(0), np.arange(5)).shape == (5, 0)
+
+
+def test_what_fails_while_episodes_are_being_added_leaves_the_replay_as_it_was():
+    for capacity in (7, 100):
+        replay = Replay(SPEC, capacity)
+        for first in (0, 3, 6):
+            replay.add_episode(rows_of(range(first, first + 3)))
+        before = {name: array.copy() for name, array in replay.arrays().items()}
+        with pytest.raises(RuntimeError), replay.adding([rows_of(range(50, 52)), rows_of(range(60, 64))]):
+            raise RuntimeError
+        after = replay.arrays()
+        assert all(np.array_equal(before[name], after[name]) for name in before)

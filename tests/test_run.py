@@ -5,12 +5,13 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from residual_rl.config import make_config, to_json, variant
+from residual_rl.config import make_config, to_json
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.run import METRICS, Run, digest, read_config, read_policy, read_rows
 
@@ -87,7 +88,7 @@ def test_no_partial_file_is_left_behind(tmp_path: Path) -> None:
 def test_another_configuration_is_refused_line_by_line(tmp_path: Path) -> None:
     with Run(tmp_path, CONFIG):
         pass
-    other = variant(CONFIG, seed=3, batch_size=64)
+    other = replace(CONFIG, seed=3, batch_size=64)
     with pytest.raises(RunError) as caught, Run(tmp_path, other):
         pass
     assert "batch_size: 256 -> 64" in str(caught.value)
@@ -101,7 +102,7 @@ def test_rows_beyond_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
             run.append("metrics.csv", dict.fromkeys(METRICS, step))
         with (tmp_path / "metrics.csv").open("a") as file:
             file.write("40")  # cut short by a kill: the next row must not grow onto it
-        run.forget_after(800)
+        run.forget_after(800, evaluated=400)
         run.append("metrics.csv", dict.fromkeys(METRICS, 1200))
         assert [row["step"] for row in read_rows(tmp_path / "metrics.csv")] == [400, 800, 1200]
 
@@ -109,6 +110,22 @@ def test_rows_beyond_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
 def test_a_row_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("step,critic_loss\n400,0.5\n80")
     assert read_rows(tmp_path / "metrics.csv") == [{"step": 400.0, "critic_loss": 0.5}]
+
+
+def test_a_kill_at_the_very_first_file_blocks_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".config.json.partial").write_text('{"conf')
+    with Run(tmp_path, CONFIG):
+        pass
+    assert read_config(tmp_path) == CONFIG
+
+
+def test_a_checkpoint_with_one_altered_number_is_refused(tmp_path: Path) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        run.save_checkpoint({"replay/00": np.ones(1000)}, {})
+        path = tmp_path / "checkpoint.safetensors"
+        path.write_bytes(path.read_bytes()[:-8] + np.float64(2).tobytes())
+        with pytest.raises(RunError, match="not those that were saved"):
+            run.load_checkpoint()
 
 
 def damaged_checkpoint(path: Path, how: str) -> None:

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
+from residual_rl.tasks.physics import usable_cores
+
 INSTALL_PEERS = "pip install 'residual-rl[bench]'"
 TASK = "slippery-push"
 PEER_TASK = "FetchPush-v4"
@@ -22,15 +24,10 @@ def conditions(peers: Sequence[str]) -> dict[str, Any]:
     missing = [name for name in peers if not installed(name)]
     return {
         "versions": {name: version(name) for name in packages if name not in missing},
-        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": cores()},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": usable_cores()},
         "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,  # before the benchmark began
         "missing": INSTALL_PEERS if missing else None,
     }
-
-
-def cores() -> int:
-    """How many cores this process may use: every contestant gets as many threads."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def installed(peer: str) -> bool:

@@ -13,11 +13,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from residual_rl.benchmarks.conditions import PEER_TASK, TASK, conditions, cores, installed, quiet
+from residual_rl.benchmarks.conditions import PEER_TASK, TASK, conditions, installed, quiet
 from residual_rl.benchmarks.rounds import Speed, alternate, compared, medians, stepper
 from residual_rl.errors import ResidualRLError
 from residual_rl.tasks import find_task
 from residual_rl.tasks.fetch import HORIZON
+from residual_rl.tasks.physics import usable_cores
 
 NUM_ENVS = 8
 CYCLE_STEPS = NUM_ENVS * HORIZON
@@ -34,7 +35,7 @@ def learning(
     """Env steps per second of a whole training, beside Stable-Baselines3's DDPG with hindsight; and the memory it takes.
 
     Both sides simulate, store, relabel and learn, with one update of batch 256 on 3x256 networks for every 10 env steps.
-    Ours is the preset `silver2018` on SlipperyPush with its controller; the `default` preset, whose five critics cost
+    Ours is the preset `silver2018` on SlipperyPush with its controller; the `default` preset, whose three critics cost
     more, is given for information.
 
     Args:
@@ -50,7 +51,7 @@ def learning(
         "task": TASK,
         "steps": steps,
         "envs": NUM_ENVS,
-        "threads": cores(),
+        "threads": usable_cores(),
         "updates_per_step": CYCLE_UPDATES / CYCLE_STEPS,
         "batch_size": BATCH_SIZE,
         "compile_seconds": round(_compile_seconds("silver2018"), 2),
@@ -137,7 +138,7 @@ def _training(preset: str, steps: int) -> list[float]:
     times = []
     with tempfile.TemporaryDirectory() as directory, Run(Path(directory) / "run", config) as run:
         controller = make_controller(task.default_controller, task.spec)
-        train(config, task, controller, run, lambda progress: times.append(time.perf_counter()), num_threads=cores())
+        train(config, task, controller, run, lambda progress: times.append(time.perf_counter()), num_threads=usable_cores())
     return times
 
 
@@ -149,7 +150,7 @@ class _StableBaselines3:
         from stable_baselines3 import DDPG, HerReplayBuffer  # type: ignore
         from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv  # type: ignore
 
-        torch.set_num_threads(cores())
+        torch.set_num_threads(usable_cores())
         makers = [_gymnasium_robotics_env] * NUM_ENVS
         candidates = {"DummyVecEnv": DummyVecEnv(makers), "SubprocVecEnv": SubprocVecEnv(makers)}
         steppers = {name: stepper(envs, NUM_ENVS, 1.5) for name, envs in candidates.items()}

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from residual_rl.benchmarks.conditions import PEER_TASK, TASK, conditions, cores, installed, quiet
+from residual_rl.benchmarks.conditions import PEER_TASK, TASK, conditions, installed, quiet
 from residual_rl.benchmarks.rounds import alternate, compared, stepper
 from residual_rl.tasks import fetch, find_task
-from residual_rl.tasks.physics import Physics
+from residual_rl.tasks.physics import Physics, usable_cores
 from residual_rl.tasks.vector import WorldVectorEnv
 
 BATCHES = (8, 16, 32)
@@ -30,7 +30,7 @@ def physics(
         tell: is told what is being measured.
     """
     measured_under = conditions(("envpool",))
-    threads = threads or cores()
+    threads = threads or usable_cores()
     rows = []
     for batch in batches:
         tell(f"physics: {batch} envs, {rounds} rounds")

@@ -1,6 +1,6 @@
 """DDPG on the residual, as published: the learner of Silver et al. 2018."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from residual_rl.learning.algorithm import Learner, Metrics, Networks, bounded_value, descend, discount, follow, init_learner
-from residual_rl.learning.burn_in import ValueChangeBurnIn
+from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
 from residual_rl.learning.networks import MLP, residual_of, values_of
 from residual_rl.learning.normalizer import normalize
 from residual_rl.residual import SILVER2018, Composition
@@ -27,7 +27,7 @@ class DDPG:
 
     name: Literal["ddpg"] = "ddpg"
     composition: Composition = SILVER2018
-    burn_in: ValueChangeBurnIn = ValueChangeBurnIn()
+    burn_in: Annotated[FixedBurnIn | ValueChangeBurnIn, Field(discriminator="rule")] = ValueChangeBurnIn()
     hidden: tuple[int, ...] = (256, 256, 256)
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's, for actor and critic."""

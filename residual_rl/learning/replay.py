@@ -1,6 +1,7 @@
 """The transitions seen so far, episode after episode, and where each episode ends."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,21 @@ class Replay:
             kept[places] = new
         self._episode_end[places] = self.total + length - 1
         self.total += length
+
+    @contextmanager
+    def adding(self, episodes: Sequence[Transition]) -> Iterator[None]:
+        """Adds episodes, each `[T]`; if what is then done with them fails, the replay is as it was before."""
+        places = (self.total + np.arange(sum(len(episode.reward) for episode in episodes))) % self.capacity
+        before = self.total, [leaf[places] for leaf in _leaves(self._rows)], self._episode_end[places]
+        for episode in episodes:
+            self.add_episode(episode)
+        try:
+            yield
+        except BaseException:
+            self.total, rows, self._episode_end[places] = before
+            for kept, row in zip(_leaves(self._rows), rows, strict=True):
+                kept[places] = row
+            raise
 
     def draw(self, rng: np.random.Generator, size: int, latest: int | None = None) -> np.ndarray:
         """Row numbers `[size]`, uniform over what is held, or over the `latest` rows added."""

@@ -27,7 +27,7 @@ class Physics:
     def __init__(self, model: mujoco.MjModel, substeps: int, num_threads: int | None = None):
         self.model = model
         self.substeps = substeps
-        self.num_threads = num_threads or os.cpu_count() or 1
+        self.num_threads = num_threads or usable_cores()
         self.state_size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
         self.control_size = mujoco.mj_stateSize(model, CONTROL)
 
@@ -74,6 +74,11 @@ class Physics:
     def close(self) -> None:
         """Ends the threads."""
         self._threads.close()
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def state_columns(model: mujoco.MjModel, joint: str) -> tuple[slice, slice]:

@@ -80,8 +80,8 @@ def _panel(
     for start, end in burn_in:
         axis.axvspan(start, end, color="#000", alpha=0.05, lw=0)
     if burn_in:
-        middle = (burn_in[0][0] + burn_in[-1][1]) / 2
-        axis.text(middle, 1.0, "burn-in", ha="center", va="top", fontsize=7.5, color="#777")
+        left = burn_in[0][0] + 0.008 * last  # inside the axis, however short the burn-in
+        axis.text(left, 0.02, "burn-in", ha="left", va="bottom", fontsize=7.5, color="#777")
     for name, rate, (low, high) in _bases(rows):
         axis.fill_between([0, last], low, high, color=BASE_COLOR, alpha=0.12, lw=0)
         axis.plot([0, last], [rate, rate], color=BASE_COLOR, lw=1.4)

@@ -52,7 +52,9 @@ def test_the_values_come_from_the_arrays_and_not_from_the_form(learner, arrays):
 
 def test_other_arrays_may_lie_beside_them(learner, arrays):
     arrays["replay/00"] = np.zeros(3)
-    from_arrays(learner, arrays, "learner", "file")
+    restored = to_arrays(from_arrays(learner, arrays, "learner", "file"), "learner")
+    assert restored.keys() == arrays.keys() - {"replay/00"}
+    assert all(np.array_equal(restored[name], arrays[name]) for name in restored)
 
 
 def refusal(learner, arrays):

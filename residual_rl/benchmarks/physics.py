@@ -58,9 +58,11 @@ def physics(
 def _with_all_contacts(batch: int, threads: int) -> WorldVectorEnv:
     """Our envs over the model as it is published, whose robot is tested for contact with itself."""
     envs = find_task(TASK).make_envs(batch, num_threads=threads)
-    filtered = envs.world.physics  # type: ignore[attr-defined]
-    model = fetch.fetch_model(envs.world.scene, robot_self_contacts=True)  # type: ignore[attr-defined]
-    envs.world.physics = Physics(model, filtered.substeps, threads)  # type: ignore[attr-defined]
+    world = envs.world
+    assert isinstance(world, fetch.FetchWorld)
+    filtered = world.physics
+    model = fetch.fetch_model(world.scene, robot_self_contacts=True)
+    world.physics = Physics(model, filtered.substeps, threads)
     filtered.close()
     return envs
 

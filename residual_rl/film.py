@@ -161,7 +161,7 @@ def _episodes(path: Path) -> tuple[mujoco.MjModel, dict[str, tuple[int, list[Rec
 
 def _drawable(world: Any) -> mujoco.MjModel | None:
     """The model of a world that can be drawn."""
-    model = world.physics.model if hasattr(world, "physics") else None
+    model = world.arm.physics.model if hasattr(world, "arm") else None
     if model is None or mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, GOAL) < 0:
         return None
     return model

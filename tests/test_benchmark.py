@@ -95,7 +95,7 @@ def test_physics_reports_our_own_speed_without_the_peer():
 
 def test_unfiltered_envs_step_the_model_as_published():
     envs = _with_all_contacts(batch=2, threads=1)
-    model = envs.world.physics.model
+    model = envs.world.arm.physics.model
     on_robot = [geom for geom in range(model.ngeom) if model.body(model.geom_bodyid[geom]).name.startswith("robot0:")]
     assert (model.geom_contype[on_robot] <= 1).all()
     envs.close()

@@ -15,7 +15,13 @@ from residual_rl.tasks import TASKS
 from residual_rl.types import Observation, select
 
 pairs = pytest.mark.parametrize(
-    ("task", "name"), [pytest.param(TASKS[task], name, id=f"{task}-{name}") for task in TASKS for name in CONTROLLERS]
+    ("task", "name"),
+    [
+        pytest.param(task, name, id=f"{task.name}-{name}")
+        for task in TASKS.values()
+        for name in CONTROLLERS
+        if CONTROLLERS[name].fits(task.spec)
+    ],
 )
 
 
@@ -68,7 +74,7 @@ def test_a_controller_that_declares_it_does_not_read_the_goal_does_not(seen, tas
     controller, observation = make_controller(name, task.spec), seen[task.name]
     elsewhere = Observation(**{**observation, "desired_goal": observation["desired_goal"] + 0.1})
     same = np.array_equal(controller(observation), controller(elsewhere))
-    assert same != reads_goal(controller)
+    assert same or reads_goal(controller)
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

@@ -1,4 +1,4 @@
-"""Push and SlipperyPush are Gymnasium-Robotics' FetchPush, stepped in batches and without contacts that never happen."""
+"""Push, SlipperyPush and PickAndPlace are Gymnasium-Robotics' own, stepped in batches and without needless contacts."""
 
 import warnings
 from dataclasses import replace
@@ -13,11 +13,13 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
 from scipy.stats import kstest
 
-from residual_rl.controllers import ReactivePush
-from residual_rl.tasks import fetch
-from residual_rl.tasks.fetch import PUSH, SLIPPERY_PUSH, SUBSTEPS, FetchWorld, State, euler_angles, fetch_model
+from residual_rl.controllers import ReactivePickAndPlace, ReactivePush
+from residual_rl.tasks import block, fetch
+from residual_rl.tasks.block import PICK_AND_PLACE, PUSH, SLIPPERY_PUSH, BlockWorld, block_model
+from residual_rl.tasks.fetch import SUBSTEPS, State, euler_angles
 
-SCENES = {"push": PUSH, "slippery-push": SLIPPERY_PUSH}
+SCENES = {"push": PUSH, "slippery-push": SLIPPERY_PUSH, "pick-and-place": PICK_AND_PLACE}
+CONTROLLERS = {"push": ReactivePush(), "slippery-push": ReactivePush(), "pick-and-place": ReactivePickAndPlace()}
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
 LAYOUT = {
     "gripper position": slice(0, 3),
@@ -34,7 +36,7 @@ LAYOUT = {
 
 @pytest.fixture(scope="module")
 def worlds():
-    made = {name: FetchWorld(scene, 2) for name, scene in SCENES.items()}
+    made = {name: BlockWorld(scene, 2) for name, scene in SCENES.items()}
     yield made
     for world in made.values():
         world.close()
@@ -58,7 +60,8 @@ def theirs(scene):
         import gymnasium_robotics
 
         gymnasium.register_envs(gymnasium_robotics)
-        env = gymnasium.make("FetchPush-v4", max_episode_steps=1000, disable_env_checker=True).unwrapped
+        name = "FetchPush-v4" if scene.gripper_blocked else "FetchPickAndPlace-v4"
+        env = gymnasium.make(name, max_episode_steps=1000, disable_env_checker=True).unwrapped
         env.reset(seed=0)
     if scene.friction is not None:
         env.model.geom_friction[:] = scene.friction
@@ -80,14 +83,14 @@ def generators(seeds):
 # --- the same world as Gymnasium-Robotics' ---
 
 
-def largest_differences(world, scene, seed, actions, *, cold):
+def largest_differences(world, name, seed, actions, *, cold):
     """Largest difference in any entry of the observation, step by step, from the same state and with the same actions."""
-    env = theirs(scene)
+    env = theirs(SCENES[name])
     state, goal = world.reset(generators([seed]))
     put(env, state.physics[0], goal[0])
-    base, rng = ReactivePush(), np.random.default_rng(seed)
+    base, rng = CONTROLLERS[name], np.random.default_rng(seed)
     differences = []
-    for _ in range(fetch.HORIZON):
+    for _ in range(block.HORIZON):
         ours = world.observe(state, goal)
         action = base(ours) if actions == "controller" else 0.7 * rng.uniform(-1.0, 1.0, (1, 4))
         if cold:
@@ -107,22 +110,19 @@ def test_trajectories_are_gymnasium_robotics_own_when_its_solver_starts_cold_too
     # The only intended difference is where MuJoCo's iterative solver starts: theirs from the last step's solution, ours
     # from nothing, so that an episode does not depend on its lane's past. Made to start alike, all 50 steps agree up to
     # rounding (measured: 1e-13), amplified where the block bounces; robot self-contacts and sensors change nothing.
-    assert largest_differences(world, SCENES[name], seed, actions, cold=True).max() < 1e-9
+    assert largest_differences(world, name, seed, actions, cold=True).max() < 1e-9
 
 
 @pytest.mark.parametrize(("actions", "seed"), [("controller", 1), ("random", 3)])
 def test_the_solvers_start_moves_trajectories_by_less_than_a_tenth_of_a_millimetre(world, name, actions, seed):
     # As it comes, warm start and all. The solver stops at a tolerance, so its start leaves a trace: 1e-13 to 3e-6 measured
     # in the first 20 steps. Later on contacts may amplify it without bound, so there is no claim about that.
-    assert largest_differences(world, SCENES[name], seed, actions, cold=False)[:20].max() < 1e-4
+    assert largest_differences(world, name, seed, actions, cold=False)[:20].max() < 1e-4
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "push",
-        "slippery-push",
-    ],
+    SCENES,
 )
 def test_episodes_start_where_gymnasium_robotics_episodes_start_but_for_the_block(worlds, name):
     world, env = worlds[name], theirs(SCENES[name])
@@ -144,14 +144,14 @@ def test_episodes_start_where_gymnasium_robotics_episodes_start_but_for_the_bloc
 def test_each_entry_of_the_observation_is_gymnasium_robotics_own(world, name, seed):
     # At states that no episode reaches, so that no entry is zero and no two are equal: turned block, open fingers, all moving.
     rng = np.random.default_rng(seed)
-    model = world.physics.model
+    model = world.arm.physics.model
     state, goal = world.reset(generators([seed]))
     physics = state.physics.copy()
     position = physics[0, 1 : 1 + model.nq]
     mujoco.mj_integratePos(model, position, rng.normal(scale=0.3, size=model.nv), 1.0)
     physics[0, 1 : 1 + model.nq] = position
     physics[0, 1 + model.nq :] = rng.normal(size=model.nv)
-    ours = world.observe(State(physics, world.physics.sense(physics)), goal)
+    ours = world.observe(State(physics, world.arm.physics.sense(physics)), goal)
     env = theirs(SCENES[name])
     put(env, physics[0], goal[0])
     shown = env._get_obs()
@@ -167,46 +167,57 @@ def test_each_entry_of_the_observation_is_gymnasium_robotics_own(world, name, se
 # --- contacts within the robot ---
 
 
-def self_contacts(scene, policy, seeds):
-    """How far the gripper was from its start in m, at each substep of the unmodified model that had the robot touch itself."""
-    model = fetch_model(scene, robot_self_contacts=True)
-    on_robot = np.array([model.body(body).name.startswith("robot0:") for body in model.geom_bodyid])
+def pairs(model):
+    """The pairs of bodies, by name, that can meet: in a model that lists them."""
+    bodies = model.geom_bodyid[np.column_stack([model.pair_geom1, model.pair_geom2])]
+    return {frozenset(model.body(body).name for body in pair) for pair in bodies}
+
+
+def missed_contacts(scene, policy, seeds):
+    """Where the hand was, in m from its start, at each substep of the unmodified model with a contact that ours lacks."""
+    model = block_model(scene, all_contacts=True)
+    listed = pairs(block_model(scene))
     data = mujoco.MjData(model)
     hand = model.body("robot0:gripper_link").id
     fingers = [model.joint(finger).qposadr[0] for finger in fetch.FINGERS]
-    world = FetchWorld(scene, 1)
+    world = BlockWorld(scene, 1)
     states, goals = world.reset(generators(seeds))
-    distances = []
+    places = []
     for lane, physics in enumerate(states.physics):
         mujoco.mj_setState(model, data, physics, FULL)
         mujoco.mj_forward(model, data)
         start = data.xpos[hand].copy()
-        for step in range(fetch.HORIZON):
+        for step in range(block.HORIZON):
             state = np.empty((1, len(physics)))
             mujoco.mj_getState(model, data, state[0], FULL)
-            observation = world.observe(State(state, world.physics.sense(state)), goals[lane : lane + 1])
+            observation = world.observe(State(state, world.arm.physics.sense(state)), goals[lane : lane + 1])
             action = np.clip(policy(observation, lane, step), -1.0, 1.0)
             data.mocap_pos[0] = data.xpos[hand] + fetch.MAX_DISPLACEMENT * action[:3]
             data.mocap_quat[0] = data.xquat[hand] + fetch.POINTING_DOWN
+            data.ctrl[:] = data.qpos[model.jnt_qposadr[model.actuator_trnid[:, 0]]] + action[3]
             for _ in range(SUBSTEPS):
                 mujoco.mj_step(model, data)
-                if on_robot[data.contact.geom].all(axis=1).any():
-                    distances.append(np.linalg.norm(data.xpos[hand] - start))
-            data.qpos[fingers] = 0.0
+                meeting = model.geom_bodyid[data.contact.geom]
+                if any(frozenset(model.body(body).name for body in pair) not in listed for pair in meeting):
+                    places.append(data.xpos[hand] - start)
+            if scene.gripper_blocked:
+                data.qpos[fingers] = 0.0
             mujoco.mj_forward(model, data)
     world.close()
-    return distances
+    return np.array(places).reshape(-1, 3)
 
 
-def test_the_controller_never_makes_the_robot_touch_itself(name):
-    base = ReactivePush()
-    assert self_contacts(SCENES[name], lambda observation, *_: base(observation)[0], range(40)) == []
+def test_the_controller_never_makes_a_contact_that_the_model_leaves_out(name):
+    base = CONTROLLERS[name]
+    assert len(missed_contacts(SCENES[name], lambda observation, *_: base(observation)[0], range(40))) == 0
 
 
 @pytest.mark.parametrize("kind", ["uniform", "bang-bang", "one-way"])
-def test_robot_touches_itself_only_far_from_where_the_task_is(name, kind):
-    # The model leaves contacts within the robot out. Pulled far back or aside the arm does meet head and torso, and then
-    # the model is wrong; but never within 25 cm of the start, and block and goal start within 21 cm (15 cm per axis).
+def test_contacts_that_the_model_leaves_out_occur_only_far_from_where_the_task_is(name, kind):
+    # Pulled far back or aside the arm does meet the body, and there the model is wrong; but never within 25 cm of the start,
+    # and block and goal start within 21 cm (15 cm per axis). In PickAndPlace goals hang higher, but so little is left out
+    # that the hand must go 38 cm.
+    reach = 0.25 if SCENES[name].gripper_blocked else 0.38
     rng = np.random.default_rng(0)
     held = {}
     directions = np.array(list(product([-1.0, 0.0, 1.0], repeat=3)))
@@ -215,29 +226,49 @@ def test_robot_touches_itself_only_far_from_where_the_task_is(name, kind):
         if kind == "uniform":
             return rng.uniform(-1.0, 1.0, 4)
         if kind == "one-way":
-            return directions[lane]
+            return np.append(directions[lane], 0.0)
         if step % 5 == 0:
             held[lane] = rng.choice([-1.0, 1.0], 4)
         return held[lane]
 
-    episodes = len(directions) if kind == "one-way" else 20  # 40 and more over the two scenes
-    distances = self_contacts(SCENES[name], policy, range(episodes))
-    assert all(distance > 0.25 for distance in distances)
+    episodes = len(directions) if kind == "one-way" else 20  # 40 and more over the scenes
+    places = missed_contacts(SCENES[name], policy, range(episodes))
+    assert np.all(np.linalg.norm(places, axis=1) > reach)
+    assert SCENES[name].gripper_blocked or not np.any((np.abs(places[:, :2]) < 0.15).all(axis=1) & (places[:, 2] < 0.45))
     if kind == "one-way":
-        assert distances  # it does happen, so the claim above says something
+        assert len(places)  # it does happen, so the claims above say something
 
 
-def test_robot_links_still_meet_all_that_is_not_robot_and_the_rest_is_as_it_was():
-    full, lean = fetch_model(PUSH, robot_self_contacts=True), fetch_model(PUSH)
+@pytest.mark.parametrize("scene", [PUSH, PICK_AND_PLACE])
+def test_all_that_moves_can_still_meet_all_that_is_not_robot(scene):
+    full, lean = block_model(scene, all_contacts=True), block_model(scene)
+    colliding = {full.body(full.geom_bodyid[geom]).name for geom in range(full.ngeom) if full.geom_contype[geom]}
+    robot = {name for name in colliding if name.startswith("robot0:")}
+    moving = robot - set(fetch.FIXED_LINKS)
+    expected = {frozenset(pair) for pair in product(robot, {"object0"})}
+    expected |= {frozenset(pair) for pair in product(moving, {"world", "table0"})}
+    expected |= {frozenset({"object0", "world"}), frozenset({"object0", "table0"}), frozenset({fetch.BASE, "world"})}
+    if not scene.gripper_blocked:
+        expected |= {frozenset({fetch.UPPER_ARM, part}) for part in fetch.HEAD}
+    assert pairs(lean) == expected
 
-    def collide(model, first, second):
-        types, affinities = model.geom_contype, model.geom_conaffinity
-        return bool((types[first] & affinities[second]) | (types[second] & affinities[first]))
 
-    on_robot = [full.body(body).name.startswith("robot0:") for body in full.geom_bodyid]
-    for first, second in product(range(full.ngeom), repeat=2):
-        expected = collide(full, first, second) and not (on_robot[first] and on_robot[second])
-        assert collide(lean, first, second) == expected
+def test_listed_pairs_make_the_contacts_that_a_search_makes(world, name):
+    # The same contacts, in the same order, with the same softness and friction: then the solver's rows are the same too.
+    full, lean = block_model(SCENES[name], all_contacts=True), world.arm.physics.model
+    state, goal = world.reset(generators([0, 1]))
+    searched, listed = mujoco.MjData(full), mujoco.MjData(lean)
+    met = 0
+    for _ in range(25):
+        state = world.step(state, CONTROLLERS[name](world.observe(state, goal)).clip(-1.0, 1.0))
+        for physics in state.physics:
+            for model, data in ((full, searched), (lean, listed)):
+                mujoco.mj_setState(model, data, physics, FULL)
+                mujoco.mj_forward(model, data)
+            for field in ("dist", "pos", "frame", "friction", "solref", "solimp", "includemargin", "dim"):
+                assert np.array_equal(getattr(searched.contact, field), getattr(listed.contact, field)), field
+            met += len(listed.contact.dist)
+    assert met > 7 * 25
 
 
 # --- rules ---
@@ -276,10 +307,14 @@ def test_starts_are_where_the_paper_says(world):
     assert np.abs(to_block).max() <= 0.15 + 1e-12
     assert np.linalg.norm(to_block, axis=1).min() >= 0.1 - 1e-12
     assert np.abs(to_goal).max() <= 0.15
-    # Goals lie on the table, at the height of the block's centre: 2.5 cm above the table's 40 cm.
-    assert np.ptp(goal[:, 2]) == 0.0
-    assert goal[0, 2] == pytest.approx(0.425, abs=1e-3)
-    assert np.array_equal(goal[:, 2], block[:, 2])
+    # Goals lie on the table, at the height of the block's centre: 2.5 cm above the table's 40 cm. Of PickAndPlace's, half do.
+    on_table = goal[:, 2] == block[:, 2]
+    assert block[0, 2] == pytest.approx(0.425, abs=1e-3)
+    if world.scene.gripper_blocked:
+        assert on_table.all()
+    else:
+        assert on_table.mean() == pytest.approx(0.5, abs=0.05)
+        assert kstest(goal[~on_table, 2] - block[0, 2], "uniform", (0.0, 0.45)).pvalue > 1e-3
     for axis in (0, 1):  # uniform, and goal independent of block
         assert kstest(to_goal[:, axis], "uniform", (-0.15, 0.3)).pvalue > 1e-3
         assert abs(to_block[:, axis].mean()) < 0.01
@@ -299,7 +334,7 @@ def test_block_stays_on_the_table_when_nothing_touches_it(world):
 
 
 def test_slippery_push_changes_the_friction_of_every_geom_and_so_of_every_contact():
-    stock, slippery = fetch_model(PUSH), fetch_model(SLIPPERY_PUSH)
+    stock, slippery = block_model(PUSH), block_model(SLIPPERY_PUSH)
     assert np.array_equal(slippery.geom_friction, np.tile([0.18, 0.005, 0.0001], (slippery.ngeom, 1)))
     for model, sliding in ((stock, 1.0), (slippery, 0.18)):
         data = mujoco.MjData(model)
@@ -312,14 +347,16 @@ def test_slippery_push_changes_the_friction_of_every_geom_and_so_of_every_contac
 
 
 def test_friction_is_all_that_slippery_push_changes():
-    stock, slippery = fetch_model(PUSH), fetch_model(SLIPPERY_PUSH)
+    stock, slippery = block_model(PUSH), block_model(SLIPPERY_PUSH)
     slippery.geom_friction[:] = stock.geom_friction
     for field in ("body_mass", "geom_size", "dof_damping", "geom_contype", "geom_conaffinity", "eq_data", "qpos0"):
         assert np.array_equal(getattr(stock, field), getattr(slippery, field)), field
     assert replace(SLIPPERY_PUSH, friction=None) == PUSH
 
 
-def test_fingers_stay_closed_whatever_their_command(world):
+@pytest.mark.parametrize("name", ["push", "slippery-push"])
+def test_fingers_stay_closed_whatever_their_command(worlds, name):
+    world = worlds[name]
     state, goal = world.reset(generators([3, 3, 3]))
     rng = np.random.default_rng(0)
     for _ in range(10):
@@ -330,6 +367,19 @@ def test_fingers_stay_closed_whatever_their_command(world):
         assert np.array_equal(shown[0], shown[1])
         assert np.array_equal(shown[0], shown[2])
         assert np.all(shown[:, LAYOUT["finger positions"]] == 0.0)
+
+
+def test_fingers_of_pick_and_place_open_hold_and_close(worlds):
+    world = worlds["pick-and-place"]
+    state, goal = world.reset(generators([3]))
+    opening = []
+    for command in (1.0, 1.0, 1.0, 0.0, 0.0, -1.0, -1.0, -1.0):
+        state = world.step(state, np.array([[0.0, 0.0, 0.0, command]]))
+        opening.append(world.observe(state, goal)["observation"][0, LAYOUT["finger positions"]])
+    opening = np.array(opening)
+    assert opening[2] == pytest.approx([0.05, 0.05], abs=2e-3)
+    assert opening[4] == pytest.approx(opening[2], abs=2e-3)
+    assert opening[-1] == pytest.approx([0.0, 0.0], abs=5e-3)
 
 
 def test_a_step_leaves_the_state_it_started_from_unchanged(world):

@@ -271,19 +271,19 @@ class TestBadInput:
 
     def test_a_world_that_keeps_failing_stops_the_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # The faulty world is not ours: a stand-in for physics that diverges.
-        from residual_rl.tasks import fetch
+        from residual_rl.tasks import block, fetch
 
         calls = 0
-        sound = fetch.FetchWorld.step
+        sound = block.BlockWorld.step
 
-        def diverging(self: fetch.FetchWorld, state: fetch.State, action: np.ndarray) -> fetch.State:
+        def diverging(self: block.BlockWorld, state: fetch.State, action: np.ndarray) -> fetch.State:
             nonlocal calls
             calls += 1
             if calls > 250:
                 raise FloatingPointError("the simulation is unstable")
             return sound(self, state, action)
 
-        monkeypatch.setattr(fetch.FetchWorld, "step", diverging)
+        monkeypatch.setattr(block.BlockWorld, "step", diverging)
         fields = TINY | {"evaluation_episodes": 1, "evaluation_interval": 10_000, "steps": 8000}
         with pytest.raises(WorldError, match=r"40 episodes in a row.*unstable"):
             residual_rl.improve("push", out=tmp_path, **fields)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from residual_rl.tasks.fetch import PUSH, SUBSTEPS, FetchWorld, fetch_model
+from residual_rl.tasks.block import PUSH, BlockWorld, block_model
+from residual_rl.tasks.fetch import SUBSTEPS
 from residual_rl.tasks.physics import Physics, state_columns
 
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
@@ -51,7 +52,7 @@ def small_model():
     return mujoco.MjModel.from_xml_string(SMALL)
 
 
-MODELS = {"small": (small_model(), 7), "fetch": (fetch_model(PUSH), SUBSTEPS)}
+MODELS = {"small": (small_model(), 7), "fetch": (block_model(PUSH), SUBSTEPS)}
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +69,11 @@ def some_states(name, batch, seed=0):
     rng = np.random.default_rng(seed)
     model, _ = MODELS[name]
     if name == "fetch":
-        world = FetchWorld(PUSH, 1)
+        world = BlockWorld(PUSH, 1)
         state, _ = world.reset([np.random.default_rng(seed + lane) for lane in range(batch)])
         for _ in range(5):
             state = world.step(state, rng.uniform(-1.0, 1.0, (batch, 4)))
-        hand = state.sensors[:, world.physics.sensor_columns("hand_position")]
+        hand = state.sensors[:, world.arm.physics.sensor_columns("hand_position")]
         world.close()
         states = state.physics
     else:

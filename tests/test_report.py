@@ -269,7 +269,7 @@ def test_film_shows_frames_or_says_what_to_install(tmp_path: Path):
 
 
 def test_without_opengl_the_reason_names_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    model = find_task("push").make_world(1).physics.model
+    model = find_task("push").make_world(1).arm.physics.model
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr(film, "LINUX_BACKENDS", ("no-such-backend",))
     monkeypatch.setattr(sys, "platform", "linux")

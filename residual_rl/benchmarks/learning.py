@@ -17,7 +17,7 @@ from residual_rl.benchmarks.conditions import PEER_TASK, TASK, conditions, insta
 from residual_rl.benchmarks.rounds import Speed, alternate, compared, medians, stepper
 from residual_rl.errors import ResidualRLError
 from residual_rl.tasks import find_task
-from residual_rl.tasks.fetch import HORIZON
+from residual_rl.tasks.block import HORIZON
 from residual_rl.tasks.physics import usable_cores
 
 NUM_ENVS = 8

@@ -6,7 +6,7 @@ from typing import Any
 
 from residual_rl.benchmarks.conditions import PEER_TASK, TASK, conditions, installed, quiet
 from residual_rl.benchmarks.rounds import alternate, compared, stepper
-from residual_rl.tasks import fetch, find_task
+from residual_rl.tasks import block, find_task
 from residual_rl.tasks.physics import Physics, usable_cores
 from residual_rl.tasks.vector import WorldVectorEnv
 
@@ -59,10 +59,9 @@ def _with_all_contacts(batch: int, threads: int) -> WorldVectorEnv:
     """Our envs over the model as it is published, whose robot is tested for contact with itself."""
     envs = find_task(TASK).make_envs(batch, num_threads=threads)
     world = envs.world
-    assert isinstance(world, fetch.FetchWorld)
-    filtered = world.physics
-    model = fetch.fetch_model(world.scene, robot_self_contacts=True)
-    world.physics = Physics(model, filtered.substeps, threads)
+    assert isinstance(world, block.BlockWorld)
+    filtered = world.arm.physics
+    world.arm.physics = Physics(block.block_model(world.scene, all_contacts=True), filtered.substeps, threads)
     filtered.close()
     return envs
 

@@ -1,7 +1,7 @@
 """The worlds: `TASKS` by name, and the vector environments that training and evaluation step through."""
 
 from residual_rl.errors import UnknownName
-from residual_rl.tasks import fetch
+from residual_rl.tasks import block, fetch
 from residual_rl.tasks.task import Task
 
 TASKS = {
@@ -11,9 +11,9 @@ TASKS = {
             name="push",
             summary="push a block across a table to a goal",
             gymnasium_id="residual_rl/Push-v0",
-            spec=fetch.SPEC,
+            spec=block.SPEC,
             default_controller="reactive-push",
-            make_world=lambda num_threads: fetch.FetchWorld(fetch.PUSH, num_threads),
+            make_world=lambda num_threads: block.BlockWorld(block.PUSH, num_threads),
             reward=fetch.reward,
             success=fetch.success,
         ),
@@ -21,9 +21,19 @@ TASKS = {
             name="slippery-push",
             summary="the same with a fifth of the friction: a controller tuned for Push overshoots",
             gymnasium_id="residual_rl/SlipperyPush-v0",
-            spec=fetch.SPEC,
+            spec=block.SPEC,
             default_controller="reactive-push",
-            make_world=lambda num_threads: fetch.FetchWorld(fetch.SLIPPERY_PUSH, num_threads),
+            make_world=lambda num_threads: block.BlockWorld(block.SLIPPERY_PUSH, num_threads),
+            reward=fetch.reward,
+            success=fetch.success,
+        ),
+        Task(
+            name="pick-and-place",
+            summary="carry a block to a goal on the table or in the air",
+            gymnasium_id="residual_rl/PickAndPlace-v0",
+            spec=block.SPEC,
+            default_controller="oscillating-pick-and-place",
+            make_world=lambda num_threads: block.BlockWorld(block.PICK_AND_PLACE, num_threads),
             reward=fetch.reward,
             success=fetch.success,
         ),

@@ -1,4 +1,4 @@
-"""Push and SlipperyPush: a Fetch arm, a table, a block and a place where the block should be.
+"""The Fetch arm: how it is commanded, what is seen of it and of an object, and its model without what never matters.
 
 Observation (25), as in Gymnasium-Robotics' Fetch tasks. Lengths in m, angles in rad, velocities in m or rad per step:
 
@@ -20,8 +20,7 @@ Source: Silver et al. 2018, section V-A, and the code published with it.
 # pyright: reportAttributeAccessIssue=false
 # MuJoCo's names come from compiled modules, which the type checker cannot see into.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -30,40 +29,35 @@ import mujoco
 import numpy as np
 
 from residual_rl.tasks.physics import Physics, state_columns
-from residual_rl.types import Observation, Spec
 
 GRIPPER_POSITION = slice(0, 3)
 OBJECT_POSITION = slice(3, 6)
+FINGER_POSITION = 9  # of the right finger; the left one mirrors it
 
 SUBSTEPS = 20
 STEP_SECONDS = 0.04  # 20 substeps of 2 ms
 DISTANCE_THRESHOLD = 0.05  # m, success when the object is nearer to the goal
 MAX_DISPLACEMENT = 0.05  # m a step, the gripper command at action 1
-HORIZON = 50
-START_RANGE = 0.15  # m, block and goal lie within this of the gripper, per axis
-START_CLEARANCE = 0.1  # m, the block starts at least this far from the gripper
 GRIPPER_START = (-0.498, 0.005, -0.431)  # m, from the arm's rest pose to where an episode begins
 SETTLING_STEPS = 10
 POINTING_DOWN = (1.0, 0.0, 1.0, 0.0)  # added to the hand's quaternion: draws it to point straight down
 FINGERS = ("robot0:r_gripper_finger_joint", "robot0:l_gripper_finger_joint")  # in observation order
+ROBOT_START = {"robot0:slide0": 0.405, "robot0:slide1": 0.48, "robot0:slide2": 0.0}  # m
+
+ROBOT = "robot0:"  # how the names of its bodies begin
+BASE = "robot0:base_link"
+HEAD = ("robot0:head_pan_link", "robot0:head_tilt_link")
+FIXED_LINKS = (  # they stand still, up to the yielding of very stiff joints
+    BASE,
+    "robot0:torso_fixed_link",
+    "robot0:torso_lift_link",
+    "robot0:estop_link",
+    "robot0:laser_link",
+    *HEAD,
+)
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What makes one Push task differ from another."""
-
-    friction: tuple[float, float, float] | None = None
-    """Sliding, torsional and rolling friction of every geom; None keeps the model's own.
-
-    MuJoCo takes the larger of the two geoms' friction in a contact. Slippery therefore needs all geoms changed, as the
-    published code did; the paper speaks of the block alone, which would change nothing.
-    """
-
-
-SPEC = Spec(observation_size=25, goal_size=3, action_size=4, horizon=HORIZON, reward_range=(-1.0, 0.0))
-
-PUSH = Scene()
-SLIPPERY_PUSH = Scene(friction=(0.18, 0.005, 0.0001))
+UPPER_ARM = "robot0:upperarm_roll_link"
 
 
 class State(NamedTuple):
@@ -72,85 +66,81 @@ class State(NamedTuple):
     physics: np.ndarray
     """[E, S] MuJoCo's full physics state."""
     sensors: np.ndarray
-    """[E, sensors] read at that state."""
+    """[E, sensors] as the observation reads them."""
 
 
-class FetchWorld:
-    """The physics of a Push task, for a batch of episodes at once. Stateless: states go in and come out."""
+class FetchArm:
+    """The arm among its objects, for a batch of episodes at once. Stateless: states go in and come out.
 
-    def __init__(self, scene: Scene, num_threads: int | None = None):
-        self.scene = scene
-        self.spec = SPEC
-        self.physics = Physics(fetch_model(scene), SUBSTEPS, num_threads)
-        model = self.physics.model
-        self._finger_positions, self._finger_velocities = (
-            [columns.start for columns in pair]
-            for pair in zip(*(state_columns(model, finger) for finger in FINGERS), strict=True)
-        )
-        self._object = state_columns(model, "object0:joint")[0]
-        # The published SlipperyPush settles at stock friction too, and becomes slippery only then.
-        self._start = _settled_state(fetch_model(PUSH))
-        sensors = self.physics.sense(self._start[None])[0]
-        self._gripper_start = sensors[self._at("gripper_position")]
-        self._object_height = sensors[self._at("object_position")][2]
+    Args:
+        model: from `fetch_model`.
+        blocked: whether the fingers are held closed, as in the push tasks; their command then has no effect.
+        num_threads: physics threads; None for one on each core.
+    """
 
-    def _at(self, sensor: str) -> slice:
-        return self.physics.sensor_columns(sensor)
+    def __init__(self, model: mujoco.MjModel, *, blocked: bool, num_threads: int | None = None):
+        self.blocked = blocked
+        self.physics = Physics(model, SUBSTEPS, num_threads)
+        columns = [state_columns(model, finger) for finger in FINGERS]
+        self._finger_positions = [position.start for position, _ in columns]
+        self._finger_velocities = [velocity.start for _, velocity in columns]
+        # Motors in the model's own order; there are none where the fingers are held closed.
+        self._motor_positions = [1 + model.jnt_qposadr[joint] for joint in model.actuator_trnid[:, 0]]
+        self._velocities = slice(1 + model.nq, 1 + model.nq + model.nv)
 
-    def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
-        """New episodes, one for each generator: their state and desired goals `[E, G]`."""
-        physics = np.repeat(self._start[None], len(rngs), axis=0)
-        goal = np.empty((len(rngs), 3))
-        center = self._gripper_start[:2]
-        for lane, rng in enumerate(rngs):
-            start = rng.uniform(-START_RANGE, START_RANGE, 2)
-            while np.linalg.norm(start) < START_CLEARANCE:
-                start = rng.uniform(-START_RANGE, START_RANGE, 2)
-            physics[lane, self._object.start : self._object.start + 2] = center + start
-            goal[lane, :2] = center + rng.uniform(-START_RANGE, START_RANGE, 2)
-            goal[lane, 2] = self._object_height
-        return State(physics, self.physics.sense(physics)), goal
+    def at(self, physics: np.ndarray) -> State:
+        """The state in which everything stands as in `physics` `[E, S]`."""
+        return State(physics, self.physics.sense(physics))
+
+    def read(self, state: State, sensor: str) -> np.ndarray:
+        """What one sensor reads `[E, N]`."""
+        return state.sensors[:, self.physics.sensor_columns(sensor)]
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, A]` in [-1, 1]: gripper displacement in units of 5 cm, and the fingers.
+        """The state after one action `[E, 4]` in [-1, 1]: gripper displacement in units of 5 cm, and the fingers.
 
-        The fingers have no motor in these tasks: they are held closed, and their command has no effect.
+        The fingers' command is added to their opening in m, and that sum is where their motors push: 1 opens, -1 closes
+        with all force, 0 holds.
         """
-        sensors = state.sensors
         displacement = MAX_DISPLACEMENT * action[:, :3]
         control = np.concatenate(
             [
-                sensors[:, self._at("hand_position")] + displacement,
-                sensors[:, self._at("hand_quaternion")] + POINTING_DOWN,
-            ],
+                state.physics[:, self._motor_positions] + action[:, 3:],
+                self.read(state, "hand_position") + displacement,
+                self.read(state, "hand_quaternion") + POINTING_DOWN,
+            ][1 if self.blocked else 0 :],
             axis=1,
         )
-        physics = self.physics.step(state.physics, control)
-        physics[:, self._finger_positions] = 0.0
-        return State(physics, self.physics.sense(physics))
+        trace = self.physics.trace(state.physics, control)
+        physics = trace[:, -1].copy()
+        if self.blocked:
+            physics[:, self._finger_positions] = 0.0
+            return self.at(physics)
+        # Unless it moved the fingers itself, Fetch reads positions as they were before the last substep of 2 ms, and
+        # velocities with the Jacobians of those positions.
+        seen = trace[:, -2].copy()
+        seen[:, self._velocities] = physics[:, self._velocities]
+        return State(physics, self.physics.sense(seen))
 
-    def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
-        physics, sensors = state
-        gripper = sensors[:, self._at("gripper_position")]
-        object_ = sensors[:, self._at("object_position")]
-        gripper_velocity = sensors[:, self._at("gripper_velocity")] * STEP_SECONDS
-        object_velocity = sensors[:, self._at("object_velocity")] * STEP_SECONDS
-        observation = np.concatenate(
+    def observe(self, state: State) -> np.ndarray:
+        """The 25 entries `[E, 25]`."""
+        gripper = self.read(state, "gripper_position")
+        object_ = self.read(state, "object0_position")
+        gripper_velocity = self.read(state, "gripper_velocity") * STEP_SECONDS
+        return np.concatenate(
             [
                 gripper,
                 object_,
                 object_ - gripper,
-                physics[:, self._finger_positions],
-                euler_angles(sensors[:, self._at("object_quaternion")]),
-                object_velocity - gripper_velocity,
-                sensors[:, self._at("object_angular_velocity")] * STEP_SECONDS,
+                state.physics[:, self._finger_positions],
+                euler_angles(self.read(state, "object0_quaternion")),
+                self.read(state, "object0_velocity") * STEP_SECONDS - gripper_velocity,
+                self.read(state, "object0_angular_velocity") * STEP_SECONDS,
                 gripper_velocity,
-                physics[:, self._finger_velocities] * STEP_SECONDS,
+                state.physics[:, self._finger_velocities] * STEP_SECONDS,
             ],
             axis=1,
         )
-        return Observation(observation=observation, achieved_goal=object_.copy(), desired_goal=goal.copy())
 
     def close(self) -> None:
         """Ends the physics threads."""
@@ -171,60 +161,134 @@ def reward(achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
     return -far.astype(np.float32)
 
 
-def fetch_model(scene: Scene, *, robot_self_contacts: bool = False) -> mujoco.MjModel:
-    """The Fetch push model of Gymnasium-Robotics, with the scene's friction and the sensors that an observation is made of.
+def fetch_spec(name: str) -> mujoco.MjSpec:
+    """One of Gymnasium-Robotics' Fetch scenes. The package is located, not imported: its code is not needed.
 
-    Testing the robot's links for contact with one another costs a large part of a step, and where blocks and goals lie they
-    never touch: only a hand driven more than 0.25 m away from its start can press the arm against the body. The collision
-    bits leave those pairs out: robot links meet everything else, and everything else meets everything.
-    `robot_self_contacts=True` keeps the pairs, to show what is lost.
+    Raises:
+        ModuleNotFoundError: it is not installed.
     """
-    spec = mujoco.MjSpec.from_file(str(_asset("push.xml")))
-    for geom in spec.geoms:
-        if scene.friction is not None:
-            geom.friction = scene.friction
-        collides = geom.contype or geom.conaffinity
-        if collides and not robot_self_contacts:
-            on_robot = geom.parent.name.startswith("robot0:")
-            geom.contype, geom.conaffinity = (2, 1) if on_robot else (1, 3)
-    for name, kind, objtype, objname in (
-        ("gripper_position", "FRAMEPOS", "SITE", "robot0:grip"),
-        ("gripper_velocity", "FRAMELINVEL", "SITE", "robot0:grip"),
-        ("hand_position", "FRAMEPOS", "XBODY", "robot0:gripper_link"),
-        ("hand_quaternion", "FRAMEQUAT", "XBODY", "robot0:gripper_link"),
-        ("object_position", "FRAMEPOS", "SITE", "object0"),
-        ("object_quaternion", "FRAMEQUAT", "SITE", "object0"),
-        ("object_velocity", "FRAMELINVEL", "SITE", "object0"),
-        ("object_angular_velocity", "FRAMEANGVEL", "SITE", "object0"),
-    ):
-        spec.add_sensor(
-            name=name,
-            type=getattr(mujoco.mjtSensor, f"mjSENS_{kind}"),
-            objtype=getattr(mujoco.mjtObj, f"mjOBJ_{objtype}"),
-            objname=objname,
-        )
+    package = find_spec("gymnasium_robotics")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("the Fetch robot model comes with gymnasium-robotics: pip install gymnasium-robotics")
+    return mujoco.MjSpec.from_file(str(Path(package.origin).parent / "envs" / "assets" / "fetch" / name))
+
+
+def fetch_model(
+    spec: mujoco.MjSpec,
+    objects: Sequence[str] = ("object0",),
+    *,
+    head_contacts: bool = True,
+    all_contacts: bool = False,
+) -> mujoco.MjModel:
+    """Compiles a Fetch scene, with sensors for the gripper and for the sites called `objects`.
+
+    Testing the robot's links for contact with one another costs a large part of a step, and where objects and goals lie
+    hardly any of them ever touch. Nor do base and head, which stand still, come near floor or table. So the model lists the
+    pairs of geoms that can meet, and MuJoCo has to search for none. Camera frames and markers, which have neither mass nor
+    contacts, are dropped.
+
+    Args:
+        spec: the scene.
+        objects: sites that the observation shows.
+        head_contacts: keep the upper arm's contacts with the head, which a hand high up and to the side brings about.
+        all_contacts: leave everything as it was, to show what is lost.
+    """
+    _add_sensors(spec, objects)
+    if not all_contacts:
+        _drop_frames(spec)
+        _list_contact_pairs(spec, head_contacts)
     model = spec.compile()
     weld = model.eq_type == mujoco.mjtEq.mjEQ_WELD
     model.eq_data[weld, :7] = (0, 0, 0, 0, 0, 0, 1)  # the hand is welded onto the mocap body, not beside it
     return model
 
 
-def _asset(name: str) -> Path:
-    """A file of Gymnasium-Robotics' Fetch model. The package is located, not imported: its code is not needed."""
-    package = find_spec("gymnasium_robotics")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("the Fetch robot model comes with gymnasium-robotics: pip install gymnasium-robotics")
-    return Path(package.origin).parent / "envs" / "assets" / "fetch" / name
+def _add_sensors(spec: mujoco.MjSpec, objects: Sequence[str]) -> None:
+    sensors = [
+        ("gripper_position", "FRAMEPOS", "SITE", "robot0:grip"),
+        ("gripper_velocity", "FRAMELINVEL", "SITE", "robot0:grip"),
+        ("hand_position", "FRAMEPOS", "XBODY", "robot0:gripper_link"),
+        ("hand_quaternion", "FRAMEQUAT", "XBODY", "robot0:gripper_link"),
+    ]
+    for name in objects:
+        sensors += [
+            (f"{name}_position", "FRAMEPOS", "SITE", name),
+            (f"{name}_quaternion", "FRAMEQUAT", "SITE", name),
+            (f"{name}_velocity", "FRAMELINVEL", "SITE", name),
+            (f"{name}_angular_velocity", "FRAMEANGVEL", "SITE", name),
+        ]
+    for name, kind, objtype, objname in sensors:
+        spec.add_sensor(
+            name=name,
+            type=getattr(mujoco.mjtSensor, f"mjSENS_{kind}"),
+            objtype=getattr(mujoco.mjtObj, f"mjOBJ_{objtype}"),
+            objname=objname,
+        )
 
 
-def _settled_state(model: mujoco.MjModel) -> np.ndarray:
-    """The physics state `[S]` from which every episode starts: the arm in place, all at rest."""
+def _drop_frames(spec: mujoco.MjSpec) -> None:
+    for geom in list(spec.body("robot0:mocap").geoms):
+        spec.delete(geom)
+    while frames := [body for body in spec.bodies if body.name.startswith(ROBOT) and _is_bare(body)]:
+        spec.delete(frames[0])
+
+
+def _is_bare(body: mujoco.MjsBody) -> bool:
+    return not (body.mocap or body.mass or body.geoms or body.joints or body.sites or body.bodies)
+
+
+def _list_contact_pairs(spec: mujoco.MjSpec, head_contacts: bool) -> None:
+    """Replaces the search for colliding geoms by a list, whose entries are what MuJoCo makes of two geoms that meet."""
+    stock = spec.copy().compile()
+    geoms = [geom for geom in spec.geoms if geom.contype or geom.conaffinity]
+    for number, geom in enumerate(geoms):
+        geom.name = geom.name or f"geom{number}"
+    colliding = np.flatnonzero(stock.geom_contype | stock.geom_conaffinity).tolist()
+    for (first, one), (second, other) in _meeting(list(zip(colliding, geoms, strict=True)), stock, head_contacts):
+        sliding, torsional, rolling = np.maximum(stock.geom_friction[first], stock.geom_friction[second])
+        spec.add_pair(
+            geomname1=one.name,
+            geomname2=other.name,
+            condim=max(stock.geom_condim[first], stock.geom_condim[second]),
+            friction=(sliding, sliding, torsional, rolling, rolling),
+            solref=(stock.geom_solref[first] + stock.geom_solref[second]) / 2,
+            solimp=(stock.geom_solimp[first] + stock.geom_solimp[second]) / 2,
+            margin=max(stock.geom_margin[first], stock.geom_margin[second]),
+        )
+    for geom in geoms:
+        geom.contype = geom.conaffinity = 0
+
+
+Geom = tuple[int, mujoco.MjsGeom]
+
+
+def _meeting(geoms: Sequence[Geom], model: mujoco.MjModel, head_contacts: bool) -> Iterator[tuple[Geom, Geom]]:
+    """The pairs among `geoms` that can ever touch."""
+    for index, one in enumerate(geoms):
+        for other in geoms[:index]:
+            bodies = [model.body(int(model.geom_bodyid[number])) for number, _ in (one, other)]
+            names = {body.name for body in bodies}
+            robot = all(body.name.startswith(ROBOT) for body in bodies)
+            fixed = all(body.name in FIXED_LINKS or body.weldid[0] == 0 for body in bodies)
+            at_head = head_contacts and UPPER_ARM in names and not names.isdisjoint(HEAD)
+            excepted = at_head or names == {BASE, "world"}  # the base stands on the floor
+            if excepted or not (robot or fixed or len(names) == 1):
+                yield one, other
+
+
+def settled_state(model: mujoco.MjModel, placed: Mapping[str, Sequence[float]], extra_height: float = 0.0) -> np.ndarray:
+    """The physics state `[S]` from which every episode starts: the arm in place, all at rest.
+
+    Args:
+        model: from `fetch_model`.
+        placed: free joints and where they are dropped: position in m, quaternion.
+        extra_height: m by which the gripper starts higher than with its fingertips on the table.
+    """
     data = mujoco.MjData(model)
-    for joint, position in (("robot0:slide0", 0.405), ("robot0:slide1", 0.48), ("robot0:slide2", 0.0)):
-        data.joint(joint).qpos[0] = position
-    data.joint("object0:joint").qpos[:] = (1.25, 0.53, 0.4, 1.0, 0.0, 0.0, 0.0)
+    for joint, position in (ROBOT_START | dict(placed)).items():
+        data.joint(joint).qpos[:] = position
     mujoco.mj_forward(model, data)
-    data.mocap_pos[0] = data.site("robot0:grip").xpos + GRIPPER_START
+    data.mocap_pos[0] = data.site("robot0:grip").xpos + GRIPPER_START + np.array([0.0, 0.0, extra_height])
     data.mocap_quat[0] = POINTING_DOWN
     mujoco.mj_step(model, data, SETTLING_STEPS * SUBSTEPS)
     data.time = 0.0

@@ -46,6 +46,10 @@ class Physics:
 
         A state that MuJoCo could not integrate is NaN throughout.
         """
+        return self.trace(state, control)[:, -1].copy()
+
+    def trace(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
+        """The states `[B, substeps, S]` after each time step on the way of `step`."""
         states, _ = self._threads.rollout(
             self._stepper,
             self._step_data,
@@ -53,11 +57,11 @@ class Physics:
             np.repeat(control[:, None], self.substeps, axis=1),
             control_spec=int(CONTROL),
         )
-        after = np.asarray(states)[:, -1].copy()
+        states = np.asarray(states)
         # MuJoCo resets a state that blows up to the model's own and goes on. Its clock gives that away.
-        elapsed = after[:, 0] - state[:, 0] - self.substeps * self.model.opt.timestep
-        after[~(np.abs(elapsed) < 0.5 * self.model.opt.timestep)] = np.nan
-        return after
+        elapsed = states[:, -1, 0] - state[:, 0] - self.substeps * self.model.opt.timestep
+        states[~(np.abs(elapsed) < 0.5 * self.model.opt.timestep)] = np.nan
+        return states
 
     def sense(self, state: np.ndarray) -> np.ndarray:
         """What the model's sensors read at `state`: `[B, sensors]`. Position and velocity sensors only."""

@@ -1,4 +1,4 @@
-"""Hand-written controllers for the Fetch tasks, batched and memoryless."""
+"""The hand-written controller for Push and SlipperyPush, batched and memoryless."""
 
 from dataclasses import dataclass
 

@@ -1,0 +1,100 @@
+"""A block on a table, and a place where it should be: Push, SlipperyPush and PickAndPlace.
+
+The observation is that of `fetch.py`. Source: Silver et al. 2018, section V-A, and the code published with it.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import mujoco
+import numpy as np
+
+from residual_rl.tasks.fetch import FetchArm, State, fetch_model, fetch_spec, settled_state
+from residual_rl.tasks.physics import state_columns
+from residual_rl.types import Observation, Spec
+
+HORIZON = 50
+START_RANGE = 0.15  # m, block and goal lie within this of the gripper, per axis
+START_CLEARANCE = 0.1  # m, the block starts at least this far from the gripper
+DROPPED_AT = (1.25, 0.53, 0.4, 1.0, 0.0, 0.0, 0.0)  # m and quaternion, where the block settles before it is moved aside
+
+SPEC = Spec(observation_size=25, goal_size=3, action_size=4, horizon=HORIZON, reward_range=(-1.0, 0.0))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What makes one of these tasks differ from another."""
+
+    friction: tuple[float, float, float] | None = None
+    """Sliding, torsional and rolling friction of every geom; None keeps the model's own.
+
+    MuJoCo takes the larger of the two geoms' friction in a contact. Slippery therefore needs all geoms changed, as the
+    published code did; the paper speaks of the block alone, which would change nothing.
+    """
+    gripper_blocked: bool = True
+    """Whether the fingers are held closed."""
+    extra_height: float = 0.0
+    """m by which the gripper starts higher than with its fingertips on the table."""
+    goal_heights: float = 0.0
+    """m above the table: half of the goals lie in the air, up to this high. 0 leaves all on the table."""
+
+
+PUSH = Scene()
+SLIPPERY_PUSH = Scene(friction=(0.18, 0.005, 0.0001))
+PICK_AND_PLACE = Scene(gripper_blocked=False, extra_height=0.2, goal_heights=0.45)
+
+
+class BlockWorld:
+    """The physics and rules of these tasks, for a batch of episodes at once. Stateless: states go in and come out."""
+
+    def __init__(self, scene: Scene, num_threads: int | None = None):
+        self.scene = scene
+        self.spec = SPEC
+        self.arm = FetchArm(block_model(scene), blocked=scene.gripper_blocked, num_threads=num_threads)
+        self._block = state_columns(self.arm.physics.model, "object0:joint")[0]
+        # The published SlipperyPush settles at stock friction too, and becomes slippery only then.
+        stock = block_model(replace(scene, friction=None))
+        self._start = self.arm.at(settled_state(stock, {"object0:joint": DROPPED_AT}, scene.extra_height)[None])
+        self._gripper_start = self.arm.read(self._start, "gripper_position")[0]
+        self._block_height = self.arm.read(self._start, "object0_position")[0, 2]
+
+    def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
+        """New episodes, one for each generator: their state and desired goals `[E, 3]`."""
+        physics = np.repeat(self._start.physics, len(rngs), axis=0)
+        goal = np.empty((len(rngs), 3))
+        center = self._gripper_start[:2]
+        for lane, rng in enumerate(rngs):
+            start = rng.uniform(-START_RANGE, START_RANGE, 2)
+            while np.linalg.norm(start) < START_CLEARANCE:
+                start = rng.uniform(-START_RANGE, START_RANGE, 2)
+            physics[lane, self._block.start : self._block.start + 2] = center + start
+            goal[lane, :2] = center + rng.uniform(-START_RANGE, START_RANGE, 2)
+            goal[lane, 2] = self._block_height
+            if self.scene.goal_heights and rng.random() < 0.5:
+                goal[lane, 2] += rng.uniform(0.0, self.scene.goal_heights)
+        return self.arm.at(physics), goal
+
+    def step(self, state: State, action: np.ndarray) -> State:
+        """The state after one action `[E, 4]` in [-1, 1]."""
+        return self.arm.step(state, action)
+
+    def observe(self, state: State, goal: np.ndarray) -> Observation:
+        """What the state looks like to a policy."""
+        achieved = self.arm.read(state, "object0_position").copy()
+        return Observation(observation=self.arm.observe(state), achieved_goal=achieved, desired_goal=goal.copy())
+
+    def close(self) -> None:
+        """Ends the physics threads."""
+        self.arm.close()
+
+
+def block_model(scene: Scene, *, all_contacts: bool = False) -> mujoco.MjModel:
+    """The scene's model; `all_contacts` as in `fetch_model`."""
+    spec = fetch_spec("push.xml" if scene.gripper_blocked else "pick_and_place.xml")
+    if scene.friction is not None:
+        for geom in spec.geoms:
+            geom.friction = scene.friction
+    return fetch_model(spec, head_contacts=not scene.gripper_blocked, all_contacts=all_contacts)

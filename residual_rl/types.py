@@ -3,12 +3,22 @@
 Letters: B batch, E environments (lanes), T time, U updates, A action, O observation, G goal, Q critics, N samples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
 Array = Any  # a NumPy or a JAX array; shapes stand in the docstrings
+
+StepInfo = Mapping[str, Any]
+"""What a reward may depend on besides the two goals, and what the `info` of a step therefore holds: `"observation"` `[B, O]`
+after the action, and `"action"` `[B, A]` as the world received it, in [-1, 1]."""
+
+RewardFunction = Callable[[np.ndarray, np.ndarray, StepInfo], np.ndarray]
+"""`achieved_goal [B, G], desired_goal [B, G], info -> [B]`, as Gymnasium's `compute_reward`."""
+
+SuccessFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""`achieved_goal [B, G], desired_goal [B, G] -> [B]` bool."""
 
 
 class Observation(TypedDict):

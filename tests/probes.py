@@ -141,7 +141,7 @@ class Plane(NamedTuple):
     def success(self, achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
         return np.linalg.norm(achieved_goal - desired_goal, axis=-1) < self.tolerance
 
-    def reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
+    def reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any = None) -> np.ndarray:
         return self.success(achieved_goal, desired_goal) - 1.0
 
     def episodes(self, controller: Any, composition: Any, act: Any, count: int, seed: int) -> list[Transition]:

@@ -47,7 +47,7 @@ class Line:
         return np.abs(achieved - desired)[..., 0] < 0.25
 
     @staticmethod
-    def reward(achieved, desired):
+    def reward(achieved, desired, info):
         return Line.success(achieved, desired) - 1.0
 
 

@@ -18,7 +18,7 @@ def success(achieved_goal, desired_goal):
     return np.linalg.norm(achieved_goal - desired_goal, axis=-1) < 0.5
 
 
-def reward(achieved_goal, desired_goal):
+def reward(achieved_goal, desired_goal, info):
     return success(achieved_goal, desired_goal) - 1.0
 
 
@@ -93,9 +93,18 @@ def test_both_observations_get_the_same_goal(replay):
 
 def test_the_reward_is_the_tasks_at_the_new_goal(replay):
     batch, _, _ = sample(replay)
-    recomputed = reward(batch.next_observation["achieved_goal"], batch.next_observation["desired_goal"])
+    recomputed = reward(batch.next_observation["achieved_goal"], batch.next_observation["desired_goal"], {})
     np.testing.assert_array_equal(batch.reward, recomputed)
     assert set(batch.reward[was_relabelled(batch)]) == {-1.0, 0.0}
+
+
+def test_the_reward_is_told_where_each_relabelled_step_led_and_what_the_action_was(replay):
+    def dense(achieved_goal, desired_goal, info):
+        return info["observation"][:, 0] + info["action"].sum(axis=1)
+
+    batch = Hindsight().sample(replay, np.random.default_rng(0), 4000, dense, success, base)
+    told = batch.next_observation["observation"][:, 0] + batch.action.sum(axis=1)
+    np.testing.assert_array_equal(batch.reward, np.where(was_relabelled(batch), told, -1.0))
 
 
 def test_the_base_is_asked_anew_at_both_observations(replay):

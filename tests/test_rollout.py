@@ -81,10 +81,12 @@ def test_action_and_base_action_are_what_the_composition_makes_of_them(task, com
 
 
 def test_rewards_and_success_are_the_tasks_own(task):
-    episodes, _ = collect(envs_of(task, 8, task.spec.horizon), ReactivePush(), Composition(), zero, list(range(8)))
+    controller = make_controller(task.default_controller, task.spec)
+    episodes, _ = collect(envs_of(task, 8, task.spec.horizon), controller, Composition(), zero, list(range(8)))
     for episode in episodes:
         shown = episode.transitions.next_observation
-        assert np.array_equal(episode.transitions.reward, task.reward(shown["achieved_goal"], shown["desired_goal"]))
+        info = {"observation": shown["observation"], "action": episode.transitions.action}
+        assert np.array_equal(episode.transitions.reward, task.reward(shown["achieved_goal"], shown["desired_goal"], info))
         assert episode.success is bool(task.success(shown["achieved_goal"][-1], shown["desired_goal"][-1]))
     assert any(episode.success for episode in episodes)
 

@@ -88,7 +88,7 @@ def test_the_envs_own_reward_and_success_are_the_tasks_recomputed(task, make_env
     for _ in range(task.spec.horizon):
         observation, reward, _, _, info = envs.step(controller(observation))
         achieved, desired = observation["achieved_goal"], observation["desired_goal"]
-        assert np.array_equal(reward, task.reward(achieved, desired))
+        assert np.array_equal(reward, task.reward(achieved, desired, info))
         assert np.array_equal(info["is_success"], task.success(achieved, desired))
         rewards.append(reward)
     assert len(np.unique(rewards)) > 1  # both kinds of step were seen
@@ -99,7 +99,7 @@ def test_what_was_returned_does_not_change_later(make_envs, task):
     action = np.ones((2, task.spec.action_size))
     first, _ = envs.reset(seed=0)
     second, reward, terminated, truncated, info = envs.step(action)
-    returned = [*first.values(), *second.values(), reward, terminated, truncated, info["is_success"]]
+    returned = [*first.values(), *second.values(), reward, terminated, truncated, *info.values()]
     kept = [array.copy() for array in returned]
     third, *_ = envs.step(action)
     fourth, _ = envs.reset()
@@ -323,12 +323,37 @@ def test_a_shorter_horizon_can_be_asked_of_either_door(task):
 
 
 def test_compute_reward_takes_batches_and_single_goals(task):
-    env = gymnasium.make(registered_id(task)).unwrapped
-    goals = np.random.default_rng(0).normal(scale=0.05, size=(2, 6, task.spec.goal_size))
-    rewards = env.compute_reward(goals[0], goals[1], {})
+    env, rng = gymnasium.make(registered_id(task)).unwrapped, np.random.default_rng(0)
+    goals = rng.normal(scale=0.05, size=(2, 6, task.spec.goal_size))
+    info = {
+        "observation": rng.normal(size=(6, task.spec.observation_size)),
+        "action": rng.uniform(-1.0, 1.0, (6, task.spec.action_size)),
+    }
+    infos = [{key: array[row] for key, array in info.items()} for row in range(6)]
+    rewards = env.compute_reward(goals[0], goals[1], info)
     assert rewards.shape == (6,)
-    assert np.array_equal(rewards, task.reward(goals[0], goals[1]))
-    assert [env.compute_reward(*pair, {}) for pair in zip(*goals, strict=True)] == rewards.tolist()
+    assert np.array_equal(rewards, task.reward(goals[0], goals[1], info))
+    assert np.array_equal(rewards, env.compute_reward(goals[0], goals[1], np.array(infos)))
+    assert [env.compute_reward(*one) for one in zip(*goals, infos, strict=True)] == rewards.tolist()
+    env.close()
+
+
+def test_compute_reward_gives_every_steps_reward_from_what_the_step_showed(task):
+    env = gymnasium.make(registered_id(task)).unwrapped
+    env.reset(seed=1)
+    steps = [env.step(3.0 * action) for action in random_actions(task, 1)]
+    shown = [(observation["achieved_goal"], observation["desired_goal"], info) for observation, _, _, _, info in steps]
+    rewards = [reward for _, reward, *_ in steps]
+    assert [env.compute_reward(*one) for one in shown] == rewards
+    achieved, desired, infos = zip(*shown, strict=True)
+    assert env.compute_reward(np.stack(achieved), np.stack(desired), infos).tolist() == rewards
+    env.close()
+
+
+def test_stable_baselines3s_own_checker_has_no_complaint(task):
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    env = gymnasium.make(registered_id(task)).unwrapped
+    checker.check_env(env, skip_render_check=True)
     env.close()
 
 

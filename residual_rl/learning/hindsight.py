@@ -12,9 +12,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from residual_rl.learning.replay import Replay
-from residual_rl.types import Observation, Transition, map_observation, with_goal
+from residual_rl.types import Observation, RewardFunction, SuccessFunction, Transition, map_observation, with_goal
 
-Reward = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Base = Callable[[Observation], np.ndarray]
 
 
@@ -33,8 +32,8 @@ class Hindsight:
         replay: Replay,
         rng: np.random.Generator,
         size: int,
-        reward: Reward,
-        success: Reward,
+        reward: RewardFunction,
+        success: SuccessFunction,
         base: Base | None,
         latest: int | None = None,
     ) -> Transition:
@@ -44,8 +43,8 @@ class Hindsight:
             replay: what to draw from.
             rng: all chance comes from it.
             size: how many.
-            reward: `achieved_goal [B, G], desired_goal [B, G] -> [B]`.
-            success: the same, `-> [B]` bool.
+            reward: `achieved_goal [B, G], desired_goal [B, G], info -> [B]`.
+            success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool.
             base: `Observation[B] -> base_action [B, A]`, asked at the new goals; None keeps the stored base actions.
             latest: draw from the rows added last.
         """
@@ -58,15 +57,16 @@ class Hindsight:
         return relabel(batch, np.flatnonzero(chosen), goal[chosen], reward, base)
 
 
-def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, reward: Reward, base: Base | None) -> Transition:
+def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, reward: RewardFunction, base: Base | None) -> Transition:
     """The batch with other goals `[R, G]` in some of its rows `[R]`; all other rows are untouched."""
     observation, next_observation = batch.observation, batch.next_observation
     observation = with_goal(observation, _replaced(observation["desired_goal"], rows, goal))
     next_observation = with_goal(next_observation, _replaced(next_observation["desired_goal"], rows, goal))
+    info = {"observation": next_observation["observation"][rows], "action": batch.action[rows]}
     batch = batch._replace(
         observation=observation,
         next_observation=next_observation,
-        reward=_replaced(batch.reward, rows, reward(next_observation["achieved_goal"][rows], goal)),
+        reward=_replaced(batch.reward, rows, reward(next_observation["achieved_goal"][rows], goal, info)),
     )
     if base is None:
         return batch

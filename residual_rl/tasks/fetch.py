@@ -29,6 +29,7 @@ import mujoco
 import numpy as np
 
 from residual_rl.tasks.physics import Physics, state_columns
+from residual_rl.types import StepInfo
 
 GRIPPER_POSITION = slice(0, 3)
 OBJECT_POSITION = slice(3, 6)
@@ -152,7 +153,7 @@ def success(achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.asarray(achieved_goal) - desired_goal, axis=-1) < DISTANCE_THRESHOLD
 
 
-def reward(achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
+def reward(achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo | None = None) -> np.ndarray:
     """0 where the object is at the goal, -1 elsewhere: `[..., G], [..., G] -> [...]` float32.
 
     Differs: the paper describes 1 and 0; its code, and Fetch, reward with 0 and -1.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import gymnasium
 from gymnasium.vector import AutoresetMode
 
-from residual_rl.tasks.vector import GoalFunction, World, WorldEnv, WorldVectorEnv
-from residual_rl.types import Spec
+from residual_rl.tasks.vector import World, WorldEnv, WorldVectorEnv
+from residual_rl.types import RewardFunction, Spec, SuccessFunction
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Task:
     """A key of `CONTROLLERS`."""
     make_world: Callable[[int | None], World]
     """From a number of physics threads (None: one for each core)."""
-    reward: GoalFunction
-    """`achieved_goal [B, G], desired_goal [B, G] -> [B]`: what hindsight asks with other goals."""
-    success: GoalFunction
+    reward: RewardFunction
+    """`achieved_goal [B, G], desired_goal [B, G], info -> [B]`: what hindsight asks with other goals."""
+    success: SuccessFunction
     """`achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; an episode succeeds by its last step."""
 
     def make_envs(

@@ -1,7 +1,7 @@
 """Both of Gymnasium's doors to a batched world: one vector environment, and one environment that is a batch of one."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import gymnasium
@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from residual_rl.types import Observation, Spec, select
+from residual_rl.types import Observation, RewardFunction, Spec, StepInfo, SuccessFunction, select
 
 State = Any  # a NamedTuple of arrays with leading axis [E]; only its world looks inside
 
@@ -37,17 +37,15 @@ class World(Protocol):
         ...
 
 
-GoalFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
 class WorldVectorEnv(gymnasium.vector.VectorEnv):
     """All lanes of a world, stepped together.
 
-    `info["is_success"]` is a bool array `[E]`, whether the goal is reached at this step. Episodes end by time alone.
+    The `info` of a step holds `is_success` `[E]` bool, whether the goal is reached at this step, and what `compute_reward`
+    needs: `observation` `[E, O]` and `action` `[E, A]`, clipped. Episodes end by time alone.
 
     Args:
         world: the physics; may be shared between environments.
-        reward: `[B, G], [B, G] -> [B]`.
+        reward: `[B, G], [B, G], info -> [B]`.
         success: `[B, G], [B, G] -> [B]` bool.
         num_envs: number of lanes E.
         autoreset_mode: NEXT_STEP (Gymnasium's default) resets a finished lane at the next `step`, whose action is
@@ -58,8 +56,8 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
     def __init__(
         self,
         world: World,
-        reward: GoalFunction,
-        success: GoalFunction,
+        reward: RewardFunction,
+        success: SuccessFunction,
         num_envs: int = 1,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
@@ -142,9 +140,13 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
             self._restart(np.flatnonzero(finished).tolist())
         observation = self._observe()
         achieved, desired = observation["achieved_goal"], observation["desired_goal"]
-        reward = np.where(finished, 0.0, self.reward(achieved, desired))
+        info = {
+            "is_success": self.success(achieved, desired),
+            "observation": observation["observation"].copy(),
+            "action": action,
+        }
+        reward = np.where(finished, 0.0, self.reward(achieved, desired, info))
         truncated = self._elapsed >= self.horizon
-        info = {"is_success": self.success(achieved, desired)}
         return observation, reward, np.zeros(self.num_envs, dtype=bool), truncated, info
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -155,7 +157,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
 class WorldEnv(gymnasium.Env):
     """One episode at a time: a batch of one, as `gymnasium.make` gives it. Ends by Gymnasium's own time limit."""
 
-    def __init__(self, world: World, reward: GoalFunction, success: GoalFunction):
+    def __init__(self, world: World, reward: RewardFunction, success: SuccessFunction):
         self._envs = WorldVectorEnv(world, reward, success, 1, AutoresetMode.DISABLED, max_episode_steps=sys.maxsize)
         self._reward = reward
         self.observation_space = self._envs.single_observation_space
@@ -170,16 +172,36 @@ class WorldEnv(gymnasium.Env):
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One action `[A]` in [-1, 1]."""
         observation, reward, terminated, truncated, info = self._envs.step(np.asarray(action)[None])
-        info = {"is_success": bool(info["is_success"][0])}
+        info = {
+            "is_success": bool(info["is_success"][0]),
+            "observation": info["observation"][0],
+            "action": info["action"][0],
+        }
         return select(observation, 0), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
-    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any = None) -> np.ndarray:
-        """The reward of reaching `achieved_goal` `[..., G]` when `desired_goal` `[..., G]` was asked for."""
-        return self._reward(achieved_goal, desired_goal)
+    def compute_reward(
+        self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo | Sequence[StepInfo] | None = None
+    ) -> np.ndarray:
+        """The reward of reaching `achieved_goal` `[..., G]` when `desired_goal` `[..., G]` was asked for.
+
+        Args:
+            achieved_goal: one goal, or a batch of them.
+            desired_goal: the same.
+            info: what `step` said along with it. For a batch: arrays `[B, ...]` in one mapping, or one mapping for each row.
+        """
+        return self._reward(achieved_goal, desired_goal, _batched_info(info))
 
     def close(self) -> None:
         """Ends the physics threads."""
         self._envs.close()
+
+
+def _batched_info(info: StepInfo | Sequence[StepInfo] | None) -> StepInfo:
+    """One mapping of arrays, from whatever form the infos of a batch have."""
+    if info is None or isinstance(info, Mapping):
+        return info or {}
+    keys = [key for key in ("observation", "action") if all(key in one for one in info)]
+    return {key: np.stack([one[key] for one in info]) for key in keys}
 
 
 def observation_space(spec: Spec) -> spaces.Dict:

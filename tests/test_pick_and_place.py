@@ -15,7 +15,7 @@ from residual_rl.types import Observation
 
 TUNED = ReactivePickAndPlace()
 BLOCK = np.array([1.3, 0.8, 0.425])
-GRASP = BLOCK + (0.0, 0.0, -0.02)  # where the gripper takes it
+GRASP = BLOCK + np.array([0.0, 0.0, -0.02])  # where the gripper takes it
 GOAL = np.array([1.4, 0.7, 0.6])
 
 
@@ -31,22 +31,22 @@ def asked(controller, *situation, **named):
 
 def test_far_from_the_block_it_travels_to_ten_centimetres_above_the_grasp():
     gripper = np.array([1.2, 0.6, 0.6])
-    assert asked(TUNED, gripper, 0.0) == pytest.approx([*10 * (GRASP + (0, 0, 0.1) - gripper), HOLD])
+    assert asked(TUNED, gripper, 0.0) == pytest.approx([*10 * (GRASP + np.array([0, 0, 0.1]) - gripper), HOLD])
 
 
 def test_above_the_block_it_opens_first_and_goes_down_then():
-    gripper = BLOCK + (0.02, 0.0, 0.1)
+    gripper = BLOCK + np.array([0.02, 0.0, 0.1])
     assert asked(TUNED, gripper, 0.0) == pytest.approx([0, 0, 0, OPEN])
     assert asked(TUNED, gripper, 0.05) == pytest.approx([*10 * (GRASP - gripper), HOLD])
 
 
 def test_at_the_block_it_closes_and_then_carries_to_three_centimetres_above_the_goal():
     assert asked(TUNED, GRASP, 0.05) == pytest.approx([0, 0, 0, CLOSE])
-    assert asked(TUNED, GRASP, 0.024) == pytest.approx([*10 * (GOAL + (0, 0, 0.03) - GRASP), CLOSE])
+    assert asked(TUNED, GRASP, 0.024) == pytest.approx([*10 * (GOAL + np.array([0, 0, 0.03]) - GRASP), CLOSE])
 
 
 def test_at_the_goal_the_tuned_one_stands_still_and_the_oscillating_one_does_not():
-    close_by = BLOCK + (0.01, 0.0, 0.0)
+    close_by = BLOCK + np.array([0.01, 0.0, 0.0])
     assert asked(TUNED, GRASP, 0.024, goal=close_by) == pytest.approx([0, 0, 0, CLOSE])
     assert asked(OSCILLATING, GRASP, 0.024, goal=close_by) == pytest.approx([0.5, 0, 2.5, CLOSE])
 

@@ -1,4 +1,4 @@
-"""Writes the golden rollouts: two short episodes of every task under its default controller.
+"""Writes the golden rollouts: two episodes of every task under its default controller.
 
     python tests/golden/make.py
 
@@ -14,7 +14,7 @@ from residual_rl.controllers import make_controller
 from residual_rl.tasks import TASKS
 
 SEEDS = (7, 11)
-STEPS = 20
+SHARE = 0.8  # of an episode: long enough for every controller to have moved its object
 
 
 def file_of(task):
@@ -27,7 +27,7 @@ def rollout(task, seeds=SEEDS, num_threads=1):
     envs = task.make_envs(len(seeds), num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED)
     observation, _ = envs.reset(seed=list(seeds))
     observations, actions, rewards = [observation], [], []
-    for _ in range(STEPS):
+    for _ in range(int(SHARE * task.spec.horizon)):
         actions.append(controller(observation).clip(-1.0, 1.0))
         observation, reward, *_ = envs.step(actions[-1])
         observations.append(observation)

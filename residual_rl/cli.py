@@ -154,6 +154,7 @@ def report(
 def benchmark(
     subject: Annotated[str, typer.Argument(help="physics or learning")],
     as_json: Json = False,
+    task: Annotated[str, typer.Option(help="Which world `physics` measures.")] = "slippery-push",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of `physics`.", show_default="one a core")] = None,
 ) -> None:
     """Measure speed beside the usual alternatives, in one run on this machine."""
@@ -163,7 +164,7 @@ def benchmark(
         complaints.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
     subjects: dict[str, Callable[[], dict[str, Any]]] = {
-        "physics": lambda: benchmarks.physics(threads=threads, tell=tell),
+        "physics": lambda: benchmarks.physics(task, threads, tell=tell),
         "learning": lambda: benchmarks.learning(tell=tell),
     }
     if subject not in subjects:

@@ -13,7 +13,6 @@ from residual_rl import benchmarks, config
 from residual_rl.benchmarks.conditions import conditions, quiet
 from residual_rl.benchmarks.learning import memory
 from residual_rl.benchmarks.memory import peak_memory
-from residual_rl.benchmarks.physics import _with_all_contacts
 from residual_rl.benchmarks.rounds import alternate, compared
 from residual_rl.cli import app
 from residual_rl.errors import ResidualRLError, UnknownName
@@ -82,7 +81,7 @@ def test_physics_reports_our_own_speed_without_the_peer():
     told = []
     result = benchmarks.physics(batches=(2, 3), rounds=1, round_seconds=0.02, threads=1, tell=told.append)
     assert result["ours_steps_per_second"] > 0
-    assert result["unfiltered_steps_per_second"] > 0
+    assert result["raw_steps_per_second"] > 0
     assert [row["batch"] for row in result["batches"]] == [2, 3]
     assert all(len(row["rounds"]) == 1 for row in result["batches"])
     assert result["peer"] is None
@@ -93,12 +92,9 @@ def test_physics_reports_our_own_speed_without_the_peer():
     assert INSTALL_PEERS in benchmarks.table(result)
 
 
-def test_unfiltered_envs_step_the_model_as_published():
-    envs = _with_all_contacts(batch=2, threads=1)
-    model = envs.world.arm.physics.model
-    on_robot = [geom for geom in range(model.ngeom) if model.body(model.geom_bodyid[geom]).name.startswith("robot0:")]
-    assert (model.geom_contype[on_robot] <= 1).all()
-    envs.close()
+def test_mujoco_alone_takes_less_time_than_a_world_around_it():
+    result = benchmarks.physics(task="push", batches=(4,), rounds=5, round_seconds=0.1, threads=1)
+    assert 0.5 < result["ratio_to_raw"] < 1.1  # 0.9 measured; within the clock's noise it cannot be faster than itself
 
 
 def test_learning_reports_our_own_speed_without_the_peer(learned):
@@ -189,8 +185,8 @@ def test_what_peers_print_stays_off_stdout(capfd):
 def test_command_prints_json_alone_on_stdout(monkeypatch, capsys):
     asked = {}
 
-    def physics(threads, tell):
-        asked["threads"] = threads
+    def physics(task, threads, tell):
+        asked.update(task=task, threads=threads)
         tell("physics: 8 envs")
         return {"benchmark": "physics"}
 
@@ -199,7 +195,7 @@ def test_command_prints_json_alone_on_stdout(monkeypatch, capsys):
     said = capsys.readouterr()
     assert json.loads(said.out) == {"benchmark": "physics"}
     assert said.err == "physics: 8 envs\n"
-    assert asked == {"threads": 2}
+    assert asked == {"task": "slippery-push", "threads": 2}
 
 
 def test_command_lists_the_benchmarks_there_are():

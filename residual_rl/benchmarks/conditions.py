@@ -14,8 +14,8 @@ from residual_rl.tasks.physics import usable_cores
 
 INSTALL_PEERS = "pip install 'residual-rl[bench]'"
 TASK = "slippery-push"
-PEER_TASK = "FetchPush-v4"
-"""What the peers simulate: the same model with the same substeps."""
+PEER_TASKS = {"push": "FetchPush-v4", "slippery-push": "FetchPush-v4", "pick-and-place": "FetchPickAndPlace-v4"}
+"""What the peers simulate beside a task of ours: the same model with the same substeps."""
 
 
 def conditions(peers: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from residual_rl.benchmarks.conditions import PEER_TASK, TASK, conditions, installed, quiet
+from residual_rl.benchmarks.conditions import PEER_TASKS, TASK, conditions, installed, quiet
 from residual_rl.benchmarks.rounds import Speed, alternate, compared, medians, stepper
 from residual_rl.errors import ResidualRLError
 from residual_rl.tasks import find_task
@@ -21,6 +21,7 @@ from residual_rl.tasks.block import HORIZON
 from residual_rl.tasks.physics import usable_cores
 
 NUM_ENVS = 8
+PEER_TASK = PEER_TASKS[TASK]
 CYCLE_STEPS = NUM_ENVS * HORIZON
 CYCLE_UPDATES = CYCLE_STEPS // 10
 BATCH_SIZE = 256

@@ -1,75 +1,111 @@
-"""How fast the world is alone: env steps per second, beside EnvPool."""
+"""How fast a world is alone: env steps per second, beside MuJoCo without anything around it and beside EnvPool."""
 
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from residual_rl.benchmarks.conditions import PEER_TASK, TASK, conditions, installed, quiet
-from residual_rl.benchmarks.rounds import alternate, compared, stepper
-from residual_rl.tasks import block, find_task
-from residual_rl.tasks.physics import Physics, usable_cores
+import mujoco
+import numpy as np
+from mujoco import rollout
+
+from residual_rl.benchmarks.conditions import PEER_TASKS, TASK, conditions, installed, quiet
+from residual_rl.benchmarks.rounds import Speed, alternate, compared, stepper
+from residual_rl.tasks import find_task
+from residual_rl.tasks.physics import CONTROL, usable_cores
 from residual_rl.tasks.vector import WorldVectorEnv
 
 BATCHES = (8, 16, 32)
 
 
 def physics(
+    task: str = TASK,
     threads: int | None = None,
     batches: Sequence[int] = BATCHES,
     rounds: int = 5,
     round_seconds: float = 1.0,
     tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Env steps per second under random actions, beside EnvPool's FetchPush with the same batch and threads.
+    """Env steps per second under random actions, beside two others with the same batch and threads.
+
+    `raw` is MuJoCo's own loop in C over a whole episode of the same model and controls, with no Python, observations or
+    resets. `peer` is EnvPool's environment of the same kind, where it has one.
 
     Args:
+        task: one of the Fetch tasks.
         threads: physics threads; None for one on each core.
         batches: numbers of envs.
         rounds: of all contestants, for each batch.
         round_seconds: how long one contestant is measured in one round.
         tell: is told what is being measured.
     """
+    found = find_task(task)
     measured_under = conditions(("envpool",))
     threads = threads or usable_cores()
+    peer = PEER_TASKS.get(found.name) if installed("envpool") else None
     rows = []
     for batch in batches:
-        tell(f"physics: {batch} envs, {rounds} rounds")
-        envs: dict[str, Any] = {
-            "ours": find_task(TASK).make_envs(batch, num_threads=threads),
-            "unfiltered": _with_all_contacts(batch, threads),
-        }
+        tell(f"physics: {found.name}, {batch} envs, {rounds} rounds")
+        envs: dict[str, Any] = {"ours": found.make_envs(batch, num_threads=threads)}
         with quiet():
-            if installed("envpool"):
-                envs["peer"] = _envpool(batch, threads)
-            speeds = alternate({name: stepper(env, batch, round_seconds) for name, env in envs.items()}, rounds)
+            if peer:
+                envs["peer"] = _envpool(peer, batch, threads)
+            actions = found.spec.action_size
+            measures = {name: stepper(env, batch, round_seconds, actions) for name, env in envs.items()}
+            measures["raw"] = _raw(found.make_envs(batch, num_threads=threads), threads, round_seconds)
+            speeds = alternate(measures, rounds)
             for env in envs.values():
                 env.close()
         rows.append({"batch": batch} | compared(speeds))
     result = {
         "benchmark": "physics",
-        "task": TASK,
-        "peer": f"EnvPool {version('envpool')}, {PEER_TASK}" if installed("envpool") else None,
+        "task": found.name,
+        "peer": f"EnvPool {version('envpool')}, {peer}" if peer else None,
         "threads": threads,
         "batches": rows,
     }
     return result | _overall(rows) | measured_under
 
 
-def _with_all_contacts(batch: int, threads: int) -> WorldVectorEnv:
-    """Our envs over the model as it is published, whose robot is tested for contact with itself."""
-    envs = find_task(TASK).make_envs(batch, num_threads=threads)
-    world = envs.world
-    assert isinstance(world, block.BlockWorld)
-    filtered = world.arm.physics
-    world.arm.physics = Physics(block.block_model(world.scene, all_contacts=True), filtered.substeps, threads)
-    filtered.close()
-    return envs
+def _raw(envs: WorldVectorEnv, threads: int, seconds: float) -> Speed:
+    """MuJoCo alone on the controls of one episode under random actions, again and again."""
+    world: Any = envs.world
+    physics = getattr(world, "arm", world).physics
+    states, controls = [], []
+    trace = physics.trace
+
+    def recorded(state: np.ndarray, control: np.ndarray) -> np.ndarray:
+        states.append(state.copy())
+        controls.append(control.copy())
+        return trace(state, control)
+
+    physics.trace = recorded
+    rng = np.random.default_rng(0)
+    envs.reset(seed=0)
+    for _ in range(envs.horizon):
+        envs.step(rng.uniform(-1, 1, envs.action_space.shape))
+    envs.close()
+    every_substep = np.repeat(np.stack(controls, axis=1), physics.substeps, axis=1)
+    data = [mujoco.MjData(physics.stepper) for _ in range(threads)]
+    pool = rollout.Rollout(nthread=threads if threads > 1 else 0)
+
+    def speed() -> float:
+        episodes, started = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - started) < seconds or episodes == 0:
+            pool.rollout(physics.stepper, data, states[0], every_substep, control_spec=int(CONTROL))
+            episodes += 1
+        return episodes * len(controls) * envs.num_envs / elapsed
+
+    return speed
 
 
-def _envpool(batch: int, threads: int) -> Any:
+def _envpool(name: str, batch: int, threads: int) -> Any:
     import envpool  # type: ignore
 
-    return envpool.make(PEER_TASK, env_type="gymnasium", num_envs=batch, num_threads=threads)
+    return envpool.make(name, env_type="gymnasium", num_envs=batch, num_threads=threads)
 
 
 def _overall(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

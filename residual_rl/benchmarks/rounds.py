@@ -32,12 +32,16 @@ def medians(speeds: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def compared(speeds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Medians over the rounds, and the median of each round's ratio `ours / peer`; None where no peer was measured."""
+    """Medians over the rounds, and the median of each round's ratio `ours / peer`; None where no peer was measured.
+
+    Likewise `ratio_to_raw` is `ours / raw`, where that was measured.
+    """
     result: dict[str, Any] = {f"{name}_steps_per_second": speed for name, speed in medians(speeds).items()}
     result["ratio"] = None
-    if "peer" in speeds:
-        ratios = [ours / peer for ours, peer in zip(speeds["ours"], speeds["peer"], strict=True)]
-        result["ratio"] = round(statistics.median(ratios), 3)
+    for other, name in (("peer", "ratio"), ("raw", "ratio_to_raw")):
+        if other in speeds:
+            ratios = [ours / theirs for ours, theirs in zip(speeds["ours"], speeds[other], strict=True)]
+            result[name] = round(statistics.median(ratios), 3)
     result["rounds"] = [
         {name: round(speed, 1) for name, speed in zip(speeds, values, strict=True)}
         for values in zip(*speeds.values(), strict=True)
@@ -45,11 +49,11 @@ def compared(speeds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     return result
 
 
-def stepper(envs: Any, batch: int, seconds: float) -> Speed:
+def stepper(envs: Any, batch: int, seconds: float, action_size: int = 4) -> Speed:
     """Random actions for about `seconds`, after one that warms up. Finished episodes start again by themselves."""
     envs.reset()
     rng = np.random.default_rng(0)
-    actions = rng.uniform(-1, 1, (256, batch, 4)).astype(np.float32)
+    actions = rng.uniform(-1, 1, (256, batch, action_size)).astype(np.float32)
     envs.step(actions[0])
 
     def speed() -> float:

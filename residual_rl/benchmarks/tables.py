@@ -12,10 +12,10 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def _physics(result: Mapping[str, Any]) -> list[str]:
-    rows = [["envs", "ours", "ours, robot tested against itself", "peer", "ratio"]]
+    rows = [["envs", "ours", "MuJoCo alone", "of it", "peer", "ratio"]]
     for row in [*result["batches"], dict(result) | {"batch": "all"}]:
-        names = ("ours_steps_per_second", "unfiltered_steps_per_second", "peer_steps_per_second")
-        rows.append([str(row["batch"]), *(_whole(row.get(name)) for name in names), _times(row["ratio"])])
+        ours, raw, peer = (_whole(row.get(f"{name}_steps_per_second")) for name in ("ours", "raw", "peer"))
+        rows.append([str(row["batch"]), ours, raw, f"{row['ratio_to_raw']:.2f}", peer, _times(row["ratio"])])
     title = f"Env steps per second of {result['task']}, {result['threads']} threads"
     return [title, *_aligned(rows), *_notes(result)]
 
@@ -39,7 +39,8 @@ def _learning(result: Mapping[str, Any]) -> list[str]:
 
 def _notes(result: Mapping[str, Any]) -> list[str]:
     """Who the peer is, and whether the machine was free enough for the numbers to mean something."""
-    lines = [f"Peer: {result['peer'] or f'not installed; {INSTALL_PEERS}'}"]
+    without = f"not installed; {INSTALL_PEERS}" if result["missing"] else "none of this kind"
+    lines = [f"Peer: {result['peer'] or without}"]
     load = result["load_average"]
     if load is not None and load >= result["machine"]["cores"] / 2:
         # PyTorch's threads wait for one another many times an update: a busy core costs it far more than it costs us.

@@ -1,0 +1,107 @@
+"""Measures every controller on the tasks it is made for, before anything is learned on them.
+
+    python studies/rates.py [--episodes 1000] [--only TASK ...]
+
+Writes `studies/controllers/rates.csv`, row by row, and from it alone `studies/controllers/README.md`. Rows that are there with as
+many episodes are kept: a stopped measurement goes on, and a row deleted from the file is measured again.
+"""
+
+import argparse
+import csv
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.progress import Progress
+
+import residual_rl
+
+FOLDER = Path(__file__).parent / "controllers"
+COLUMNS = ("task", "controller", "paper", "episodes", "success_rate", "low", "high", "mean_return", "versions")
+
+
+class Pair(NamedTuple):
+    """A controller on a task."""
+
+    task: str
+    controller: str
+    paper: str = ""
+    """Success rate in Silver et al. 2018, text or figures; empty where it gives none."""
+
+
+PAIRS = (
+    Pair("push", "reactive-push", "near 1"),
+    Pair("slippery-push", "reactive-push", "0.45"),
+    Pair("pick-and-place", "reactive-pick-and-place"),
+    Pair("pick-and-place", "oscillating-pick-and-place", "0.5"),
+    Pair("pick-and-place", "oscillating-pick-and-place-as-run"),
+)
+
+PREFACE = """# Controllers before learning
+
+Success at the last step of {episodes} episodes, with 95 % Wilson intervals, on the initial states that verdicts use. The paper's numbers
+are those of its text and figures. MBRLPusher is compared by its return. Made by `python studies/rates.py` from `rates.csv`.
+
+| task | controller | paper | here | 95 % interval | mean return |
+|---|---|---|---|---|---|
+"""
+
+
+def read() -> list[dict[str, str]]:
+    """What has been measured."""
+    if not (FOLDER / "rates.csv").exists():
+        return []
+    with (FOLDER / "rates.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    """The CSV in the order of `PAIRS`, and the table made of it."""
+    order = [(pair.task, pair.controller) for pair in PAIRS]
+    rows = sorted(rows, key=lambda row: order.index((row["task"], row["controller"])))
+    with (FOLDER / "rates.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = [
+        f"| {row['task']} | {row['controller']} | {row['paper'] or '-'} | {float(row['success_rate']):.3f}"
+        f" | {float(row['low']):.3f} to {float(row['high']):.3f} | {float(row['mean_return']):.1f} |\n"
+        for row in rows
+    ]
+    (FOLDER / "README.md").write_text(PREFACE.format(episodes=rows[0]["episodes"]) + "".join(lines))
+
+
+def measure(pair: Pair, episodes: int) -> dict[str, Any]:
+    """One row."""
+    base = residual_rl.evaluate(pair.task, pair.controller, episodes=episodes).base
+    return {
+        **pair._asdict(),
+        "episodes": episodes,
+        "success_rate": base.success_rate,
+        "low": round(base.interval[0], 4),
+        "high": round(base.interval[1], 4),
+        "mean_return": round(base.mean_return, 3),
+        "versions": " ".join(f"{name}={version(name)}" for name in ("residual-rl", "mujoco", "gymnasium-robotics", "numpy")),
+    }
+
+
+def main() -> None:
+    """Measures what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--episodes", type=int, default=1000)
+    parser.add_argument("--only", nargs="+", metavar="TASK", choices=sorted({pair.task for pair in PAIRS}))
+    arguments = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    wanted = {(pair.task, pair.controller) for pair in PAIRS}
+    rows: list[dict[str, Any]] = [row for row in read() if (row["task"], row["controller"]) in wanted]
+    with Progress() as progress:
+        for pair in progress.track([pair for pair in PAIRS if not arguments.only or pair.task in arguments.only]):
+            same = [row for row in rows if (row["task"], row["controller"]) == (pair.task, pair.controller)]
+            if same and int(same[0]["episodes"]) >= arguments.episodes:
+                continue
+            rows = [row for row in rows if row not in same] + [measure(pair, arguments.episodes)]
+            write(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,8 +2,8 @@
 
     python studies/rates.py [--episodes 1000] [--only TASK ...]
 
-Writes `studies/controllers/rates.csv`, row by row, and from it alone `studies/controllers/README.md`. Rows that are there with as
-many episodes are kept: a stopped measurement goes on, and a row deleted from the file is measured again.
+Writes `studies/controllers/rates.csv`, row by row, and from it alone `studies/controllers/README.md`. Rows that are there with
+as many episodes are kept: a stopped measurement goes on, and a row deleted from the file is measured again.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from rich.progress import Progress
 import residual_rl
 
 FOLDER = Path(__file__).parent / "controllers"
-COLUMNS = ("task", "controller", "paper", "episodes", "success_rate", "low", "high", "mean_return", "versions")
+COLUMNS: tuple[str, ...] = ("task", "controller", "paper", "episodes", "success_rate", "low", "high", "mean_return", "versions")
 
 
 class Pair(NamedTuple):
@@ -39,8 +39,8 @@ PAIRS = (
 
 PREFACE = """# Controllers before learning
 
-Success at the last step of {episodes} episodes, with 95 % Wilson intervals, on the initial states that verdicts use. The paper's numbers
-are those of its text and figures. MBRLPusher is compared by its return. Made by `python studies/rates.py` from `rates.csv`.
+Success at the last step of {episodes} episodes, with 95 % Wilson intervals, on the initial states that verdicts use. The
+paper's numbers are those of its text and figures. Made by `python studies/rates.py` from `rates.csv`.
 
 | task | controller | paper | here | 95 % interval | mean return |
 |---|---|---|---|---|---|

@@ -16,6 +16,7 @@ from residual_rl.config import METHODS, PRESETS
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.errors import Interrupted, ResidualRLError, UnknownName
 from residual_rl.tasks import TASKS
+from residual_rl.tasks.task import Task as LearningTask
 
 app = typer.Typer(
     help="Improve the controller you already have, and know that it never got worse.",
@@ -35,8 +36,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 def list_() -> None:
     """Show the tasks, controllers, methods and presets."""
     sections = {
-        "tasks": {task.name: f"{task.summary} ({task.gymnasium_id})" for task in TASKS.values()},
-        "controllers": {name: entry.summary for name, entry in CONTROLLERS.items()},
+        "tasks": {task.name: _described(task) for task in TASKS.values()},
+        "controllers": {name: entry.summary for name, entry in CONTROLLERS.items()}
+        | {"FILE.npz": "a table: does what was done in the nearest recorded state"},
         "methods": METHODS,
         "presets": {name: summary for name, (summary, _) in PRESETS.items()},
     }
@@ -52,7 +54,9 @@ def train(
     task: Annotated[str, typer.Argument(help="A task's name, see `residual-rl list`.")],
     method: Annotated[str, typer.Option(help="rpl: over the controller; scratch: without it.")] = "rpl",
     preset: Annotated[str, typer.Option(help="default: the recommended learner; silver2018: as published.")] = "default",
-    controller: Annotated[str | None, typer.Option(help="The base.", show_default="the task's own")] = None,
+    controller: Annotated[
+        str | None, typer.Option(help="The base: its name, or a table's .npz file.", show_default="the task's own")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Environment steps, evaluations excluded.")] = 100_000,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="The run's directory.", show_default="runs/TASK/METHOD/seed-SEED")] = None,
@@ -183,6 +187,11 @@ def main() -> None:
     except ResidualRLError as error:
         complaints.print(Text(f"error: {error}", style="red"), highlight=False, soft_wrap=True)
         sys.exit(1)
+
+
+def _described(task: LearningTask) -> str:
+    measure = "; measured by its return" if task.measured_by == "return" else ""
+    return f"{task.summary} ({task.gymnasium_id}{measure})"
 
 
 class _Speed(ProgressColumn):

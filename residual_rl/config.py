@@ -24,7 +24,7 @@ class Config:
 
     task: str
     controller: str
-    """A key of `CONTROLLERS`, or the name of a callable that was passed in."""
+    """A key of `CONTROLLERS`, or the name of a table or of a callable that was passed in."""
     preset: str = "default"
     method: Literal["rpl", "scratch"] = "rpl"
     seed: int = Field(default=0, ge=0, lt=2**32)

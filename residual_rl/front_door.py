@@ -9,12 +9,12 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from residual_rl.config import Config, make_config
-from residual_rl.controllers import CONTROLLERS, Controller, make_controller, name_of
+from residual_rl.controllers import CONTROLLERS, Controller, TableController, make_controller, name_of
 from residual_rl.errors import ControllerError, ResidualRLError
 from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.policy import Policy, base_plus_residual, restore_residual
 from residual_rl.residual import Composition
-from residual_rl.run import Run, read_config, read_policy, read_verdict
+from residual_rl.run import TABLE, Run, read_config, read_policy, read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
 from residual_rl.tasks import TASKS, find_task
 from residual_rl.tasks.task import Task
@@ -43,8 +43,8 @@ def improve(
 
     Args:
         env: a task's name or Gymnasium id; `residual-rl list` shows them.
-        controller: `Observation[B] -> base_action [B, A]`, see `Controller` and `batched`; the name of one of `CONTROLLERS`;
-            None for the task's own.
+        controller: `Observation[B] -> base_action [B, A]`, see `Controller` and `batched`; the name of one of `CONTROLLERS`,
+            or of a table's `.npz` file; None for the task's own.
         steps: environment steps, base and burn-in included, evaluations excluded.
         seed: decides all chance of the run.
         out: the run's directory; None for `runs/<task>/<method>/seed-<seed>`.
@@ -72,6 +72,8 @@ def improve(
     if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
         raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
     with Run(out or default_directory(config), config) as run:
+        if isinstance(controller, TableController):
+            run.save_table(controller.save)
         if not run.finished:
             train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds)
             run.finish(compare(run.path, task, controller, config.verdict_episodes, num_threads))
@@ -172,13 +174,15 @@ def _stored_policy(path: str | Path, controller: Controller | str | None, promot
 
 
 def _controller_of(path: str | Path, controller: Controller | str | None, task: Task) -> Controller:
-    """The controller that a run improves: the library's own, or the one passed in.
+    """The controller that a run improves: the library's own, the table that the run keeps, or the one passed in.
 
     Raises:
         ControllerError: it is not one of the library's and none was passed, or another one was: a residual corrects the
             controller it was learned over, and no other.
     """
     wanted = read_config(path).controller
+    if controller is None and (Path(path) / TABLE).exists():
+        controller = str(Path(path) / TABLE)
     if controller is None:
         if wanted not in CONTROLLERS:
             raise ControllerError(f"{path} improves the controller {wanted!r}, which is yours: pass it as controller=...")
@@ -194,7 +198,8 @@ def _resolve(controller: Controller | str | None, task: Task) -> tuple[Controlle
     if controller is None:
         controller = task.default_controller
     if isinstance(controller, str):
-        return make_controller(controller, task.spec), controller
+        made = make_controller(controller, task.spec)
+        return made, name_of(made) if isinstance(made, TableController) else controller
     if not callable(controller):
         raise ControllerError(f"a controller is a callable or a name, not {type(controller).__name__}")
     name = name_of(controller)

@@ -1,6 +1,7 @@
 """A run is a directory, and `Run` is the only one that writes to it.
 
 config.json             what decides the run, and what made it: versions, commit, machine
+table.npz               the table that is improved, where the controller is one
 metrics.csv             one row a cycle
 evaluations.csv         one row an evaluation
 checkpoint.safetensors  learner, replay and counters: replaced whole, so that a kill loses at most the last interval
@@ -15,7 +16,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -46,6 +47,7 @@ EVALUATIONS = (
     "fixed",
     "broken",
 )
+TABLE = "table.npz"
 PACKAGES = ("residual-rl", "mujoco", "gymnasium", "gymnasium-robotics", "jax", "equinox", "optax", "numpy")
 
 
@@ -145,6 +147,10 @@ class Run:
         """Replaces the selected policy."""
         description = {"config": configuration.to_json(self.config), "step": step, "digest": digest(arrays)}
         self._write_safetensors("policy.safetensors", arrays, {"policy": json.dumps(description)})
+
+    def save_table(self, write: Callable[[Path], None]) -> None:
+        """Keeps the table that is improved, so that nothing outside of the run is needed to use it. `write` writes a file."""
+        self._replace(TABLE, write)
 
     def finish(self, verdict: Verdict) -> None:
         """Writes the verdict. Nothing can resume any more, so the checkpoint is freed."""

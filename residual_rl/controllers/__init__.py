@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from residual_rl.controllers.controller import Controller, Zero, batched, name_of, naming_step, propose, reads_goal
 from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
 from residual_rl.controllers.push import ReactivePush
+from residual_rl.controllers.table import SUFFIX, TableController
 from residual_rl.errors import ControllerError, UnknownName
 from residual_rl.types import Spec
 
@@ -14,6 +15,7 @@ __all__ = [
     "Controller",
     "ReactivePickAndPlace",
     "ReactivePush",
+    "TableController",
     "Zero",
     "batched",
     "make_controller",
@@ -60,12 +62,14 @@ CONTROLLERS = {
 
 
 def make_controller(name: str, spec: Spec) -> Controller:
-    """The controller called `name`.
+    """The controller called `name`, or the table in the file of that name, if it ends in `.npz`.
 
     Raises:
         UnknownName: with the names that exist.
-        ControllerError: it is made for another kind of task.
+        ControllerError: it is made for another kind of task, or the file holds no table.
     """
+    if name.endswith(SUFFIX):
+        return TableController.load(name, spec)
     if name not in CONTROLLERS:
         raise UnknownName("controller", name, CONTROLLERS)
     if not CONTROLLERS[name].fits(spec):

@@ -1,7 +1,7 @@
 """The worlds: `TASKS` by name, and the vector environments that training and evaluation step through."""
 
 from residual_rl.errors import UnknownName
-from residual_rl.tasks import block, fetch
+from residual_rl.tasks import block, fetch, pusher
 from residual_rl.tasks.task import Task
 
 TASKS = {
@@ -36,6 +36,28 @@ TASKS = {
             make_world=lambda num_threads: block.BlockWorld(block.PICK_AND_PLACE, num_threads),
             reward=fetch.reward,
             success=fetch.success,
+        ),
+        Task(
+            name="mbrl-pusher",
+            summary="push a cylinder to a goal with an arm of seven joints, for a reward at every step",
+            gymnasium_id="residual_rl/MBRLPusher-v0",
+            spec=pusher.SPEC,
+            default_controller="zero",
+            make_world=lambda num_threads: pusher.PusherWorld(pusher.AS_RUN, num_threads),
+            reward=pusher.AS_RUN.reward,
+            success=pusher.success,
+            measured_by="return",
+        ),
+        Task(
+            name="mbrl-pusher-as-described",
+            summary="the same, rewarded as the paper words it",
+            gymnasium_id="residual_rl/MBRLPusherAsDescribed-v0",
+            spec=pusher.SPEC,
+            default_controller="zero",
+            make_world=lambda num_threads: pusher.PusherWorld(pusher.AS_DESCRIBED, num_threads),
+            reward=pusher.AS_DESCRIBED.reward,
+            success=pusher.success,
+            measured_by="return",
         ),
     )
 }

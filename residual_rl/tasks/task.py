@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import gymnasium
 from gymnasium.vector import AutoresetMode
@@ -27,6 +28,8 @@ class Task:
     """`achieved_goal [B, G], desired_goal [B, G], info -> [B]`: what hindsight asks with other goals."""
     success: SuccessFunction
     """`achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; an episode succeeds by its last step."""
+    measured_by: Literal["success", "return"] = "success"
+    """What tells a good episode from a bad one: its success, or, where hardly any policy succeeds, its return."""
 
     def make_envs(
         self,

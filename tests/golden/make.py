@@ -1,6 +1,6 @@
-"""Writes the golden rollouts: two episodes of every task under its default controller.
+"""Writes the golden rollouts: two episodes of every task under a controller that moves its object.
 
-    python tests/golden/make.py
+    PYTHONPATH=tests python tests/golden/make.py
 
 To be run, and its result looked at, only after a change that is meant to move trajectories.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
+from scripted_pusher import scripted
 
 from residual_rl.controllers import make_controller
 from residual_rl.tasks import TASKS
@@ -21,9 +22,16 @@ def file_of(task):
     return Path(__file__).parent / f"{task.name}.npz"
 
 
+def base_of(task):
+    """The task's default controller, or one that acts, where that is none."""
+    if task.default_controller == "zero":
+        return scripted
+    return make_controller(task.default_controller, task.spec)
+
+
 def rollout(task, seeds=SEEDS, num_threads=1):
     """What the world showed and the controller did: leading axes `[T, E]`, and `[T + 1, E]` for observations."""
-    controller = make_controller(task.default_controller, task.spec)
+    controller = base_of(task)
     envs = task.make_envs(len(seeds), num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED)
     observation, _ = envs.reset(seed=list(seeds))
     observations, actions, rewards = [observation], [], []

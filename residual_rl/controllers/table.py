@@ -1,0 +1,131 @@
+"""A controller that is a table: in whatever state it is, it does what was done in the nearest recorded one."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from residual_rl.errors import ControllerError
+from residual_rl.types import Observation, Spec, Transition
+
+SUFFIX = ".npz"
+
+
+class TableController:
+    """Proposes the action recorded in the nearest state: one neighbour, Euclidean distance on the observation as it is.
+
+    Nothing is scaled, so that an entry with a wide range decides more than one with a narrow range. The goal is not looked at.
+
+    Source: Silver et al. 2018, section V-B6, where 500 rows of a planner (PETS, Chua et al. 2018) make the base of MBRLPusher.
+    That table is not shipped: `from_rollouts` makes one of any recorded episodes.
+
+    Args:
+        states: `[N, O]` observations.
+        actions: `[N, A]` what was done there; may lie beyond [-1, 1].
+
+    Raises:
+        ControllerError: they are no table.
+    """
+
+    reads_goal = False
+
+    def __init__(self, states: np.ndarray, actions: np.ndarray):
+        self.states, self.actions = (_numbers(name, array) for name, array in (("states", states), ("actions", actions)))
+        if len(self.states) != len(self.actions):
+            raise ControllerError(f"a table needs one action for each state; it has {len(self.states)} and {len(self.actions)}")
+        self._tree = KDTree(self.states)
+
+    @property
+    def __name__(self) -> str:
+        """A table is known by what it holds, wherever its file lies."""
+        return f"table-{self.digest[:12]}"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over shapes and numbers."""
+        hasher = hashlib.sha256()
+        for array in (self.states, self.actions):
+            hasher.update(repr(array.shape).encode() + array.tobytes())
+        return hasher.hexdigest()
+
+    def __call__(self, observation: Observation) -> np.ndarray:
+        """`Observation[B] -> base_action [B, A]`."""
+        _, nearest = self._tree.query(observation["observation"])
+        return self.actions[nearest]
+
+    @classmethod
+    def from_rollouts(cls, rollouts: Iterable[Transition], rows: int | None = None) -> "TableController":
+        """A table of episodes `[T]` as they were: every observation and the action that was executed there.
+
+        Args:
+            rollouts: as `rollout.collect` gives them, in `Episode.transitions`.
+            rows: take only the first so many steps; the paper took 500.
+
+        Raises:
+            ControllerError: there are fewer steps than that, or none.
+        """
+        rollouts = list(rollouts)
+        if not rollouts:
+            raise ControllerError("a table needs at least one episode")
+        states = np.concatenate([rollout.observation["observation"] for rollout in rollouts])
+        actions = np.concatenate([rollout.action for rollout in rollouts])
+        if rows is not None and len(states) < rows:
+            raise ControllerError(f"{rows} rows were asked for, but the episodes have only {len(states)} steps")
+        return cls(states[:rows], actions[:rows])
+
+    def save(self, path: str | Path) -> None:
+        """Writes `states` and `actions` as a NumPy archive."""
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, states=self.states, actions=self.actions)
+
+    @classmethod
+    def load(cls, path: str | Path, spec: Spec | None = None) -> "TableController":
+        """The table in a NumPy archive. Nothing in the file is executed.
+
+        Args:
+            path: the file.
+            spec: of the task that it is for, to be checked.
+
+        Raises:
+            ControllerError: there is no such file, it is damaged, it holds no table, or one for another task.
+        """
+        if not Path(path).is_file():
+            raise ControllerError(f"there is no table at {str(path)!r}")
+        try:
+            with np.load(BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
+                states, actions = archive["states"], archive["actions"]
+        except KeyError as error:
+            raise ControllerError(f"{path} holds no table: it needs the arrays 'states' and 'actions'") from error
+        except Exception as error:  # zlib, zipfile, struct and NumPy each have their own way to say that bytes are wrong
+            raise ControllerError(f"{path} is damaged, or is no NumPy archive of plain numbers: {error}") from error
+        try:
+            table = cls(states, actions)
+        except ControllerError as error:
+            raise ControllerError(f"{path}: {error}") from None
+        sizes = table.states.shape[1], table.actions.shape[1]
+        if spec is not None and sizes != (spec.observation_size, spec.action_size):
+            raise ControllerError(
+                f"{path} is for another task: its states have {sizes[0]} numbers and its actions {sizes[1]}, where"
+                f" {spec.observation_size} and {spec.action_size} are needed"
+            )
+        return table
+
+
+def _numbers(name: str, array: np.ndarray) -> np.ndarray:
+    """A copy `[N, ...]` in double precision.
+
+    Raises:
+        ControllerError: it is no table of finite numbers.
+    """
+    if array.ndim != 2 or not array.size:
+        raise ControllerError(f"{name} must be a table [N, ...] with at least one row and column, not of shape {array.shape}")
+    if not np.issubdtype(array.dtype, np.floating) and not np.issubdtype(array.dtype, np.integer):
+        raise ControllerError(f"{name} must be real numbers, not {array.dtype}")
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        raise ControllerError(f"{name} must be finite, but row {row} holds {array[row, column]} in column {column}")
+    return np.array(array, dtype=np.float64)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from golden.make import SEEDS, file_of, rollout
+from golden.make import file_of, rollout, seeds_of
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import ReactivePush, make_controller
@@ -169,6 +169,31 @@ def test_a_controller_that_writes_into_its_observation_does_not_change_the_recor
     assert same(episodes[0].transitions, expected[0].transitions)
 
 
+# --- the simulator's state ---
+
+
+def test_the_state_is_shown_to_the_controller_alone():
+    task, shown = TASKS["push"], []
+
+    def planner(observation):
+        shown.append(observation["state"].shape)
+        return ReactivePush()(observation)
+
+    def learner(observation, base_action, step):
+        assert sorted(observation) == sorted(OBSERVATION_KEYS)
+        return wander()(observation, base_action, step)
+
+    mode = AutoresetMode.DISABLED
+    envs = task.make_envs(2, num_threads=2, autoreset_mode=mode, max_episode_steps=HORIZON, with_state=True)
+    episodes, _ = collect(envs, planner, Composition(), learner, [1, 2])
+    expected, _ = collect(envs_of(task, 2), ReactivePush(), Composition(), wander(), [1, 2])
+    assert shown == [(2, envs.world.physics.state_size)] * (HORIZON + 1)
+    for episode, other in zip(episodes, expected, strict=True):
+        assert sorted(episode.transitions.observation) == sorted(OBSERVATION_KEYS)
+        assert sorted(episode.transitions.next_observation) == sorted(OBSERVATION_KEYS)
+        assert same(episode.transitions, other.transitions)
+
+
 # --- worlds that fail ---
 
 
@@ -288,7 +313,7 @@ def test_a_controllers_error_names_the_controller_and_the_step(at_step, complain
 def test_the_golden_rollouts_are_repeated_whatever_the_batch_around_them(task, company):
     # The files come from one platform. Another compiler rounds differently, and contacts amplify it: hence not bit for bit.
     # `python tests/golden/make.py` writes them anew.
-    now = rollout(task, (*company, *SEEDS), num_threads=2)
+    now = rollout(task, (*company, *seeds_of(task)), num_threads=2)
     with np.load(file_of(task), allow_pickle=False) as golden:
         assert sorted(golden) == sorted(now)
         for key, expected in golden.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from residual_rl.controllers.controller import (
     Controller,
@@ -15,13 +16,16 @@ from residual_rl.controllers.controller import (
     reads_state,
 )
 from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
+from residual_rl.controllers.planning import DiscreteMPC
 from residual_rl.controllers.push import ReactivePush
 from residual_rl.errors import ControllerError, UnknownName
+from residual_rl.tasks import block
 from residual_rl.types import Spec
 
 __all__ = [
     "CONTROLLERS",
     "Controller",
+    "DiscreteMPC",
     "ReactivePickAndPlace",
     "ReactivePush",
     "Zero",
@@ -47,15 +51,23 @@ class Entry:
     """Entries of an observation that it needs, at least."""
     commands: int | None = None
     """Components of its base action; None for as many as the task has."""
+    plans_in: Spec | None = None
+    """The spec of the only tasks whose states it can plan from; None for those that do not plan."""
 
     def fits(self, spec: Spec) -> bool:
         """Whether it can be asked about such a task at all."""
-        return spec.observation_size >= self.reads and self.commands in (None, spec.action_size)
+        suits = spec.observation_size >= self.reads and self.commands in (None, spec.action_size)
+        return suits and self.plans_in in (None, spec)
 
 
-FETCH = {"reads": 25, "commands": 4}
+FETCH: dict[str, Any] = {"reads": 25, "commands": 4}
 
 CONTROLLERS = {
+    "discrete-mpc": Entry(
+        "searches over moves of 5 cm in a copy of Push; slow",
+        lambda spec, threads: DiscreteMPC(num_threads=threads),
+        plans_in=block.SPEC,
+    ),
     "reactive-push": Entry(
         "goes behind the block and pushes it to the goal; tuned for Push", lambda spec, threads: ReactivePush(), **FETCH
     ),

@@ -94,6 +94,7 @@ def train(
             preset=preset,
             num_threads=threads,
             on_progress=on_progress,
+            tell=_tell,
             evaluation_interval=evaluation_interval,
             evaluation_episodes=evaluation_episodes,
         )
@@ -164,12 +165,9 @@ def benchmark(
     """Measure speed beside the usual alternatives, in one run on this machine."""
     from residual_rl import benchmarks
 
-    def tell(line: str) -> None:
-        complaints.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
-
     subjects: dict[str, Callable[[], dict[str, Any]]] = {
-        "physics": lambda: benchmarks.physics(task, threads, tell=tell),
-        "learning": lambda: benchmarks.learning(tell=tell),
+        "physics": lambda: benchmarks.physics(task, threads, tell=_tell),
+        "learning": lambda: benchmarks.learning(tell=_tell),
     }
     if subject not in subjects:
         raise UnknownName("benchmark", subject, subjects)
@@ -199,6 +197,10 @@ class _Speed(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f} steps/s" if task.speed else "compiling", style="dim")
+
+
+def _tell(line: str) -> None:
+    complaints.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _progress_bar() -> Progress:

@@ -62,9 +62,10 @@ def base_alone(controller: Controller, composition: Composition, action_size: in
     return act
 
 
-def evaluation_envs(task: Task, episodes: int, num_threads: int | None) -> WorldVectorEnv:
+def evaluation_envs(task: Task, episodes: int, num_threads: int | None, with_state: bool = False) -> WorldVectorEnv:
     """Lanes enough for so many episodes, to be given to `roll_out`."""
-    return task.make_envs(min(episodes, MAX_LANES), num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED)
+    lanes = min(episodes, MAX_LANES)
+    return task.make_envs(lanes, num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED, with_state=with_state)
 
 
 def roll_out(envs: WorldVectorEnv, act: Act, seeds: Sequence[int]) -> Outcome:

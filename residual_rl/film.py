@@ -117,7 +117,7 @@ def film_strips(path: str | Path, num_frames: int = NUM_FRAMES) -> tuple[list[St
 
 def _episodes(path: Path) -> tuple[mujoco.MjModel, dict[str, tuple[int, list[Recording]]]]:
     """The model, and for each kind the seed and the two recordings of the first episode."""
-    from residual_rl.controllers import CONTROLLERS, make_controller
+    from residual_rl.controllers import CONTROLLERS, make_controller, reads_state
     from residual_rl.evaluation import base_alone, evaluation_envs
     from residual_rl.policy import base_plus_residual, restore_residual
     from residual_rl.run import read_policy, read_verdict
@@ -136,7 +136,7 @@ def _episodes(path: Path) -> tuple[mujoco.MjModel, dict[str, tuple[int, list[Rec
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path / "policy.safetensors"))
     policies = (base_alone(controller, composition, size), base_plus_residual(controller, composition, residual, size))
 
-    envs = evaluation_envs(task, verdict.episodes, None)
+    envs = evaluation_envs(task, verdict.episodes, None, reads_state(controller))
     try:
         model = _drawable(envs.world)
         if model is None:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from residual_rl.config import Config, make_config
-from residual_rl.controllers import CONTROLLERS, Controller, TableController, make_controller, name_of
+from residual_rl.controllers import CONTROLLERS, Controller, TableController, make_controller, name_of, reads_state
 from residual_rl.errors import ControllerError, ResidualRLError
 from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.policy import Policy, base_plus_residual, restore_residual
@@ -34,6 +34,7 @@ def improve(
     num_threads: int | None = None,
     checkpoint_seconds: float = 30.0,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    tell: Callable[[str], None] = print,
     **fields: Any,
 ) -> Run:
     """Learns a residual over a controller, and judges whether it made the controller better.
@@ -53,6 +54,7 @@ def improve(
         num_threads: physics threads; None for one a core.
         checkpoint_seconds: what a kill may cost at most; a checkpoint is written at the end of the cycle after that.
         on_progress: called after each cycle.
+        tell: is told, in a line, what was chosen because of what the controller is; see `train`.
         **fields: any other field of `Config`.
 
     Returns:
@@ -67,7 +69,7 @@ def improve(
         if controller not in (None, "zero"):
             raise ResidualRLError("method 'scratch' learns without a controller; use method 'rpl' to improve one")
         controller = "zero"
-    controller, name = _resolve(controller, task)
+    controller, name = _resolve(controller, task, num_threads)
     config = make_config(preset, task=task.name, controller=name, method=method, steps=steps, seed=seed, **fields)
     if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
         raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
@@ -75,7 +77,7 @@ def improve(
         if isinstance(controller, TableController):
             run.save_table(controller.save)
         if not run.finished:
-            train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds)
+            train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, tell)
             run.finish(compare(run.path, task, controller, config.verdict_episodes, num_threads))
     return run
 
@@ -132,9 +134,9 @@ def evaluate(
         raise ResidualRLError(f"episodes must be between 1 and {MAX_EPISODES}, not {episodes}")
     if Path(target).is_dir() and str(target) not in TASKS:
         task = find_task(read_config(target).task)
-        return compare(Path(target), task, _controller_of(target, controller, task), episodes, num_threads)
+        return compare(Path(target), task, _controller_of(target, controller, task, num_threads), episodes, num_threads)
     task = find_task(str(target))
-    controller, name = _resolve(controller, task)
+    controller, name = _resolve(controller, task, num_threads)
     outcome = _base_outcome(task, controller, Composition(), episodes, num_threads)
     return Baseline(task.name, name, episodes, side_of(outcome))
 
@@ -146,7 +148,7 @@ def compare(path: Path, task: Task, controller: Controller, episodes: int, num_t
     composition = config.algorithm.composition
     base = _base_outcome(task, controller, composition, episodes, num_threads)
     both = base_plus_residual(controller, composition, residual, task.spec.action_size)
-    with closing(evaluation_envs(task, episodes, num_threads)) as envs:
+    with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
         policy = roll_out(envs, both, evaluation_seeds(Purpose.VERDICT, episodes))
     return judge(task.name, config.controller, base, policy)
 
@@ -161,7 +163,7 @@ def _base_outcome(
     task: Task, controller: Controller, composition: Composition, episodes: int, num_threads: int | None
 ) -> Outcome:
     act = base_alone(controller, composition, task.spec.action_size)
-    with closing(evaluation_envs(task, episodes, num_threads)) as envs:
+    with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
         return roll_out(envs, act, evaluation_seeds(Purpose.VERDICT, episodes))
 
 
@@ -173,7 +175,9 @@ def _stored_policy(path: str | Path, controller: Controller | str | None, promot
     return Policy(resolved, config.algorithm.composition, residual, task.spec)
 
 
-def _controller_of(path: str | Path, controller: Controller | str | None, task: Task) -> Controller:
+def _controller_of(
+    path: str | Path, controller: Controller | str | None, task: Task, num_threads: int | None = None
+) -> Controller:
     """The controller that a run improves: the library's own, the table that the run keeps, or the one passed in.
 
     Raises:
@@ -187,18 +191,18 @@ def _controller_of(path: str | Path, controller: Controller | str | None, task: 
         if wanted not in CONTROLLERS:
             raise ControllerError(f"{path} improves the controller {wanted!r}, which is yours: pass it as controller=...")
         controller = wanted
-    resolved, name = _resolve(controller, task)
+    resolved, name = _resolve(controller, task, num_threads)
     if name != wanted:
         raise ControllerError(f"{path} improves the controller {wanted!r}, not {name!r}")
     return resolved
 
 
-def _resolve(controller: Controller | str | None, task: Task) -> tuple[Controller, str]:
+def _resolve(controller: Controller | str | None, task: Task, num_threads: int | None) -> tuple[Controller, str]:
     """A controller and its name."""
     if controller is None:
         controller = task.default_controller
     if isinstance(controller, str):
-        made = make_controller(controller, task.spec)
+        made = make_controller(controller, task.spec, num_threads)
         return made, name_of(made) if isinstance(made, TableController) else controller
     if not callable(controller):
         raise ControllerError(f"a controller is a callable or a name, not {type(controller).__name__}")

@@ -10,7 +10,7 @@ from residual_rl.learning.algorithm import Algorithm, Networks, act
 from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composition
 from residual_rl.rollout import base_policy
-from residual_rl.types import Observation, Spec, map_observation
+from residual_rl.types import Observation, Spec, map_observation, without_state
 
 
 class Residual:
@@ -24,7 +24,7 @@ class Residual:
     def __call__(self, observation: Observation, base_action: np.ndarray) -> np.ndarray:
         """What the learner adds, in [-1, 1]."""
         no_row = np.zeros(len(base_action), dtype=bool)
-        return np.asarray(act(self._algorithm, self._networks, observation, base_action, self._key, no_row))
+        return np.asarray(act(self._algorithm, self._networks, without_state(observation), base_action, self._key, no_row))
 
 
 def base_plus_residual(controller: Controller, composition: Composition, residual: Residual, action_size: int) -> Act:

@@ -13,7 +13,7 @@ from residual_rl.controllers import Controller, naming_step, propose
 from residual_rl.errors import WorldError
 from residual_rl.residual import Composition
 from residual_rl.tasks.vector import WorldVectorEnv
-from residual_rl.types import Observation, Transition, map_observation, select
+from residual_rl.types import Observation, Transition, map_observation, select, without_state
 
 Actor = Callable[[Observation, np.ndarray, int], np.ndarray]
 """`Observation[E], base_action [E, A], step -> residual [E, A]`."""
@@ -101,21 +101,21 @@ def collect(
         with naming_step(0):
             base_action = base(observation)
         while not ended.all():
-            residual = act(observation, base_action, len(steps))
+            residual = act(without_state(observation), base_action, len(steps))
             action = composition.action(base_action, residual)
             next_observation, reward, terminated, truncated, success = watch.step(action)
             with naming_step(watch.steps):
                 next_base_action = base(next_observation)
             steps.append(
                 Transition(
-                    observation=observation,
+                    observation=without_state(observation),
                     base_action=base_action,
                     residual=residual,
                     action=action,
                     reward=reward,
                     terminated=terminated,
                     truncated=truncated,
-                    next_observation=next_observation,
+                    next_observation=without_state(next_observation),
                     next_base_action=next_base_action,
                 )
             )
@@ -129,7 +129,8 @@ def collect(
 
 def _finite(observation: Observation, reward: np.ndarray) -> np.ndarray:
     sound = map_observation(lambda array: np.isfinite(array).all(axis=1), observation)
-    return np.isfinite(reward) & sound["observation"] & sound["achieved_goal"] & sound["desired_goal"]
+    shown = sound["observation"] & sound["achieved_goal"] & sound["desired_goal"] & sound.get("state", True)
+    return np.isfinite(reward) & shown
 
 
 def _where(mask: np.ndarray, first: Observation, second: Observation) -> Observation:

@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.config import Config
-from residual_rl.controllers import Controller, reads_goal
+from residual_rl.controllers import Controller, asked_again, name_of, reads_goal, reads_state
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError, WorldError
 from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.learning import algorithm as learning
@@ -91,6 +91,20 @@ class Trial(NamedTuple):
         """Cycles that the budget pays for."""
         return -(-self.config.steps // self.cycle_steps)
 
+    @property
+    def asks_again(self) -> bool:
+        """Whether hindsight asks the controller at the new goals."""
+        return self._should_ask_again and asked_again(self.controller)
+
+    @property
+    def keeps_base_actions(self) -> bool:
+        """Whether hindsight should ask, but has to keep the recorded base actions because the controller cannot be asked."""
+        return self._should_ask_again and not asked_again(self.controller)
+
+    @property
+    def _should_ask_again(self) -> bool:
+        return self.config.algorithm.composition.relabel == "ask" and reads_goal(self.controller)
+
 
 def train(
     config: Config,
@@ -100,8 +114,11 @@ def train(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     num_threads: int | None = None,
     checkpoint_seconds: float = 30.0,
+    tell: Callable[[str], None] = print,
 ) -> None:
     """Trains until the budget is spent; continues from the run's checkpoint where there is one.
+
+    `tell` is told at the start if hindsight has to keep base actions because the controller cannot be asked again.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
@@ -109,9 +126,12 @@ def train(
         RunError: the run's files cannot be read or written.
     """
     trial = Trial(config, task, controller, run)
+    if trial.keeps_base_actions:
+        tell(f"{name_of(controller)} cannot be asked again at relabelled goals: hindsight keeps the recorded base actions")
+    lanes, with_state = config.episodes_per_cycle, reads_state(controller)
     with (
-        closing(task.make_envs(config.episodes_per_cycle, num_threads=num_threads, autoreset_mode=DISABLED)) as envs,
-        closing(evaluation_envs(task, config.evaluation_episodes, num_threads)) as judges,
+        closing(task.make_envs(lanes, num_threads=num_threads, autoreset_mode=DISABLED, with_state=with_state)) as envs,
+        closing(evaluation_envs(task, config.evaluation_episodes, num_threads, with_state)) as judges,
         stop_requested() as stopped,
     ):
         seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
@@ -226,7 +246,7 @@ def _updated(trial: Trial, state: State, new: int, actor_learns: bool) -> tuple[
         except ControllerError as error:
             raise ControllerError(f"{error} (asked by hindsight, at goals that were achieved)") from error
 
-    ask = base_at_goal if algorithm.composition.relabel == "ask" and reads_goal(trial.controller) else None
+    ask = base_at_goal if trial.asks_again else None
 
     def sample(size: int, latest: int | None = None) -> Transition:
         return config.hindsight.sample(state.replay, rng, size, task.reward, task.success, ask, latest)

@@ -1,10 +1,11 @@
 """Every array that travels through the library: its letters and its shape.
 
-Letters: B batch, E environments (lanes), T time, U updates, A action, O observation, G goal, Q critics, N samples.
+Letters: B batch, E environments (lanes), T time, U updates, A action, O observation, G goal, S state, Q critics,
+N samples.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
@@ -33,6 +34,9 @@ class Observation(TypedDict):
     """[B, G]"""
     desired_goal: Array
     """[B, G]"""
+    state: NotRequired[Array]
+    """[B, S] the simulator's own physics state, for controllers that plan. Only where it was asked for; never stored in replay,
+    never shown to the learner."""
 
 
 class Transition(NamedTuple):
@@ -69,12 +73,18 @@ class Spec(NamedTuple):
 
 
 def map_observation(function: Callable[..., Any], *observations: Observation) -> Observation:
-    """An observation each of whose arrays is `function` of that array in each of the given ones."""
-    return Observation(
+    """An observation each of whose arrays is `function` of that array in each of the given ones.
+
+    It has a state where all of them have one.
+    """
+    mapped = Observation(
         observation=function(*(one["observation"] for one in observations)),
         achieved_goal=function(*(one["achieved_goal"] for one in observations)),
         desired_goal=function(*(one["desired_goal"] for one in observations)),
     )
+    if all("state" in one for one in observations):
+        mapped["state"] = function(*(one.get("state") for one in observations))
+    return mapped
 
 
 def select(observation: Observation, index: Any) -> Observation:
@@ -84,8 +94,13 @@ def select(observation: Observation, index: Any) -> Observation:
 
 def with_goal(observation: Observation, desired_goal: np.ndarray) -> Observation:
     """The same observation, asked to reach another goal `[B, G]`."""
+    return Observation(**{**observation, "desired_goal": desired_goal})
+
+
+def without_state(observation: Observation) -> Observation:
+    """What a learner may see of an observation: all but the simulator's state."""
     return Observation(
         observation=observation["observation"],
         achieved_goal=observation["achieved_goal"],
-        desired_goal=desired_goal,
+        desired_goal=observation["desired_goal"],
     )

@@ -7,12 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from residual_rl.controllers import CONTROLLERS, ReactivePush, Zero, batched, make_controller, name_of, propose, reads_goal
+from residual_rl.controllers import (
+    CONTROLLERS,
+    DiscreteMPC,
+    ReactivePush,
+    Zero,
+    asked_again,
+    batched,
+    make_controller,
+    name_of,
+    propose,
+    reads_goal,
+    reads_state,
+)
 from residual_rl.errors import ControllerError, UnknownName
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
 from residual_rl.residual import Composition
 from residual_rl.tasks import TASKS
-from residual_rl.types import Observation, select
+from residual_rl.types import Observation, map_observation, select, without_state
 
 pairs = pytest.mark.parametrize(
     ("task", "name"),
@@ -31,23 +43,35 @@ def seen():
     rng = np.random.default_rng(0)
     observations = {}
     for task in TASKS.values():
-        controller = make_controller(task.default_controller, task.spec)
-        envs = task.make_envs(8, num_threads=2, autoreset_mode=AutoresetMode.DISABLED)
+        controller = make_controller(task.default_controller, task.spec, 2)
+        envs = task.make_envs(8, num_threads=2, autoreset_mode=AutoresetMode.DISABLED, with_state=True)
         moments = [envs.reset(seed=0)[0]]
-        for _ in range(24):
+        for _ in range(24 if asked_again(controller) else 6):
             action = controller(moments[-1]) + rng.normal(scale=0.3, size=(8, task.spec.action_size))
             moments.append(envs.step(action)[0])
         envs.close()
-        observations[task.name] = Observation(**{key: np.concatenate([m[key] for m in moments]) for key in moments[0]})
+        observations[task.name] = map_observation(lambda *arrays: np.concatenate(arrays), *moments)
     return observations
+
+
+@pytest.fixture
+def house(seen):
+    """A controller and observations to ask it about; few of them, spread over the episodes, if it is slow."""
+
+    def of(task, name):
+        controller, observation = make_controller(name, task.spec, 2), seen[task.name]
+        few = np.linspace(0, len(observation["observation"]) - 1, 6).astype(int)
+        return controller, observation if asked_again(controller) else select(observation, few)
+
+    return of
 
 
 # --- house rules ---
 
 
 @pairs
-def test_a_batch_is_answered_like_its_rows_one_by_one(seen, task, name):
-    controller, observation = make_controller(name, task.spec), seen[task.name]
+def test_a_batch_is_answered_like_its_rows_one_by_one(house, task, name):
+    controller, observation = house(task, name)
     together = controller(observation)
     size = len(observation["observation"])
     alone = [controller(select(observation, slice(row, row + 1)))[0] for row in range(size)]
@@ -57,11 +81,11 @@ def test_a_batch_is_answered_like_its_rows_one_by_one(seen, task, name):
 
 
 @pairs
-def test_asking_is_pure(seen, task, name):
-    controller, observation = make_controller(name, task.spec), seen[task.name]
+def test_asking_is_pure(house, task, name):
+    controller, observation = house(task, name)
     kept = {key: value.copy() for key, value in observation.items()}
     first = controller(observation)
-    controller(select(observation, slice(3, 9)))
+    controller(select(observation, slice(3, 5)))
     second = controller(observation)
     assert np.array_equal(first, second)
     assert not np.shares_memory(first, second)
@@ -70,11 +94,21 @@ def test_asking_is_pure(seen, task, name):
 
 
 @pairs
-def test_a_controller_that_declares_it_does_not_read_the_goal_does_not(seen, task, name):
-    controller, observation = make_controller(name, task.spec), seen[task.name]
+def test_a_controller_that_declares_it_does_not_read_the_goal_does_not(house, task, name):
+    controller, observation = house(task, name)
     elsewhere = Observation(**{**observation, "desired_goal": observation["desired_goal"] + 0.1})
     same = np.array_equal(controller(observation), controller(elsewhere))
     assert same or reads_goal(controller)
+
+
+@pairs
+def test_a_controller_that_does_not_declare_it_reads_the_state_does_not_need_it(house, task, name):
+    controller, observation = house(task, name)
+    if reads_state(controller):
+        with pytest.raises(ControllerError, match="with_state=True"):
+            propose(controller, without_state(observation), task.spec.action_size)
+    else:
+        assert np.array_equal(controller(without_state(observation)), controller(observation))
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -239,7 +273,7 @@ def test_a_lifted_function_sees_single_observations_and_may_return_a_list(seen):
         shapes.append({key: value.shape for key, value in single.items()})
         return [0, 1, 0, -1]
 
-    observation = select(seen["push"], slice(0, 3))
+    observation = without_state(select(seen["push"], slice(0, 3)))
     assert propose(batched(one), observation, 4).tolist() == [[0.0, 1.0, 0.0, -1.0]] * 3
     assert shapes == [{"observation": (25,), "achieved_goal": (3,), "desired_goal": (3,)}] * 3
 
@@ -258,6 +292,25 @@ def test_a_lifted_function_keeps_its_declaration_about_the_goal():
 
     home.reads_goal = False
     assert not reads_goal(batched(home))
+
+
+def test_a_lifted_function_keeps_what_it_says_about_being_asked():
+    def planner(single):
+        return np.zeros(4)
+
+    assert (reads_state(batched(planner)), asked_again(batched(planner))) == (False, True)
+    planner.asked_again = False
+    assert (reads_state(batched(planner)), asked_again(batched(planner))) == (False, False)
+    planner.asked_again, planner.reads_state = True, True
+    assert (reads_state(batched(planner)), asked_again(batched(planner))) == (True, False)  # states are not stored
+
+
+def test_the_slow_one_is_not_asked_again_and_the_others_are():
+    assert [name for name in CONTROLLERS if not asked_again(make_controller(name, TASKS["push"].spec))] == ["discrete-mpc"]
+
+
+def test_a_planner_simulates_on_the_threads_it_is_given():
+    assert make_controller("discrete-mpc", TASKS["push"].spec, 3) == DiscreteMPC(num_threads=3)
 
 
 def test_whoever_does_not_say_is_taken_to_read_the_goal():

@@ -15,7 +15,7 @@ from scipy.stats import kstest
 
 from residual_rl.controllers import ReactivePickAndPlace, ReactivePush
 from residual_rl.tasks import block, fetch
-from residual_rl.tasks.block import PICK_AND_PLACE, PUSH, SLIPPERY_PUSH, BlockWorld, block_model
+from residual_rl.tasks.block import MPC_PUSH, PICK_AND_PLACE, PUSH, SLIPPERY_PUSH, BlockWorld, block_model
 from residual_rl.tasks.fetch import SUBSTEPS, State, euler_angles
 
 SCENES = {"push": PUSH, "slippery-push": SLIPPERY_PUSH, "pick-and-place": PICK_AND_PLACE}
@@ -388,6 +388,22 @@ def test_a_step_leaves_the_state_it_started_from_unchanged(world):
     world.step(state, np.ones((2, 4)))
     world.observe(state, goal)
     assert all(np.array_equal(array, before) for array, before in zip(state, kept, strict=True))
+
+
+@pytest.mark.parametrize("gain", [1.0, 10.0])
+def test_the_action_gain_multiplies_the_action_and_clips_it(worlds, gain):
+    push, scaled = worlds["push"], BlockWorld(replace(PUSH, action_gain=gain), 2)
+    state, _ = push.reset(generators(range(6)))
+    action = np.random.default_rng(0).uniform(-0.2, 0.2, (6, 4))
+    assert 0.2 < (np.abs(gain * action[:, :3]) > 1.0).mean() < 0.8 or gain == 1.0
+    expected = push.step(state, (gain * action).clip(-1.0, 1.0))
+    assert np.array_equal(scaled.step(state, action).physics, expected.physics)
+    scaled.close()
+
+
+def test_mpc_push_is_push_at_ten_times_the_gain():
+    assert replace(MPC_PUSH, action_gain=1.0) == PUSH
+    assert MPC_PUSH.action_gain == 10.0
 
 
 # --- rotations ---

@@ -6,22 +6,26 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 
 import residual_rl
+from residual_rl.config import make_config
 from residual_rl.controllers import ReactivePush
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError, UnknownName, WorldError
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.gated_ddpg import GatedDDPG
-from residual_rl.run import read_rows, read_safetensors, read_verdict
-from residual_rl.train import Progress
+from residual_rl.residual import Composition
+from residual_rl.run import Run, read_rows, read_safetensors, read_verdict
+from residual_rl.train import Progress, Trial
 from residual_rl.types import Observation
 
-TINY = {
+TINY: dict[str, Any] = {
     "algorithm": GatedDDPG(hidden=(32, 32), num_critics=2, burn_in=FixedBurnIn(cycles=2, updates=4), actor_rate=1e-2),
     "updates_per_cycle": 4,
     "batch_size": 32,
@@ -158,6 +162,46 @@ def test_a_controller_of_ones_own_is_improved_and_asked_for_again_at_load(tmp_pa
     with pytest.raises(ControllerError, match="half_push"):
         residual_rl.load(tmp_path)
     assert residual_rl.load(tmp_path, half_push)
+
+
+def test_a_planner_is_shown_the_state_and_hindsight_keeps_what_it_proposed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[int] = []
+
+    def planner(observation: Observation) -> np.ndarray:
+        asked.append(len(observation["state"]))
+        return ReactivePush()(observation)
+
+    planner.reads_state = True  # type: ignore[attr-defined]
+    run = residual_rl.improve("slippery-push", planner, out=tmp_path, **TINY | {"steps": 800})
+    # Two cycles of 8 episodes; 10 episodes with the base, the learner before and after; 20 with both sides of the verdict.
+    assert asked == [10] * 50 + [10] * 50 + [8] * 51 * 2 + [10] * 50 + [20] * 100
+    told = "planner cannot be asked again at relabelled goals: hindsight keeps the recorded base actions\n"
+    assert capsys.readouterr().out == told
+    residual_rl.evaluate(run.path, planner, episodes=5)
+
+
+@pytest.mark.parametrize(
+    ("says", "relabel", "kept"),
+    [
+        ({"asked_again": False}, "ask", True),
+        ({"reads_state": True}, "ask", True),
+        ({"asked_again": False}, "keep", False),  # the method keeps them anyway
+        ({"asked_again": False, "reads_goal": False}, "ask", False),  # they would be the same
+        ({}, "ask", False),
+    ],
+)
+def test_base_actions_are_kept_against_the_configuration_only_where_they_cannot_be_asked_again(
+    tmp_path: Path, says: dict[str, bool], relabel: Any, kept: bool
+) -> None:
+    def home(observation: Observation) -> np.ndarray:
+        return np.zeros((len(observation["observation"]), 4))
+
+    vars(home).update(says)
+    algorithm = replace(TINY["algorithm"], composition=Composition(relabel=relabel))
+    config = make_config(task="push", controller="home", **TINY | {"algorithm": algorithm})
+    assert Trial(config, residual_rl.TASKS["push"], home, Run(tmp_path, config)).keeps_base_actions == kept
 
 
 def test_scratch_is_the_same_code_over_zero(tmp_path: Path) -> None:

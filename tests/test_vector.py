@@ -7,8 +7,9 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from residual_rl.controllers import make_controller
+from residual_rl.controllers import asked_again, make_controller
 from residual_rl.tasks import TASKS, find_task
+from residual_rl.tasks.vector import WorldVectorEnv
 
 STEPS = 12
 FIXED_GOAL = {"mbrl-pusher", "mbrl-pusher-as-described"}
@@ -82,8 +83,8 @@ def test_spec_says_the_sizes_of_the_spaces(task, make_envs):
 
 
 def test_the_envs_own_reward_and_success_are_the_tasks_recomputed(task, make_envs):
-    controller = make_controller(task.default_controller, task.spec)
-    envs = make_envs(8)
+    controller = make_controller(task.default_controller, task.spec, 2)
+    envs = make_envs(8 if asked_again(controller) else 2, with_state=True)
     observation, _ = envs.reset(seed=0)
     rewards = []
     for _ in range(task.spec.horizon):
@@ -259,6 +260,56 @@ def test_nothing_can_be_done_before_the_first_reset(task, make_envs):
 def test_resetting_within_the_step_is_refused(make_envs):
     with pytest.raises(ValueError, match="SAME_STEP"):
         make_envs(2, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+# --- the simulator's state ---
+
+
+def test_the_state_is_shown_only_where_it_is_asked_for_and_changes_nothing_else(task, make_envs):
+    envs, plain = make_envs(3, with_state=True), make_envs(3)
+    actions = np.random.default_rng(0).uniform(-1.0, 1.0, (STEPS, 3, task.spec.action_size))
+    assert "state" not in plain.observation_space.spaces
+    for (shown, *rest), (without, *others) in zip(play(envs, 0, actions), play(plain, 0, actions), strict=True):
+        assert envs.observation_space.contains(shown)
+        assert "state" not in without
+        assert equal(shown, without)
+        assert all(a is b is None or np.array_equal(a, b) for a, b in zip(rest, others, strict=True))
+
+
+def test_the_state_shown_is_where_the_world_goes_on_from(task, make_envs):
+    envs = make_envs(3, with_state=True)
+    observation, _ = envs.reset(seed=0)
+    for action in np.random.default_rng(0).uniform(-1.0, 1.0, (4, 3, task.spec.action_size)):
+        assert np.array_equal(observation["state"], envs.state.physics)
+        expected = envs.world.step(envs.state, action)
+        observation["state"][:] = np.nan  # writing into it does not reach the world
+        observation, *_ = envs.step(action)
+        assert np.array_equal(observation["state"], expected.physics)
+
+
+@pytest.mark.filterwarnings("ignore:.*A Box observation space (minimum|maximum) value is:UserWarning")
+def test_the_state_can_be_asked_of_either_of_gymnasiums_doors(task):
+    env = gymnasium.make(registered_id(task), with_state=True)
+    envs = gymnasium.make_vec(registered_id(task), num_envs=2, with_state=True)
+    observation, _ = env.reset(seed=4)
+    shown, _ = envs.reset(seed=4)
+    assert env.observation_space.contains(observation)
+    assert envs.observation_space.contains(shown)
+    assert np.array_equal(observation["state"], shown["state"][0])
+    check_env(env.unwrapped, skip_render_check=True)
+    env.close()
+    envs.close()
+
+
+def test_a_world_without_physics_has_no_state_to_show(task):
+    class Line:
+        spec = task.spec
+
+        def reset(self, rngs):
+            return (np.zeros((len(rngs), 1)),), np.zeros((len(rngs), 1))
+
+    with pytest.raises(ValueError, match="Line has no physics state"):
+        WorldVectorEnv(Line(), task.reward, task.success, with_state=True)
 
 
 # --- Gymnasium's doors ---

@@ -2,27 +2,43 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from residual_rl.controllers.controller import Controller, Zero, batched, name_of, naming_step, propose, reads_goal
+from residual_rl.controllers.controller import (
+    Controller,
+    Zero,
+    asked_again,
+    batched,
+    name_of,
+    naming_step,
+    propose,
+    reads_goal,
+    reads_state,
+)
 from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
+from residual_rl.controllers.planning import DiscreteMPC
 from residual_rl.controllers.push import ReactivePush
 from residual_rl.controllers.table import SUFFIX, TableController
 from residual_rl.errors import ControllerError, UnknownName
+from residual_rl.tasks import block
 from residual_rl.types import Spec
 
 __all__ = [
     "CONTROLLERS",
     "Controller",
+    "DiscreteMPC",
     "ReactivePickAndPlace",
     "ReactivePush",
     "TableController",
     "Zero",
+    "asked_again",
     "batched",
     "make_controller",
     "name_of",
     "naming_step",
     "propose",
     "reads_goal",
+    "reads_state",
 ]
 
 
@@ -31,38 +47,52 @@ class Entry:
     """A controller that can be asked for by name."""
 
     summary: str
-    make: Callable[[Spec], Controller]
+    make: Callable[[Spec, int | None], Controller]
+    """From the task's spec and a number of physics threads, for those that plan (None: one for each core)."""
     reads: int = 0
     """Entries of an observation that it needs, at least."""
     commands: int | None = None
     """Components of its base action; None for as many as the task has."""
+    plans_in: Spec | None = None
+    """The spec of the only tasks whose states it can plan from; None for those that do not plan."""
 
     def fits(self, spec: Spec) -> bool:
         """Whether it can be asked about such a task at all."""
-        return spec.observation_size >= self.reads and self.commands in (None, spec.action_size)
+        suits = spec.observation_size >= self.reads and self.commands in (None, spec.action_size)
+        return suits and self.plans_in in (None, spec)
 
 
-FETCH = {"reads": 25, "commands": 4}
+FETCH: dict[str, Any] = {"reads": 25, "commands": 4}
 
 CONTROLLERS = {
+    "discrete-mpc": Entry(
+        "searches over moves of 5 cm in a copy of Push; slow",
+        lambda spec, threads: DiscreteMPC(num_threads=threads),
+        plans_in=block.SPEC,
+    ),
     "reactive-push": Entry(
-        "goes behind the block and pushes it to the goal; tuned for Push", lambda spec: ReactivePush(), **FETCH
+        "goes behind the block and pushes it to the goal; tuned for Push", lambda spec, threads: ReactivePush(), **FETCH
     ),
     "reactive-pick-and-place": Entry(
-        "grasps the block and carries it to the goal; well tuned", lambda spec: ReactivePickAndPlace(), **FETCH
+        "grasps the block and carries it to the goal; well tuned", lambda spec, threads: ReactivePickAndPlace(), **FETCH
     ),
     "oscillating-pick-and-place": Entry(
-        "the same with too high a gain: the block swings about the goal", lambda spec: OSCILLATING, **FETCH
+        "the same with too high a gain: the block swings about the goal", lambda spec, threads: OSCILLATING, **FETCH
     ),
     "oscillating-pick-and-place-as-run": Entry(
-        "the same with the published tolerance, too fine for today's MuJoCo", lambda spec: OSCILLATING_AS_RUN, **FETCH
+        "the same with the published tolerance, too fine for today's MuJoCo", lambda spec, threads: OSCILLATING_AS_RUN, **FETCH
     ),
-    "zero": Entry("proposes nothing: learning from scratch", lambda spec: Zero(spec.action_size)),
+    "zero": Entry("proposes nothing: learning from scratch", lambda spec, threads: Zero(spec.action_size)),
 }
 
 
-def make_controller(name: str, spec: Spec) -> Controller:
+def make_controller(name: str, spec: Spec, num_threads: int | None = None) -> Controller:
     """The controller called `name`, or the table in the file of that name, if it ends in `.npz`.
+
+    Args:
+        name: one of `CONTROLLERS`, or a file.
+        spec: of the task that it is for.
+        num_threads: physics threads of a controller that plans; None for one a core.
 
     Raises:
         UnknownName: with the names that exist.
@@ -75,4 +105,4 @@ def make_controller(name: str, spec: Spec) -> Controller:
     if not CONTROLLERS[name].fits(spec):
         fitting = ", ".join(other for other, entry in CONTROLLERS.items() if entry.fits(spec))
         raise ControllerError(f"controller {name!r} is made for another kind of task; for this one there are: {fitting}")
-    return CONTROLLERS[name].make(spec)
+    return CONTROLLERS[name].make(spec, num_threads)

@@ -14,8 +14,14 @@ class Controller(Protocol):
     """A base policy: batched and memoryless, `Observation[B] -> base_action [B, A]`.
 
     Any callable of this form will do. Its proposals may lie beyond [-1, 1].
-    An attribute `reads_goal = False` says that the proposal does not depend on the desired goal, which saves hindsight from
-    asking again at every relabelled goal; without the attribute it is asked.
+
+    What a controller may say about itself, by attributes:
+
+    - `reads_goal = False`: the proposal does not depend on the desired goal, which saves hindsight from asking again at every
+      relabelled goal; without the attribute it is asked.
+    - `asked_again = False`: the controller is too slow for that; hindsight then keeps the base actions that were recorded,
+      though the controller would have proposed others at the new goals.
+    - `reads_state = True`: it plans, and needs `observation["state"]`. States are not stored, so it is not asked again either.
     """
 
     def __call__(self, observation: Observation) -> np.ndarray:
@@ -44,6 +50,8 @@ def batched(function: Callable[[Any], Any]) -> Controller:
         return np.stack([np.asarray(function(select(observation, row))) for row in range(size)])
 
     controller.reads_goal = reads_goal(function)  # type: ignore[attr-defined]
+    controller.reads_state = reads_state(function)  # type: ignore[attr-defined]
+    controller.asked_again = asked_again(function)  # type: ignore[attr-defined]
     controller.__name__ = name_of(function)
     controller.__module__ = getattr(function, "__module__", controller.__module__)
     return controller
@@ -57,6 +65,16 @@ def name_of(controller: Any) -> str:
 def reads_goal(controller: Any) -> bool:
     """Whether the proposal may depend on the desired goal."""
     return getattr(controller, "reads_goal", True)
+
+
+def reads_state(controller: Any) -> bool:
+    """Whether the observations it is shown must hold the simulator's state."""
+    return getattr(controller, "reads_state", False)
+
+
+def asked_again(controller: Any) -> bool:
+    """Whether it can be asked again about an observation that was stored."""
+    return getattr(controller, "asked_again", True) and not reads_state(controller)
 
 
 def propose(controller: Controller, observation: Observation, action_size: int) -> np.ndarray:

@@ -19,7 +19,7 @@ TASKS = {
         ),
         Task(
             name="slippery-push",
-            summary="the same with a fifth of the friction: a controller tuned for Push overshoots",
+            summary="push with a fifth of the friction: a controller tuned for Push overshoots",
             gymnasium_id="residual_rl/SlipperyPush-v0",
             spec=block.SPEC,
             default_controller="reactive-push",
@@ -58,6 +58,16 @@ TASKS = {
             reward=pusher.AS_DESCRIBED.reward,
             success=pusher.success,
             measured_by="return",
+        ),
+        Task(
+            name="mpc-push",
+            summary="push with actions times 10, then clipped: as published over DiscreteMPC",
+            gymnasium_id="residual_rl/MPCPush-v0",
+            spec=block.SPEC,
+            default_controller="discrete-mpc",
+            make_world=lambda num_threads: block.BlockWorld(block.MPC_PUSH, num_threads),
+            reward=fetch.reward,
+            success=fetch.success,
         ),
     )
 }

@@ -38,14 +38,15 @@ class Task:
         num_threads: int | None = None,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        with_state: bool = False,
     ) -> WorldVectorEnv:
         """A vector environment of this task; its arguments are `WorldVectorEnv`'s."""
         world = self.make_world(num_threads)
-        return WorldVectorEnv(world, self.reward, self.success, num_envs, autoreset_mode, max_episode_steps)
+        return WorldVectorEnv(world, self.reward, self.success, num_envs, autoreset_mode, max_episode_steps, with_state)
 
-    def make_env(self) -> WorldEnv:
+    def make_env(self, *, with_state: bool = False) -> WorldEnv:
         """A single environment of this task, without its time limit (`gymnasium.make` adds that)."""
-        return WorldEnv(self.make_world(1), self.reward, self.success)
+        return WorldEnv(self.make_world(1), self.reward, self.success, with_state)
 
     def register(self) -> None:
         """Opens both of Gymnasium's doors to this task."""

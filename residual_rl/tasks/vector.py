@@ -51,6 +51,10 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         autoreset_mode: NEXT_STEP (Gymnasium's default) resets a finished lane at the next `step`, whose action is
             ignored. DISABLED leaves that to the caller: `reset(options={"reset_mask": mask})`.
         max_episode_steps: when episodes end; None for the task's horizon.
+        with_state: whether observations hold the simulator's state too, `[E, S]`; for controllers that plan.
+
+    Raises:
+        ValueError: an autoreset mode, or a state that this world does not have.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         num_envs: int = 1,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        with_state: bool = False,
     ):
         if autoreset_mode == AutoresetMode.SAME_STEP:
             raise ValueError("autoreset_mode must be NEXT_STEP or DISABLED, not SAME_STEP")
@@ -70,7 +75,8 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         self.num_envs = num_envs
         self.horizon = world.spec.horizon if max_episode_steps is None else max_episode_steps
         self.metadata = {"autoreset_mode": autoreset_mode, "render_modes": []}
-        self.single_observation_space = observation_space(world.spec)
+        self.with_state = with_state
+        self.single_observation_space = observation_space(world.spec, state_size(world) if with_state else None)
         self.single_action_space = action_space(world.spec)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -124,7 +130,10 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         self._elapsed[lanes] = 0
 
     def _observe(self) -> Observation:
-        return self.world.observe(self._state, self._goal)
+        observation = self.world.observe(self._state, self._goal)
+        if self.with_state:
+            observation["state"] = self._state.physics.copy()
+        return observation
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One action `[E, A]` in every lane; values beyond the action space are clipped to it."""
@@ -157,8 +166,8 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
 class WorldEnv(gymnasium.Env):
     """One episode at a time: a batch of one, as `gymnasium.make` gives it. Ends by Gymnasium's own time limit."""
 
-    def __init__(self, world: World, reward: RewardFunction, success: SuccessFunction):
-        self._envs = WorldVectorEnv(world, reward, success, 1, AutoresetMode.DISABLED, max_episode_steps=sys.maxsize)
+    def __init__(self, world: World, reward: RewardFunction, success: SuccessFunction, with_state: bool = False):
+        self._envs = WorldVectorEnv(world, reward, success, 1, AutoresetMode.DISABLED, sys.maxsize, with_state)
         self._reward = reward
         self.observation_space = self._envs.single_observation_space
         self.action_space = self._envs.single_action_space
@@ -204,17 +213,32 @@ def _batched_info(info: StepInfo | Sequence[StepInfo] | None) -> StepInfo:
     return {key: np.stack([one[key] for one in info]) for key in keys}
 
 
-def observation_space(spec: Spec) -> spaces.Dict:
-    """Gymnasium's space of one observation."""
+def state_size(world: World) -> int:
+    """S, the size of the physics state that a world's `State.physics` `[E, S]` holds.
+
+    Raises:
+        ValueError: its states hold none.
+    """
+    state, _ = world.reset([np.random.default_rng(0)])
+    if not hasattr(state, "physics"):
+        raise ValueError(f"with_state: {type(world).__name__} has no physics state that could be shown")
+    return state.physics.shape[1]
+
+
+def observation_space(spec: Spec, state_size: int | None = None) -> spaces.Dict:
+    """Gymnasium's space of one observation; with a state where its size is given."""
 
     def unbounded(size: int) -> spaces.Box:
         return spaces.Box(-np.inf, np.inf, (size,), np.float64)
 
-    return spaces.Dict(
-        observation=unbounded(spec.observation_size),
-        achieved_goal=unbounded(spec.goal_size),
-        desired_goal=unbounded(spec.goal_size),
-    )
+    entries: dict[str, spaces.Space[Any]] = {
+        "observation": unbounded(spec.observation_size),
+        "achieved_goal": unbounded(spec.goal_size),
+        "desired_goal": unbounded(spec.goal_size),
+    }
+    if state_size is not None:
+        entries["state"] = unbounded(state_size)
+    return spaces.Dict(entries)
 
 
 def action_space(spec: Spec) -> spaces.Box:

@@ -23,7 +23,17 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from residual_rl.tasks.fetch import STEP_SECONDS, FetchArm, State, euler_angles, fetch_model, fetch_spec, settled_state
+from residual_rl.tasks.fetch import (
+    BASE,
+    STEP_SECONDS,
+    WITH_HEAD,
+    FetchArm,
+    State,
+    euler_angles,
+    fetch_model,
+    fetch_spec,
+    settled_state,
+)
 from residual_rl.tasks.physics import state_columns
 from residual_rl.types import Observation, Spec
 
@@ -47,6 +57,14 @@ DAMPING = 0.01  # of the free joint: N s / m and N m s / rad
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 OBJECT_DROPPED_AT = (1.25, 0.53, 0.4, *UPRIGHT)  # m and quaternion, where the cube settles before it is moved aside
 HOOK_DROPPED_AT = (1.35, 0.35, 0.4, *UPRIGHT)  # 15 mm within the table, which lifts it; there every episode finds it
+
+SELF_CONTACTS = (  # a hand that drags the hook back and aside, towards the robot, brings these about
+    *WITH_HEAD,
+    ("robot0:torso_lift_link", "robot0:shoulder_lift_link"),
+    (BASE, "robot0:gripper_link"),
+    (BASE, "robot0:r_gripper_finger_link"),
+    (BASE, "robot0:l_gripper_finger_link"),
+)
 
 SPEC = Spec(observation_size=40, goal_size=3, action_size=4, horizon=HORIZON, reward_range=(-1.0, 0.0))
 
@@ -81,7 +99,7 @@ class Starts:
 class HookWorld:
     """The physics and rules of Hook, for a batch of episodes at once. Stateless: states go in and come out."""
 
-    def __init__(self, starts: Starts = Starts(), num_threads: int | None = None):  # noqa: B008 (it is frozen)
+    def __init__(self, starts: Starts = Starts(), num_threads: int | None = None):
         self.starts = starts
         self.spec = SPEC
         model = hook_model()
@@ -131,7 +149,7 @@ def observe_hook(arm: FetchArm, state: State) -> np.ndarray:
 
 def hook_model(*, all_contacts: bool = False) -> mujoco.MjModel:
     """The scene's model; `all_contacts` as in `fetch_model`."""
-    return fetch_model(hook_spec(), ("object0", "hook"), all_contacts=all_contacts)
+    return fetch_model(hook_spec(), ("object0", "hook"), self_contacts=SELF_CONTACTS, all_contacts=all_contacts)
 
 
 def hook_spec() -> mujoco.MjSpec:

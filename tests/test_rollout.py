@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from golden.make import SEEDS, file_of, rollout
+from golden.make import file_of, rollout, seeds_of
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import ReactivePush, make_controller
@@ -288,7 +288,7 @@ def test_a_controllers_error_names_the_controller_and_the_step(at_step, complain
 def test_the_golden_rollouts_are_repeated_whatever_the_batch_around_them(task, company):
     # The files come from one platform. Another compiler rounds differently, and contacts amplify it: hence not bit for bit.
     # `python tests/golden/make.py` writes them anew.
-    now = rollout(task, (*company, *SEEDS), num_threads=2)
+    now = rollout(task, (*company, *seeds_of(task)), num_threads=2)
     with np.load(file_of(task), allow_pickle=False) as golden:
         assert sorted(golden) == sorted(now)
         for key, expected in golden.items():

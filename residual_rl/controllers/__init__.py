@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from residual_rl.controllers.controller import Controller, Zero, batched, name_of, naming_step, propose, reads_goal
+from residual_rl.controllers.hook import ReactiveHook
 from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
 from residual_rl.controllers.push import ReactivePush
 from residual_rl.errors import ControllerError, UnknownName
@@ -12,6 +13,7 @@ from residual_rl.types import Spec
 __all__ = [
     "CONTROLLERS",
     "Controller",
+    "ReactiveHook",
     "ReactivePickAndPlace",
     "ReactivePush",
     "Zero",
@@ -54,6 +56,12 @@ CONTROLLERS = {
     ),
     "oscillating-pick-and-place-as-run": Entry(
         "the same with the published tolerance, too fine for today's MuJoCo", lambda spec: OSCILLATING_AS_RUN, **FETCH
+    ),
+    "reactive-hook": Entry(
+        "grasps the hook, brings its head behind the cube, sweeps the cube to the goal",
+        lambda spec: ReactiveHook(),
+        reads=40,
+        commands=4,
     ),
     "zero": Entry("proposes nothing: learning from scratch", lambda spec: Zero(spec.action_size)),
 }

@@ -1,7 +1,7 @@
 """The worlds: `TASKS` by name, and the vector environments that training and evaluation step through."""
 
 from residual_rl.errors import UnknownName
-from residual_rl.tasks import block, fetch
+from residual_rl.tasks import block, fetch, hook, noisy_hook
 from residual_rl.tasks.task import Task
 
 TASKS = {
@@ -34,6 +34,36 @@ TASKS = {
             spec=block.SPEC,
             default_controller="oscillating-pick-and-place",
             make_world=lambda num_threads: block.BlockWorld(block.PICK_AND_PLACE, num_threads),
+            reward=fetch.reward,
+            success=fetch.success,
+        ),
+        Task(
+            name="hook",
+            summary="pull a cube out of reach to a goal with a hook",
+            gymnasium_id="residual_rl/Hook-v0",
+            spec=hook.SPEC,
+            default_controller="reactive-hook",
+            make_world=lambda num_threads: hook.HookWorld(num_threads),
+            reward=fetch.reward,
+            success=fetch.success,
+        ),
+        Task(
+            name="noisy-hook",
+            summary="the same seen through noise, in two frames: the controller misses its grasp",
+            gymnasium_id="residual_rl/NoisyHook-v0",
+            spec=noisy_hook.SPEC,
+            default_controller="reactive-hook",
+            make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_RUN, num_threads),
+            reward=fetch.reward,
+            success=fetch.success,
+        ),
+        Task(
+            name="noisy-hook-as-described",
+            summary="the same with noise where the paper says: on the cube's rotation too, instead of overwriting entries",
+            gymnasium_id="residual_rl/NoisyHookAsDescribed-v0",
+            spec=noisy_hook.SPEC,
+            default_controller="reactive-hook",
+            make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_DESCRIBED, num_threads),
             reward=fetch.reward,
             success=fetch.success,
         ),

@@ -265,9 +265,7 @@ def _list_contact_pairs(spec: mujoco.MjSpec, self_contacts: Sequence[LinkPair]) 
 Geom = tuple[int, mujoco.MjsGeom]
 
 
-def _meeting(
-    geoms: Sequence[Geom], model: mujoco.MjModel, self_contacts: Sequence[LinkPair]
-) -> Iterator[tuple[Geom, Geom]]:
+def _meeting(geoms: Sequence[Geom], model: mujoco.MjModel, self_contacts: Sequence[LinkPair]) -> Iterator[tuple[Geom, Geom]]:
     """The pairs among `geoms` that can ever touch."""
     excepted = [{BASE, "world"}, *map(set, self_contacts)]  # the base stands on the floor
     for index, one in enumerate(geoms):

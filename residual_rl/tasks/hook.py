@@ -96,10 +96,13 @@ class Starts:
         return start, goal
 
 
+PUBLISHED_STARTS = Starts()
+
+
 class HookWorld:
     """The physics and rules of Hook, for a batch of episodes at once. Stateless: states go in and come out."""
 
-    def __init__(self, starts: Starts = Starts(), num_threads: int | None = None):
+    def __init__(self, num_threads: int | None = None, starts: Starts = PUBLISHED_STARTS):
         self.starts = starts
         self.spec = SPEC
         model = hook_model()

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from residual_rl.tasks import fetch, hook
-from residual_rl.tasks.hook import HookWorld, Starts
-from residual_rl.types import Observation, Spec
+from residual_rl.tasks.hook import PUBLISHED_STARTS, HookWorld, Starts
+from residual_rl.types import Observation
 
 SPEC = hook.SPEC._replace(observation_size=2 * hook.SPEC.observation_size)
 NUM_DRAWS = 11  # for one frame, in this order:
@@ -72,10 +72,10 @@ class NoisyHookWorld:
     Differs: the published code draws from a generator that no seed of the environment reaches.
     """
 
-    def __init__(self, noise: Noise, starts: Starts | None = None, num_threads: int | None = None):
+    def __init__(self, noise: Noise, num_threads: int | None = None, starts: Starts = PUBLISHED_STARTS):
         self.noise = noise
-        self.spec: Spec = SPEC
-        self.hook = HookWorld(starts or Starts(), num_threads)
+        self.spec = SPEC
+        self.hook = HookWorld(num_threads, starts)
 
     def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
         """New episodes, one for each generator: their state and desired goals `[E, 3]`."""

@@ -1,21 +1,16 @@
 """How fast a world is alone: env steps per second, beside MuJoCo without anything around it and beside EnvPool."""
 
-# pyright: reportAttributeAccessIssue=false
-# MuJoCo's names come from compiled modules, which the type checker cannot see into.
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-import mujoco
 import numpy as np
-from mujoco import rollout
 
 from residual_rl.benchmarks.conditions import PEER_TASKS, TASK, conditions, installed, quiet
 from residual_rl.benchmarks.rounds import Speed, alternate, compared, stepper
 from residual_rl.tasks import find_task
-from residual_rl.tasks.physics import CONTROL, usable_cores
+from residual_rl.tasks.physics import usable_cores
 from residual_rl.tasks.vector import WorldVectorEnv
 
 BATCHES = (8, 16, 32)
@@ -55,7 +50,7 @@ def physics(
                 envs["peer"] = _envpool(peer, batch, threads)
             actions = found.spec.action_size
             measures = {name: stepper(env, batch, round_seconds, actions) for name, env in envs.items()}
-            measures["raw"] = _raw(found.make_envs(batch, num_threads=threads), threads, round_seconds)
+            measures["raw"] = _raw(envs["ours"], round_seconds)
             speeds = alternate(measures, rounds)
             for env in envs.values():
                 env.close()
@@ -70,7 +65,7 @@ def physics(
     return result | _overall(rows) | measured_under
 
 
-def _raw(envs: WorldVectorEnv, threads: int, seconds: float) -> Speed:
+def _raw(envs: WorldVectorEnv, seconds: float) -> Speed:
     """MuJoCo alone on the controls of one episode under random actions, again and again."""
     world: Any = envs.world
     physics = getattr(world, "arm", world).physics
@@ -87,15 +82,13 @@ def _raw(envs: WorldVectorEnv, threads: int, seconds: float) -> Speed:
     envs.reset(seed=0)
     for _ in range(envs.horizon):
         envs.step(rng.uniform(-1, 1, envs.action_space.shape))
-    envs.close()
+    physics.trace = trace
     every_substep = np.repeat(np.stack(controls, axis=1), physics.substeps, axis=1)
-    data = [mujoco.MjData(physics.stepper) for _ in range(threads)]
-    pool = rollout.Rollout(nthread=threads if threads > 1 else 0)
 
     def speed() -> float:
         episodes, started = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - started) < seconds or episodes == 0:
-            pool.rollout(physics.stepper, data, states[0], every_substep, control_spec=int(CONTROL))
+            physics.play(states[0], every_substep)
             episodes += 1
         return episodes * len(controls) * envs.num_envs / elapsed
 

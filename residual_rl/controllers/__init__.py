@@ -15,6 +15,7 @@ from residual_rl.controllers.controller import (
     reads_goal,
     reads_state,
 )
+from residual_rl.controllers.hook import ReactiveHook
 from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
 from residual_rl.controllers.planning import DiscreteMPC
 from residual_rl.controllers.push import ReactivePush
@@ -27,6 +28,7 @@ __all__ = [
     "CONTROLLERS",
     "Controller",
     "DiscreteMPC",
+    "ReactiveHook",
     "ReactivePickAndPlace",
     "ReactivePush",
     "TableController",
@@ -81,6 +83,12 @@ CONTROLLERS = {
     ),
     "oscillating-pick-and-place-as-run": Entry(
         "the same with the published tolerance, too fine for today's MuJoCo", lambda spec, threads: OSCILLATING_AS_RUN, **FETCH
+    ),
+    "reactive-hook": Entry(
+        "grasps the hook, brings its head behind the cube, sweeps the cube to the goal",
+        lambda spec, threads: ReactiveHook(),
+        reads=40,
+        commands=4,
     ),
     "zero": Entry("proposes nothing: learning from scratch", lambda spec, threads: Zero(spec.action_size)),
 }

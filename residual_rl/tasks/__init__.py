@@ -1,7 +1,7 @@
 """The worlds: `TASKS` by name, and the vector environments that training and evaluation step through."""
 
 from residual_rl.errors import UnknownName
-from residual_rl.tasks import block, fetch, pusher
+from residual_rl.tasks import block, fetch, hook, noisy_hook, pusher
 from residual_rl.tasks.task import Task
 
 TASKS = {
@@ -38,6 +38,46 @@ TASKS = {
             success=fetch.success,
         ),
         Task(
+            name="mpc-push",
+            summary="push with actions times 10, then clipped: as published over DiscreteMPC",
+            gymnasium_id="residual_rl/MPCPush-v0",
+            spec=block.SPEC,
+            default_controller="discrete-mpc",
+            make_world=lambda num_threads: block.BlockWorld(block.MPC_PUSH, num_threads),
+            reward=fetch.reward,
+            success=fetch.success,
+        ),
+        Task(
+            name="hook",
+            summary="pull a cube out of reach to a goal with a hook",
+            gymnasium_id="residual_rl/Hook-v0",
+            spec=hook.SPEC,
+            default_controller="reactive-hook",
+            make_world=lambda num_threads: hook.HookWorld(num_threads),
+            reward=fetch.reward,
+            success=fetch.success,
+        ),
+        Task(
+            name="noisy-hook",
+            summary="the same seen through noise, in two frames: the controller misses its grasp",
+            gymnasium_id="residual_rl/NoisyHook-v0",
+            spec=noisy_hook.SPEC,
+            default_controller="reactive-hook",
+            make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_RUN, num_threads),
+            reward=fetch.reward,
+            success=fetch.success,
+        ),
+        Task(
+            name="noisy-hook-as-described",
+            summary="the same with noise where the paper says: on the cube's rotation too, instead of overwriting entries",
+            gymnasium_id="residual_rl/NoisyHookAsDescribed-v0",
+            spec=noisy_hook.SPEC,
+            default_controller="reactive-hook",
+            make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_DESCRIBED, num_threads),
+            reward=fetch.reward,
+            success=fetch.success,
+        ),
+        Task(
             name="mbrl-pusher",
             summary="push a cylinder to a goal with an arm of seven joints, for a reward at every step",
             gymnasium_id="residual_rl/MBRLPusher-v0",
@@ -58,16 +98,6 @@ TASKS = {
             reward=pusher.AS_DESCRIBED.reward,
             success=pusher.success,
             measured_by="return",
-        ),
-        Task(
-            name="mpc-push",
-            summary="push with actions times 10, then clipped: as published over DiscreteMPC",
-            gymnasium_id="residual_rl/MPCPush-v0",
-            spec=block.SPEC,
-            default_controller="discrete-mpc",
-            make_world=lambda num_threads: block.BlockWorld(block.MPC_PUSH, num_threads),
-            reward=fetch.reward,
-            success=fetch.success,
         ),
     )
 }

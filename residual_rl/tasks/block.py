@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import mujoco
 import numpy as np
 
-from residual_rl.tasks.fetch import FetchArm, State, fetch_model, fetch_spec, settled_state
+from residual_rl.tasks.fetch import WITH_HEAD, FetchArm, State, fetch_model, fetch_spec, settled_state
 from residual_rl.tasks.physics import state_columns
 from residual_rl.types import Observation, Spec
 
@@ -102,4 +102,4 @@ def block_model(scene: Scene, *, all_contacts: bool = False) -> mujoco.MjModel:
     if scene.friction is not None:
         for geom in spec.geoms:
             geom.friction = scene.friction
-    return fetch_model(spec, head_contacts=not scene.gripper_blocked, all_contacts=all_contacts)
+    return fetch_model(spec, self_contacts=() if scene.gripper_blocked else WITH_HEAD, all_contacts=all_contacts)

@@ -59,6 +59,8 @@ FIXED_LINKS = (  # they stand still, up to the yielding of very stiff joints
 
 
 UPPER_ARM = "robot0:upperarm_roll_link"
+LinkPair = tuple[str, str]
+WITH_HEAD: tuple[LinkPair, ...] = tuple((UPPER_ARM, part) for part in HEAD)  # a hand high up and to the side brings it about
 
 
 class State(NamedTuple):
@@ -178,7 +180,7 @@ def fetch_model(
     spec: mujoco.MjSpec,
     objects: Sequence[str] = ("object0",),
     *,
-    head_contacts: bool = True,
+    self_contacts: Sequence[LinkPair] = WITH_HEAD,
     all_contacts: bool = False,
 ) -> mujoco.MjModel:
     """Compiles a Fetch scene, with sensors for the gripper and for the sites called `objects`.
@@ -191,13 +193,13 @@ def fetch_model(
     Args:
         spec: the scene.
         objects: sites that the observation shows.
-        head_contacts: keep the upper arm's contacts with the head, which a hand high up and to the side brings about.
+        self_contacts: the robot's links that may touch one another.
         all_contacts: leave everything as it was, to show what is lost.
     """
     _add_sensors(spec, objects)
     if not all_contacts:
         _drop_frames(spec)
-        _list_contact_pairs(spec, head_contacts)
+        _list_contact_pairs(spec, self_contacts)
     model = spec.compile()
     weld = model.eq_type == mujoco.mjtEq.mjEQ_WELD
     model.eq_data[weld, :7] = (0, 0, 0, 0, 0, 0, 1)  # the hand is welded onto the mocap body, not beside it
@@ -238,14 +240,14 @@ def _is_bare(body: mujoco.MjsBody) -> bool:
     return not (body.mocap or body.mass or body.geoms or body.joints or body.sites or body.bodies)
 
 
-def _list_contact_pairs(spec: mujoco.MjSpec, head_contacts: bool) -> None:
+def _list_contact_pairs(spec: mujoco.MjSpec, self_contacts: Sequence[LinkPair]) -> None:
     """Replaces the search for colliding geoms by a list, whose entries are what MuJoCo makes of two geoms that meet."""
     stock = spec.copy().compile()
     geoms = [geom for geom in spec.geoms if geom.contype or geom.conaffinity]
     for number, geom in enumerate(geoms):
         geom.name = geom.name or f"geom{number}"
     colliding = np.flatnonzero(stock.geom_contype | stock.geom_conaffinity).tolist()
-    for (first, one), (second, other) in _meeting(list(zip(colliding, geoms, strict=True)), stock, head_contacts):
+    for (first, one), (second, other) in _meeting(list(zip(colliding, geoms, strict=True)), stock, self_contacts):
         sliding, torsional, rolling = np.maximum(stock.geom_friction[first], stock.geom_friction[second])
         spec.add_pair(
             geomname1=one.name,
@@ -263,17 +265,16 @@ def _list_contact_pairs(spec: mujoco.MjSpec, head_contacts: bool) -> None:
 Geom = tuple[int, mujoco.MjsGeom]
 
 
-def _meeting(geoms: Sequence[Geom], model: mujoco.MjModel, head_contacts: bool) -> Iterator[tuple[Geom, Geom]]:
+def _meeting(geoms: Sequence[Geom], model: mujoco.MjModel, self_contacts: Sequence[LinkPair]) -> Iterator[tuple[Geom, Geom]]:
     """The pairs among `geoms` that can ever touch."""
+    excepted = [{BASE, "world"}, *map(set, self_contacts)]  # the base stands on the floor
     for index, one in enumerate(geoms):
         for other in geoms[:index]:
             bodies = [model.body(int(model.geom_bodyid[number])) for number, _ in (one, other)]
             names = {body.name for body in bodies}
             robot = all(body.name.startswith(ROBOT) for body in bodies)
             fixed = all(body.name in FIXED_LINKS or body.weldid[0] == 0 for body in bodies)
-            at_head = head_contacts and UPPER_ARM in names and not names.isdisjoint(HEAD)
-            excepted = at_head or names == {BASE, "world"}  # the base stands on the floor
-            if excepted or not (robot or fixed or len(names) == 1):
+            if names in excepted or not (robot or fixed or len(names) == 1):
                 yield one, other
 
 

@@ -42,15 +42,15 @@ class Physics:
         self.control_size = mujoco.mj_stateSize(model, CONTROL)
 
         # Sensors are read once a step, by `sense`; computing them in every substep would be waste.
-        self.stepper = copy.copy(model)
-        self.stepper.opt.disableflags |= Flag.mjDSBL_SENSOR
+        self._stepper = copy.copy(model)
+        self._stepper.opt.disableflags |= Flag.mjDSBL_SENSOR
         # Reading positions and velocities needs neither contacts nor forces: a third of a substep's cost, and then waking other
         # threads costs more than they save.
         self._reader = copy.copy(model)
         self._reader.opt.disableflags |= KINEMATICS_ONLY
         self._threads = rollout.Rollout(nthread=self.num_threads if self.num_threads > 1 else 0)
         self._this_thread = rollout.Rollout(nthread=0)
-        self._step_data = [mujoco.MjData(self.stepper) for _ in range(self.num_threads)]
+        self._step_data = [mujoco.MjData(self._stepper) for _ in range(self.num_threads)]
         self._read_data = [mujoco.MjData(self._reader)]
 
     def step(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
@@ -62,18 +62,18 @@ class Physics:
 
     def trace(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
         """The states `[B, substeps, S]` after each time step on the way of `step`."""
-        states, _ = self._threads.rollout(
-            self.stepper,
-            self._step_data,
-            np.ascontiguousarray(state),
-            np.repeat(control[:, None], self.substeps, axis=1),
-            control_spec=int(CONTROL),
-        )
-        states = np.asarray(states)
+        states = self.play(state, np.repeat(control[:, None], self.substeps, axis=1))
         # MuJoCo resets a state that blows up to the model's own and goes on. Its clock gives that away.
         elapsed = states[:, -1, 0] - state[:, 0] - self.substeps * self.model.opt.timestep
         states[~(np.abs(elapsed) < 0.5 * self.model.opt.timestep)] = np.nan
         return states
+
+    def play(self, state: np.ndarray, controls: np.ndarray) -> np.ndarray:
+        """The states `[B, N, S]` after each of `N` time steps, each under a control of its own `[B, N, C]`. All of it in C."""
+        states, _ = self._threads.rollout(
+            self._stepper, self._step_data, np.ascontiguousarray(state), controls, control_spec=int(CONTROL)
+        )
+        return np.asarray(states)
 
     def sense(self, state: np.ndarray) -> np.ndarray:
         """What the model's sensors read at `state`: `[B, sensors]`. Position and velocity sensors only."""

@@ -209,6 +209,18 @@ def test_what_it_foresees_is_what_then_happens_bit_for_bit(mpc, task):
     envs.close()
 
 
+def test_a_whole_move_is_the_same_on_push_and_on_mpc_push(mpc):
+    def play(task):
+        envs = TASKS[task].make_envs(3, num_threads=2, autoreset_mode=AutoresetMode.DISABLED, with_state=True)
+        states = [envs.reset(seed=40)[0]]
+        for _ in range(8):
+            states.append(envs.step(mpc(states[-1]))[0])
+        envs.close()
+        return np.stack([observation["state"] for observation in states])
+
+    assert np.array_equal(play("push"), play("mpc-push"))
+
+
 def test_planning_does_not_disturb_the_world(mpc):
     def play(watch):
         envs = TASKS["push"].make_envs(3, num_threads=2, autoreset_mode=AutoresetMode.DISABLED, with_state=True)

@@ -32,9 +32,9 @@ class DiscreteMPC:
     is multiplied by 10 and clipped. On a task whose physics is not `scene`'s, such as SlipperyPush, its model is wrong.
 
     Source: Silver et al. 2018, section V-B1; constants from the code published with it.
-    Differs: the original breaks ties by lot, because it had a generator at hand; here the older node wins, because a controller
-    is to answer the same to the same observation.
-    Differs: the original restores positions and velocities of a node and not the rest of the simulator's state; here all of it.
+    Differs: the older of two equally promising nodes is expanded first, where the original draws lots, because a controller has
+    to answer the same to the same observation.
+    Differs: a node's whole state is restored, where the original restores positions and velocities, because it costs nothing.
     """
 
     expansions: int = 10

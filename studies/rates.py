@@ -37,6 +37,9 @@ PAIRS = (
     Pair("pick-and-place", "reactive-pick-and-place"),
     Pair("pick-and-place", "oscillating-pick-and-place", "0.5"),
     Pair("pick-and-place", "oscillating-pick-and-place-as-run"),
+    Pair("hook", "reactive-hook", "near 1"),
+    Pair("noisy-hook", "reactive-hook", "0.15"),
+    Pair("noisy-hook-as-described", "reactive-hook"),
 )
 
 PREFACE = """# Controllers before learning

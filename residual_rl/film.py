@@ -12,7 +12,7 @@ from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import Act, Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.policy import base_plus_residual, restore_residual
 from residual_rl.rendering import Take, render
-from residual_rl.run import read_policy, read_verdict
+from residual_rl.run import TABLE, read_policy, read_verdict
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks import find_task
 from residual_rl.tasks.task import Task
@@ -169,13 +169,14 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
     """The run's task, and the first episode of each kind, with its base and with its policy."""
     arrays, config, _ = read_policy(path)
     verdict = read_verdict(path)
-    if config.controller not in CONTROLLERS:
+    table = path / TABLE
+    if not table.exists() and config.controller not in CONTROLLERS:
         raise ResidualRLError(
             f"the controller {config.controller!r} was passed in as a callable and is not part of the run directory"
         )
     task = find_task(config.task)
     view_of(task)  # before anything is rolled out
-    controller = make_controller(config.controller, task.spec)
+    controller = make_controller(str(table) if table.exists() else config.controller, task.spec)
     composition, size = config.algorithm.composition, task.spec.action_size
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path / "policy.safetensors"))
     alone, both = base_alone(controller, composition, size), base_plus_residual(controller, composition, residual, size)

@@ -60,7 +60,7 @@ PICK_AND_PLACE = View(
     surface=FETCH_TABLE,
 )
 HOOK = View(
-    lookat=(1.5, 0.72, 0.42),
+    lookat=(1.46, 0.7, 0.42),
     distance=1.35,
     azimuth=90.0,
     elevation=-50.0,

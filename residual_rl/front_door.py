@@ -69,7 +69,7 @@ def improve(
         if controller not in (None, "zero"):
             raise ResidualRLError("method 'scratch' learns without a controller; use method 'rpl' to improve one")
         controller = "zero"
-    controller, name = _resolve(controller, task, num_threads)
+    controller, name = resolve(controller, task, num_threads)
     config = make_config(preset, task=task.name, controller=name, method=method, steps=steps, seed=seed, **fields)
     if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
         raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
@@ -136,7 +136,7 @@ def evaluate(
         task = find_task(read_config(target).task)
         return compare(Path(target), task, _controller_of(target, controller, task, num_threads), episodes, num_threads)
     task = find_task(str(target))
-    controller, name = _resolve(controller, task, num_threads)
+    controller, name = resolve(controller, task, num_threads)
     outcome = _base_outcome(task, controller, Composition(), episodes, num_threads)
     return Baseline(task.name, name, episodes, side_of(outcome))
 
@@ -191,13 +191,13 @@ def _controller_of(
         if wanted not in CONTROLLERS:
             raise ControllerError(f"{path} improves the controller {wanted!r}, which is yours: pass it as controller=...")
         controller = wanted
-    resolved, name = _resolve(controller, task, num_threads)
+    resolved, name = resolve(controller, task, num_threads)
     if name != wanted:
         raise ControllerError(f"{path} improves the controller {wanted!r}, not {name!r}")
     return resolved
 
 
-def _resolve(controller: Controller | str | None, task: Task, num_threads: int | None) -> tuple[Controller, str]:
+def resolve(controller: Controller | str | None, task: Task, num_threads: int | None) -> tuple[Controller, str]:
     """A controller and its name."""
     if controller is None:
         controller = task.default_controller

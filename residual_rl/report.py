@@ -172,7 +172,8 @@ def _moving_average(metrics: Rows, cycles: int) -> list[tuple[float, float]]:
 
 def _film(path: Path) -> tuple[list[dict[str, Any]], str]:
     """Film strips with their frames as data addresses."""
-    from residual_rl.film import film_strips, png
+    from residual_rl.film import film_strips
+    from residual_rl.video import png
 
     strips, reason = film_strips(path)
     shown = []

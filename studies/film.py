@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from residual_rl.film import film_strips, png
+from residual_rl.film import film_strips
+from residual_rl.video import png
 
 
 def main() -> None:

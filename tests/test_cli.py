@@ -36,7 +36,7 @@ def test_list_shows_everything_that_can_be_asked_for() -> None:
 
 def test_help_names_every_command() -> None:
     shown = command("--help").stdout
-    for name in ("list", "train", "evaluate", "report", "benchmark"):
+    for name in ("list", "train", "evaluate", "watch", "report", "benchmark"):
         assert re.search(rf"\b{name}\b", shown)
 
 
@@ -65,6 +65,11 @@ def test_json_of_a_run_holds_the_whole_verdict(finished: Path) -> None:
         (["evaluate", "runs/nowhere"], "there is no run directory 'runs/nowhere'"),
         (["benchmark", "memory"], "learning, physics"),
         (["report", "nowhere"], "nowhere"),
+        (["watch", "pusch"], "Did you mean 'push'?"),
+        (["watch", "push", "--out", "film.avi"], ".mp4 or .gif for a video, .png for a film strip"),
+        (["watch", "push", "--out", "film"], ".mp4 or .gif for a video, .png for a film strip"),
+        (["watch", "push", "--run", "nowhere"], "nowhere"),
+        (["watch", "push", "--run", "nowhere", "--controller", "zero"], "give one of the two"),
     ],
 )
 def test_a_mistake_is_named_in_one_line_on_standard_error(tmp_path: Path, arguments: list[str], message: str) -> None:

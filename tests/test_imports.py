@@ -45,7 +45,7 @@ def inside(package):
     return [name for name in FILES if name == package or name.startswith(f"{package}.")]
 
 
-FRONT_DOORS = {"residual_rl.front_door", "residual_rl.cli", *inside("residual_rl.benchmarks")}
+FRONT_DOORS = {"residual_rl.front_door", "residual_rl.watch", "residual_rl.cli", *inside("residual_rl.benchmarks")}
 
 
 def offenders(modules, forbidden):
@@ -117,8 +117,9 @@ def test_only_learning_and_what_joins_it_to_the_world_know_jax():
     assert offenders(others, ["jax", "equinox", "optax"]) == []
 
 
-def test_mujoco_is_known_to_tasks_and_the_camera_alone():
-    others = [name for name in FILES if not name.startswith("residual_rl.tasks") and name != "residual_rl.film"]
+def test_mujoco_is_known_to_tasks_and_what_draws_or_times_them_alone():
+    knowing = {"residual_rl.rendering", "residual_rl.window", "residual_rl.benchmarks.physics"}
+    others = [name for name in FILES if not name.startswith("residual_rl.tasks") and name not in knowing]
     assert offenders(others, ["mujoco"]) == []
 
 

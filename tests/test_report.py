@@ -1,4 +1,4 @@
-"""Reports, learning curves and film strips. Pictures need OpenGL: where there is none, the reason is tested."""
+"""Reports and learning curves."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from residual_rl import film, front_door
+from residual_rl import front_door
 from residual_rl.cli import app
 from residual_rl.config import Config, make_config
 from residual_rl.errors import ResidualRLError, RunError
@@ -242,40 +242,3 @@ def test_moving_average_waits_until_it_is_full():
 def test_burn_in_may_come_back():
     rows = [{"step": 10.0 * (cycle + 1), "burn_in": value} for cycle, value in enumerate([1, 1, 0, 1, 0])]
     assert _burn_in(rows) == [(0.0, 20.0), (30.0, 40.0)]
-
-
-def test_film_takes_the_first_episode_of_each_kind_that_moves():
-    base = outcome([True, True, False, False, True, True], [1, 9, np.nan, np.nan, 9, 9])
-    policy = outcome([True, True, False, True, False, False], [1, 9, np.nan, 9, np.nan, np.nan])
-    assert film._first_of_each(base, policy) == {"kept": 1, "fixed": 3, "broken": 4}
-
-
-def test_film_shows_frames_or_says_what_to_install(tmp_path: Path):
-    run = write_run(tmp_path / "run", controller="reactive-push", fixed=4, broken=4, policy=True)
-    strips, reason = film.film_strips(run, num_frames=2)
-    if reason:
-        assert "apt-get install" in reason
-        assert strips == []
-        return
-    (strip,) = strips  # a residual of zero fixes nothing and breaks nothing
-    assert strip.kind == "kept"
-    base, policy = strip.rows
-    assert base.outcome == policy.outcome
-    assert base.outcome.startswith("solved")
-    assert base.frames.shape == (2, film.HEIGHT, film.WIDTH, 3)
-    assert (base.frames[0] != base.frames[1]).any()
-    np.testing.assert_array_equal(base.frames[0], policy.frames[0])
-    assert film.png(base.frames[0]).startswith(b"\x89PNG")
-
-
-def test_without_opengl_the_reason_names_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    model = find_task("push").make_world(1).arm.physics.model
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr(film, "LINUX_BACKENDS", ("no-such-backend",))
-    monkeypatch.setattr(sys, "platform", "linux")
-    frames, reason = film.render(model, physics=np.zeros((0, 1)))
-    assert frames is None
-    assert "apt-get install libegl1" in reason
-    assert "no-such-backend" in reason
-    monkeypatch.setenv("MUJOCO_GL", "disable")
-    assert film.render(model) == (None, "MUJOCO_GL=disable switches pictures off")

@@ -1,7 +1,7 @@
 """The worlds: `TASKS` by name, and the vector environments that training and evaluation step through."""
 
 from residual_rl.errors import UnknownName
-from residual_rl.tasks import block, fetch, hook, noisy_hook, pusher
+from residual_rl.tasks import block, fetch, hook, noisy_hook, pusher, view
 from residual_rl.tasks.task import Task
 
 TASKS = {
@@ -16,6 +16,7 @@ TASKS = {
             make_world=lambda num_threads: block.BlockWorld(block.PUSH, num_threads),
             reward=fetch.reward,
             success=fetch.success,
+            view=view.PUSH,
         ),
         Task(
             name="slippery-push",
@@ -26,6 +27,7 @@ TASKS = {
             make_world=lambda num_threads: block.BlockWorld(block.SLIPPERY_PUSH, num_threads),
             reward=fetch.reward,
             success=fetch.success,
+            view=view.PUSH,
         ),
         Task(
             name="pick-and-place",
@@ -36,6 +38,7 @@ TASKS = {
             make_world=lambda num_threads: block.BlockWorld(block.PICK_AND_PLACE, num_threads),
             reward=fetch.reward,
             success=fetch.success,
+            view=view.PICK_AND_PLACE,
         ),
         Task(
             name="mpc-push",
@@ -46,6 +49,7 @@ TASKS = {
             make_world=lambda num_threads: block.BlockWorld(block.MPC_PUSH, num_threads),
             reward=fetch.reward,
             success=fetch.success,
+            view=view.PUSH,
         ),
         Task(
             name="hook",
@@ -56,6 +60,7 @@ TASKS = {
             make_world=lambda num_threads: hook.HookWorld(num_threads),
             reward=fetch.reward,
             success=fetch.success,
+            view=view.HOOK,
         ),
         Task(
             name="noisy-hook",
@@ -66,6 +71,7 @@ TASKS = {
             make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_RUN, num_threads),
             reward=fetch.reward,
             success=fetch.success,
+            view=view.HOOK,
         ),
         Task(
             name="noisy-hook-as-described",
@@ -76,6 +82,7 @@ TASKS = {
             make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_DESCRIBED, num_threads),
             reward=fetch.reward,
             success=fetch.success,
+            view=view.HOOK,
         ),
         Task(
             name="mbrl-pusher",
@@ -87,6 +94,7 @@ TASKS = {
             reward=pusher.AS_RUN.reward,
             success=pusher.success,
             measured_by="return",
+            view=view.PUSHER,
         ),
         Task(
             name="mbrl-pusher-as-described",
@@ -98,6 +106,7 @@ TASKS = {
             reward=pusher.AS_DESCRIBED.reward,
             success=pusher.success,
             measured_by="return",
+            view=view.PUSHER,
         ),
     )
 }

@@ -91,6 +91,10 @@ class BlockWorld:
         achieved = self.arm.read(state, "object0_position").copy()
         return Observation(observation=self.arm.observe(state), achieved_goal=achieved, desired_goal=goal.copy())
 
+    def model_of(self, state: State, lane: int) -> mujoco.MjModel:
+        """What an episode looks like."""
+        return self.arm.physics.model
+
     def close(self) -> None:
         """Ends the physics threads."""
         self.arm.close()

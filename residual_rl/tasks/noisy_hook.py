@@ -15,10 +15,14 @@ relabels with true positions. Velocities, gripper and fingers are exact too.
 Source: Silver et al. 2018, section V-A, and the code published with it.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import mujoco
 import numpy as np
 
 from residual_rl.tasks import fetch, hook
@@ -98,6 +102,10 @@ class NoisyHookWorld:
         """What the state looks like to a policy."""
         achieved = self.hook.arm.read(_scene(state), "object0_position").copy()
         return Observation(observation=state.shown.copy(), achieved_goal=achieved, desired_goal=goal.copy())
+
+    def model_of(self, state: State, lane: int) -> mujoco.MjModel:
+        """What an episode looks like."""
+        return self.hook.model_of(_scene(state), lane)
 
     def close(self) -> None:
         """Ends the physics threads."""

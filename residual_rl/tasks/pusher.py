@@ -204,6 +204,10 @@ class PusherWorld:
         )
         return Observation(observation=observation, achieved_goal=object_.copy(), desired_goal=goal.copy())
 
+    def model_of(self, state: State, lane: int) -> mujoco.MjModel:
+        """What an episode looks like."""
+        return self.physics.model
+
     def close(self) -> None:
         """Ends the physics threads."""
         self.physics.close()

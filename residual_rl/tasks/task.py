@@ -8,6 +8,7 @@ import gymnasium
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.tasks.vector import World, WorldEnv, WorldVectorEnv
+from residual_rl.tasks.view import View
 from residual_rl.types import RewardFunction, Spec, SuccessFunction
 
 
@@ -30,6 +31,8 @@ class Task:
     """`achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; an episode succeeds by its last step."""
     measured_by: Literal["success", "return"] = "success"
     """What tells a good episode from a bad one: its success, or, where hardly any policy succeeds, its return."""
+    view: View | None = None
+    """How it is looked at; None for a world that cannot be drawn."""
 
     def make_envs(
         self,

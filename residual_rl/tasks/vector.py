@@ -32,6 +32,10 @@ class World(Protocol):
         """What the state looks like to a policy."""
         ...
 
+    def model_of(self, state: State, lane: int) -> Any:
+        """The MuJoCo model of one lane's episode, whose physics state is `state.physics[lane]`. Only for those who draw it."""
+        ...
+
     def close(self) -> None:
         """Frees threads."""
         ...

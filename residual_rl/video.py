@@ -1,0 +1,159 @@
+"""Frames as a file that a person opens: captions, and MP4, GIF or PNG by the file's name."""
+
+import io
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from residual_rl.errors import ResidualRLError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+NEEDED = {".mp4": ("av", "PIL"), ".gif": ("PIL",), ".png": ("PIL",)}  # packages, as they are imported
+DISTRIBUTIONS = {"av": "PyAV", "PIL": "Pillow"}
+QUALITY = "18"  # x264's constant rate factor: less is better, and larger
+MARGIN, LINE, TEXT = 10, 20, 14  # pixels
+INK = (40, 40, 45)
+PAPER = (255, 255, 255)
+GOOD, BAD = (0, 114, 178), (200, 80, 0)
+
+
+class Caption(NamedTuple):
+    """Two lines below a frame."""
+
+    left: tuple[str, str]
+    right: tuple[str, str]
+    success: bool | None = None
+    """Colours the second line on the right."""
+
+
+def need(suffix: str) -> None:
+    """Raises ResidualRLError, with what to install, where a package is missing that writes such files."""
+    import importlib
+
+    for package in NEEDED[suffix]:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError:
+            raise ResidualRLError(f"{suffix} files need {DISTRIBUTIONS[package]}: pip install 'residual-rl[video]'") from None
+
+
+def with_caption(frame: np.ndarray, caption: Caption) -> np.ndarray:
+    """`[H, W, 3] -> [H + 2 * LINE + 8, W, 3]`, with the caption below."""
+    from PIL import Image, ImageDraw
+
+    height, width = frame.shape[:2]
+    image = Image.new("RGB", (width, height + 2 * LINE + 8), PAPER)
+    image.paste(Image.fromarray(frame))
+    draw = ImageDraw.Draw(image)
+    for line in range(2):
+        y = height + 4 + line * LINE + LINE // 2
+        ink = INK if caption.success is None or line == 0 else GOOD if caption.success else BAD
+        write(draw, (MARGIN, y), caption.left[line], "lm")
+        write(draw, (width - MARGIN, y), caption.right[line], "rm", ink)
+    return np.asarray(image)
+
+
+def write(
+    draw: "ImageDraw", at: tuple[int, int], text: str, anchor: str, ink: tuple[int, int, int] = INK, size: int = TEXT
+) -> None:
+    """Text at a pixel; `anchor` as Pillow has it."""
+    draw.text(at, text, ink, _font(size), anchor)
+
+
+@cache
+def _font(size: int) -> "FreeTypeFont | ImageFont":
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+def png(image: np.ndarray) -> bytes:
+    """A picture `[H, W, 3]` as PNG."""
+    need(".png")
+    buffer = io.BytesIO()
+    _indexed(image).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _indexed(image: np.ndarray) -> "Image":
+    """In 256 colours. An octree keeps the few pixels of a thin line in their own colour; the median cut does not."""
+    from PIL import Image
+
+    return Image.fromarray(image).quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+
+
+def grid(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str]) -> np.ndarray:
+    """Pictures in rows, each with a line of text above, and a name for each column: `[H, W, 3]`."""
+    from PIL import Image, ImageDraw
+
+    height, width = rows[0][1][0].shape[:2]
+    gap = 4
+    image = Image.new("RGB", (len(columns) * (width + gap) - gap, len(rows) * (LINE + height + gap) + LINE), PAPER)
+    draw = ImageDraw.Draw(image)
+    for row, (name, pictures) in enumerate(rows):
+        top = row * (LINE + height + gap)
+        write(draw, (0, top + LINE // 2), name, "lm")
+        for column, picture in enumerate(pictures):
+            image.paste(Image.fromarray(picture), (column * (width + gap), top + LINE))
+    for column, name in enumerate(columns):
+        write(draw, (column * (width + gap), image.height - LINE // 2), name, "lm")
+    return np.asarray(image)
+
+
+def save(path: Path, write_to: Callable[[Path], object]) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+        ResidualRLError: it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.touch()  # better now than after a thousand frames
+        write_to(beside)
+        os.replace(beside, path)
+    except OSError as error:
+        raise ResidualRLError(f"cannot write {path}: {error}") from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def save_video(path: Path, frames: Iterable[np.ndarray], frames_per_second: float) -> None:
+    """Writes frames `[H, W, 3]` uint8, all of one size, as MP4 or GIF.
+
+    Raises:
+        ResidualRLError: it cannot be written.
+    """
+    encode = {".mp4": _mp4, ".gif": _gif}[path.suffix.lower()]
+    save(path, lambda beside: encode(beside, iter(frames), frames_per_second))
+
+
+def _mp4(path: Path, frames: Iterator[np.ndarray], frames_per_second: float) -> None:
+    import av
+
+    first = next(frames)
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(frames_per_second).limit_denominator(1000))
+        stream.height, stream.width, stream.pix_fmt = *first.shape[:2], "yuv420p"
+        stream.options = {"crf": QUALITY}
+        for frame in itertools.chain([first], frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _gif(path: Path, frames: Iterator[np.ndarray], frames_per_second: float) -> None:
+    first, *others = map(_indexed, frames)
+    duration = round(1000 / frames_per_second)
+    first.save(path, "GIF", save_all=True, append_images=others, duration=duration, loop=0)

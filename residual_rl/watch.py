@@ -1,0 +1,204 @@
+"""Looking at a controller, or at what was learned over it: in a window, as a video, or as a film strip."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from importlib.util import find_spec
+from itertools import count, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from residual_rl import video
+from residual_rl.controllers import Controller, reads_state
+from residual_rl.errors import Interrupted, ResidualRLError
+from residual_rl.evaluation import MAX_LANES, evaluation_envs
+from residual_rl.film import BASE_COLOR, POLICY_COLOR, Episode, moments, record, view_of
+from residual_rl.front_door import load, resolve
+from residual_rl.policy import Policy
+from residual_rl.rendering import Take, render
+from residual_rl.residual import Composition
+from residual_rl.run import read_config
+from residual_rl.tasks import find_task
+from residual_rl.tasks.task import Task
+from residual_rl.types import Observation
+from residual_rl.video import Caption
+
+SIZES = {".mp4": (480, 640), ".gif": (360, 480), ".png": (216, 288)}  # pixels of a picture: height, width
+DEFAULT_EPISODES = 5
+HOLD_SECONDS = 1.0  # that a video stays at an episode's end
+
+
+class Seen(NamedTuple):
+    """What was shown."""
+
+    path: Path | None
+    """The file; None for a window."""
+    summary: str
+    """How the policy did, in a few words."""
+
+
+class _Show(NamedTuple):
+    """Who does what."""
+
+    task: Task
+    name: str
+    policy: Policy
+
+    def record(self, seeds: Iterable[int], lanes: int, num_threads: int | None) -> Iterator[Episode]:
+        """The episodes, so many at once."""
+
+        def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
+            action = self.policy(observation)
+            return action, action
+
+        color = POLICY_COLOR if self.policy.promoted else BASE_COLOR
+        with closing(evaluation_envs(self.task, lanes, num_threads, reads_state(self.policy.controller))) as envs:
+            remaining = iter(seeds)
+            while chunk := list(islice(remaining, lanes)):
+                recording = record(envs, act, chunk, color)
+                yield from map(recording.episode, range(len(chunk)))
+
+    def captions(self, episode: Episode, number: int) -> list[Caption]:
+        """One for each state of an episode."""
+        horizon = len(episode.take.physics) - 1
+        left = f"{self.task.name}: {self.name}", f"episode {number}, seed {episode.seed}"
+        captions = [Caption(left, (f"step {step} of {horizon}", "")) for step in range(horizon + 1)]
+        success = episode.success if self.task.measured_by == "success" else None
+        captions[-1] = Caption(left, (captions[-1].right[0], episode.in_words(self.task)), success)
+        return captions
+
+    def summary(self, episodes: Sequence[Episode]) -> str:
+        """How many succeeded, or what they were rewarded with."""
+        if self.task.measured_by == "return" and episodes:
+            return f"mean return {np.mean([episode.total_reward for episode in episodes]):.1f} in {len(episodes)} episodes"
+        return f"success in {sum(episode.success for episode in episodes)} of {len(episodes)} episodes"
+
+
+def watch(
+    env: str,
+    controller: Controller | str | None = None,
+    *,
+    run: str | Path | None = None,
+    episodes: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    num_threads: int | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Seen:
+    """Shows episodes of a controller, or of the policy that a run delivers.
+
+    Without `out` it opens a window where there is a display, and else writes `<task>-<controller>.mp4` (or `.gif`).
+
+    Args:
+        env: a task's name or Gymnasium id.
+        controller: as for `improve`; None for the task's own.
+        run: a finished run's directory; its policy is shown instead of the controller alone.
+        episodes: how many; None for five in a file, and for as many as one likes to see in a window.
+        seed: of the first episode; the next ones count on. 0 is where the verdict's episodes begin.
+        out: the file. Its ending decides: `.mp4` or `.gif` for a video, `.png` for a film strip.
+        num_threads: physics threads; None for one a core.
+        on_progress: called with how many frames are drawn, and how many there will be.
+        tell: called with what a user should know meanwhile.
+
+    Raises:
+        ResidualRLError: a name, run or file that cannot be used, or a package or OpenGL missing; says what to install.
+        Interrupted: Ctrl-C; no file was written.
+    """
+    show = _who(env, controller, run, num_threads)
+    if out is None:
+        from residual_rl import window
+
+        reason = window.why_none()
+        if not reason:
+            seeds = count(seed) if episodes is None else range(seed, seed + episodes)
+            return _in_a_window(show, seeds)
+        out = f"{show.task.name}-{Path(show.name).stem.replace(' + ', '-')}{'.mp4' if find_spec('av') else '.gif'}"
+        tell(f"no window, because {reason}: writing {out}")
+    path = Path(out)
+    suffix = path.suffix.lower()
+    if suffix not in SIZES:
+        raise ResidualRLError(
+            f"cannot write {path}: its ending decides what it will be: .mp4 or .gif for a video, .png for a film strip"
+        )
+    video.need(suffix)
+    seeds = range(seed, seed + (episodes or DEFAULT_EPISODES))
+    try:
+        return (_as_strip if suffix == ".png" else _as_video)(show, seeds, path, num_threads, on_progress)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; {path} was not written") from None
+
+
+def _who(env: str, controller: Controller | str | None, run: str | Path | None, num_threads: int | None) -> _Show:
+    task = find_task(env)
+    view_of(task)
+    if run is None:
+        controller, name = resolve(controller, task, num_threads)
+        return _Show(task, name, Policy(controller, Composition(), None, task.spec))
+    config = read_config(run)
+    if config.task != task.name:
+        raise ResidualRLError(f"{run} was trained on {config.task!r}, not on {task.name!r}")
+    policy = load(run, controller)
+    return _Show(task, f"{config.controller} + residual" if policy.promoted else config.controller, policy)
+
+
+def _in_a_window(show: _Show, seeds: Iterable[int]) -> Seen:
+    from residual_rl.window import play
+
+    seen: list[Episode] = []
+
+    def shown() -> Iterator[tuple[Take, Sequence[Caption]]]:
+        for number, episode in enumerate(show.record(seeds, 1, 1), 1):
+            yield episode.take, show.captions(episode, number)
+            seen.append(episode)
+
+    with suppress(KeyboardInterrupt):  # a way of closing the window like any other
+        play(view_of(show.task), shown())
+    return Seen(None, show.summary(seen))
+
+
+def _as_video(show: _Show, seeds: range, path: Path, num_threads: int | None, on_progress: Callable[[int, int], None]) -> Seen:
+    """All episodes, one after the other, at real speed."""
+    height, width = SIZES[path.suffix.lower()]
+    states = show.task.spec.horizon + 1
+    on_progress(0, len(seeds) * states)
+    episodes = list(show.record(seeds, min(len(seeds), MAX_LANES), num_threads))
+    step_seconds = episodes[0].take.step_seconds
+
+    def frames() -> Generator[np.ndarray]:
+        takes = [episode.take for episode in episodes]
+        with closing(render(view_of(show.task), takes, range(states), height, width)) as pictures:
+            for number, episode in enumerate(episodes):
+                captions = show.captions(episode, number + 1)
+                for step, caption in enumerate(captions):
+                    frame = video.with_caption(next(pictures), caption)
+                    hold = round(HOLD_SECONDS / step_seconds) if step == len(captions) - 1 else 0
+                    yield from [frame] * (1 + hold)
+                    on_progress(number * states + step + 1, len(seeds) * states)
+
+    with closing(frames()) as drawn:
+        video.save_video(path, drawn, 1 / step_seconds)
+    return Seen(path, show.summary(episodes))
+
+
+def _as_strip(show: _Show, seeds: range, path: Path, num_threads: int | None, on_progress: Callable[[int, int], None]) -> Seen:
+    """Each episode a row, time from left to right."""
+    height, width = SIZES[path.suffix.lower()]
+    steps = moments(show.task.spec.horizon).tolist()
+    on_progress(0, len(seeds) * len(steps))
+    episodes = list(show.record(seeds, min(len(seeds), MAX_LANES), num_threads))
+    pictures = []
+    for picture in render(view_of(show.task), [episode.take for episode in episodes], steps, height, width):
+        pictures.append(picture)
+        on_progress(len(pictures), len(seeds) * len(steps))
+    rows = [
+        (
+            f"{show.task.name}: {show.name}, seed {episode.seed}: {episode.in_words(show.task)}",
+            pictures[start : start + len(steps)],
+        )
+        for episode, start in zip(episodes, range(0, len(pictures), len(steps)), strict=True)
+    ]
+    image = video.png(video.grid(rows, [f"step {step}" for step in steps]))
+    video.save(path, lambda beside: beside.write_bytes(image))
+    return Seen(path, show.summary(episodes))

@@ -1,8 +1,38 @@
 """The worlds: `TASKS` by name, and the vector environments that training and evaluation step through."""
 
+from dataclasses import replace
+
 from residual_rl.errors import UnknownName
-from residual_rl.tasks import block, fetch, hook, noisy_hook, pusher, view
+from residual_rl.tasks import block, complex_hook, fetch, hook, noisy_hook, objects, pusher, view
 from residual_rl.tasks.task import Task
+
+
+def _complex_hook(suffix: str, summary: str, gymnasium_id: str, variant: complex_hook.Variant) -> Task:
+    return Task(
+        name=f"complex-hook{suffix}",
+        summary=summary,
+        gymnasium_id=gymnasium_id,
+        spec=hook.SPEC,
+        default_controller="reactive-hook",
+        make_world=lambda num_threads: complex_hook.ComplexHookWorld(variant, num_threads),
+        reward=fetch.reward,
+        success=fetch.success,
+        view=view.HOOK,
+    )
+
+
+WITH_MESHES = "complex-hook:"
+
+
+def _complex_hook_with_meshes(folder: str) -> Task:
+    shapes = objects.shapes_in(folder)
+    return _complex_hook(
+        f":{folder}",
+        f"hook on a bumpy table, with {len(shapes)} objects from {folder}",
+        "residual_rl/ComplexHookWithMeshes-v0",
+        replace(complex_hook.AS_DESCRIBED, shapes=lambda: shapes),
+    )
+
 
 TASKS = {
     task.name: task
@@ -108,6 +138,36 @@ TASKS = {
             measured_by="return",
             view=view.PUSHER,
         ),
+        _complex_hook(
+            "",
+            "hook on a bumpy table, with objects of many shapes: 100 fixed scenes",
+            "residual_rl/ComplexHook-v0",
+            complex_hook.AS_RUN,
+        ),
+        _complex_hook(
+            "-as-described",
+            "the same with bumps and an object drawn afresh for each episode",
+            "residual_rl/ComplexHookAsDescribed-v0",
+            complex_hook.AS_DESCRIBED,
+        ),
+        _complex_hook(
+            "-test",
+            "the same with objects that the other tasks never show",
+            "residual_rl/ComplexHookTest-v0",
+            complex_hook.HELD_OUT,
+        ),
+        _complex_hook(
+            "-only-bumps",
+            "the 100 scenes' bumps with the cube of hook",
+            "residual_rl/ComplexHookOnlyBumps-v0",
+            complex_hook.ONLY_BUMPS,
+        ),
+        _complex_hook(
+            "-only-objects",
+            "the 100 scenes' objects on a table without bumps",
+            "residual_rl/ComplexHookOnlyObjects-v0",
+            complex_hook.ONLY_OBJECTS,
+        ),
     )
 }
 
@@ -115,9 +175,14 @@ TASKS = {
 def find_task(name: str) -> Task:
     """The task called `name`, or registered with Gymnasium under that id.
 
+    `complex-hook:FOLDER` is ComplexHook, as described, with the meshes of a folder for objects.
+
     Raises:
         UnknownName: with the names that exist.
+        ResidualRLError: the folder has no meshes that could be used.
     """
+    if name.startswith(WITH_MESHES):
+        return _complex_hook_with_meshes(name.removeprefix(WITH_MESHES))
     for task in TASKS.values():
         if name in (task.name, task.gymnasium_id):
             return task

@@ -99,11 +99,11 @@ class FetchArm:
         """What one sensor reads `[E, N]`."""
         return state.sensors[:, self.physics.sensor_columns(sensor)]
 
-    def step(self, state: State, action: np.ndarray) -> State:
+    def step(self, state: State, action: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> State:
         """The state after one action `[E, 4]` in [-1, 1]: gripper displacement in units of 5 cm, and the fingers.
 
         The fingers' command is added to their opening in m, and that sum is where their motors push: 1 opens, -1 closes
-        with all force, 0 holds.
+        with all force, 0 holds. `models`: one for each episode, where they differ (`Physics.trace`).
         """
         displacement = MAX_DISPLACEMENT * action[:, :3]
         control = np.concatenate(
@@ -114,7 +114,7 @@ class FetchArm:
             ][1 if self.blocked else 0 :],
             axis=1,
         )
-        trace = self.physics.trace(state.physics, control)
+        trace = self.physics.trace(state.physics, control, models)
         physics = trace[:, -1].copy()
         if self.blocked:
             physics[:, self._finger_positions] = 0.0

@@ -5,6 +5,7 @@
 
 import copy
 import os
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
@@ -26,7 +27,7 @@ KINEMATICS_ONLY = (
 
 
 class Physics:
-    """Steps a batch of states of one model.
+    """Steps a batch of states of one model, or of one model each.
 
     Holds no state of the world: what goes in determines what comes out, whatever the batch or the number of threads.
     The solver starts cold at each call, because a warm start would tie an episode to its lane's past.
@@ -42,15 +43,15 @@ class Physics:
         self.control_size = mujoco.mj_stateSize(model, CONTROL)
 
         # Sensors are read once a step, by `sense`; computing them in every substep would be waste.
-        self._stepper = copy.copy(model)
-        self._stepper.opt.disableflags |= Flag.mjDSBL_SENSOR
+        self.stepper = copy.copy(model)
+        self.stepper.opt.disableflags |= Flag.mjDSBL_SENSOR
         # Reading positions and velocities needs neither contacts nor forces: a third of a substep's cost, and then waking other
         # threads costs more than they save.
         self._reader = copy.copy(model)
         self._reader.opt.disableflags |= KINEMATICS_ONLY
         self._threads = rollout.Rollout(nthread=self.num_threads if self.num_threads > 1 else 0)
         self._this_thread = rollout.Rollout(nthread=0)
-        self._step_data = [mujoco.MjData(self._stepper) for _ in range(self.num_threads)]
+        self._step_data = [mujoco.MjData(self.stepper) for _ in range(self.num_threads)]
         self._read_data = [mujoco.MjData(self._reader)]
 
     def step(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
@@ -60,20 +61,35 @@ class Physics:
         """
         return self.trace(state, control)[:, -1].copy()
 
-    def trace(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
-        """The states `[B, substeps, S]` after each time step on the way of `step`."""
-        states = self.play(state, np.repeat(control[:, None], self.substeps, axis=1))
+    def trace(self, state: np.ndarray, control: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> np.ndarray:
+        """The states `[B, substeps, S]` after each time step on the way of `step`; `models` as in `play`."""
+        states = self.play(state, np.repeat(control[:, None], self.substeps, axis=1), models)
         # MuJoCo resets a state that blows up to the model's own and goes on. Its clock gives that away.
         elapsed = states[:, -1, 0] - state[:, 0] - self.substeps * self.model.opt.timestep
         states[~(np.abs(elapsed) < 0.5 * self.model.opt.timestep)] = np.nan
         return states
 
-    def play(self, state: np.ndarray, controls: np.ndarray) -> np.ndarray:
-        """The states `[B, N, S]` after each of `N` time steps, each under a control of its own `[B, N, C]`. All of it in C."""
-        states, _ = self._threads.rollout(
-            self._stepper, self._step_data, np.ascontiguousarray(state), controls, control_spec=int(CONTROL)
+    def play(self, state: np.ndarray, controls: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> np.ndarray:
+        """The states `[B, N, S]` after each of `N` time steps, each under a control of its own `[B, N, C]`. All of it in C.
+
+        Args:
+            state: `[B, S]`.
+            controls: `[B, N, C]`.
+            models: one for each state, of this model's structure, for states that differ in more than where things are;
+                None steps all with the same.
+        """
+        states = np.empty((*controls.shape[:2], self.state_size))
+        self._threads.rollout(
+            [self.stepper] * len(state) if models is None else list(models),
+            self._step_data,
+            np.ascontiguousarray(state),
+            np.ascontiguousarray(controls),
+            control_spec=int(CONTROL),
+            state=states,
+            nstep=controls.shape[1],
+            skip_checks=True,  # they would look at each model in Python
         )
-        return np.asarray(states)
+        return states
 
     def sense(self, state: np.ndarray) -> np.ndarray:
         """What the model's sensors read at `state`: `[B, sensors]`. Position and velocity sensors only."""

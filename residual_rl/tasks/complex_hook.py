@@ -1,0 +1,176 @@
+"""ComplexHook: Hook with bumps on the table and an object that differs from scene to scene.
+
+The episodes of a batch are in different scenes (`scenes.py`), each with a model of its own (`scene_models.py`). Which scene an
+episode is in is part of its state, as a number. The observation is that of `hook.py`: it does not show the scene.
+
+Source: Silver et al. 2018, section V-A; the scene files and the code published with it.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+
+from residual_rl.tasks import fetch
+from residual_rl.tasks.fetch import ROBOT, SETTLING_STEPS, SUBSTEPS, FetchArm, fetch_model, settled_state
+from residual_rl.tasks.hook import (
+    EXTRA_HEIGHT,
+    HOOK_DROPPED_AT,
+    OBJECT_DROPPED_AT,
+    SELF_CONTACTS,
+    SPEC,
+    UPRIGHT,
+    Starts,
+    hook_model,
+    hook_spec,
+    observe_hook,
+)
+from residual_rl.tasks.objects import held_out_shapes
+from residual_rl.tasks.physics import state_columns
+from residual_rl.tasks.scene_models import SceneModels, make_room
+from residual_rl.tasks.scenes import SITE_HEIGHT, Variant, draw_scene, furnish
+from residual_rl.types import Observation
+
+STARTS = Starts(object_x=(1.75, 1.85))  # m; Hook's reaches 5 cm farther
+DROP_HEIGHT = 0.6  # m, of hook and object, 0.2 m above the table
+OVER_BUMPS = 0.4 + 0.01 + 0.001 + SITE_HEIGHT  # m: table, highest bump and clearance; where an object is let go in place
+SCENES_KEPT = 1024  # compiled, without the robot: about 50 kB each
+SITES = ("object0", "hook")
+JOINTS = ("object0:joint", "hook:joint")
+
+AS_RUN = Variant()
+AS_DESCRIBED = Variant(pool=None, settles_in_place=True)
+HELD_OUT = Variant(pool=None, settles_in_place=True, shapes=held_out_shapes)
+ONLY_BUMPS = Variant(shapes=None)
+ONLY_OBJECTS = Variant(bumps=False)
+
+
+class State(NamedTuple):
+    """Where a batch of episodes stands."""
+
+    physics: np.ndarray
+    """[E, S] MuJoCo's full physics state."""
+    sensors: np.ndarray
+    """[E, sensors] as the observation reads them."""
+    scene: np.ndarray
+    """[E] int64, the number that determines bumps and object."""
+
+    @property
+    def of_arm(self) -> fetch.State:
+        """The state without its scene."""
+        return fetch.State(self.physics, self.sensors)
+
+
+class ComplexHookWorld:
+    """The physics and rules of ComplexHook, for a batch of episodes at once. Stateless: states go in and come out.
+
+    It keeps the models of scenes that it has met, so two threads must not use it at once.
+    """
+
+    def __init__(self, variant: Variant, num_threads: int | None = None):
+        self.variant = variant
+        self.spec = SPEC
+        # One model reads for all scenes: where the sensors are does not depend on bumps or objects.
+        master = _model(make_room(_spec(), variant.shapes() if variant.shapes else ()))
+        self.arm = FetchArm(master, blocked=False, num_threads=num_threads)
+        self._columns = [state_columns(master, joint) for joint in JOINTS]
+        placed = {"object0:joint": OBJECT_DROPPED_AT, "hook:joint": HOOK_DROPPED_AT}
+        self._start = settled_state(hook_model(), placed, EXTRA_HEIGHT)  # of the robot; objects settle by scene
+        self._bare = _without_robot(_spec())
+        self._scene_model = functools.lru_cache(SCENES_KEPT)(self._compile)
+        self._settled_aside = functools.lru_cache(SCENES_KEPT)(self._settle_aside)
+        self._models = SceneModels(self.arm.physics.stepper, self._scene_model)
+        self._workers = ThreadPoolExecutor(self.arm.physics.num_threads)
+
+    def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
+        """New episodes, one for each generator: their state and desired goals `[E, 3]`."""
+        physics = np.tile(self._start, (len(rngs), 1))
+        start, goal = np.empty((len(rngs), 2)), np.empty((len(rngs), 3))
+        scenes = []
+        for lane, rng in enumerate(rngs):
+            scenes.append(int(rng.integers(self.variant.pool or 2**63 - 1)))
+            start[lane], goal[lane] = STARTS.draw(rng)
+            start[lane] += draw_scene(self.variant, scenes[-1]).stray
+            self._scene_model(scenes[-1])  # compiled here: the workers only step
+        if self.variant.settles_in_place:
+            settled = self._workers.map(self._settle, scenes, start.tolist())
+        else:
+            settled = self._workers.map(self._settled_aside, scenes)
+        for joint, (position, velocity) in zip(np.array(list(settled)).swapaxes(0, 1), self._columns, strict=True):
+            physics[:, position], physics[:, velocity] = np.split(joint, [7], axis=1)
+        if not self.variant.settles_in_place:
+            physics[:, self._columns[0][0]][:, :2] = start
+        return State(*self.arm.at(physics), np.array(scenes)), goal
+
+    def step(self, state: State, action: np.ndarray) -> State:
+        """The state after one action `[E, 4]` in [-1, 1]."""
+        return State(*self.arm.step(state.of_arm, action, self._models.of(state.scene)), state.scene.copy())
+
+    def observe(self, state: State, goal: np.ndarray) -> Observation:
+        """What the state looks like to a policy."""
+        achieved = self.arm.read(state.of_arm, "object0_position").copy()
+        return Observation(observation=observe_hook(self.arm, state.of_arm), achieved_goal=achieved, desired_goal=goal.copy())
+
+    def model_of(self, state: State, lane: int) -> mujoco.MjModel:
+        """The model that shows a lane's scene."""
+        return self.drawable(int(state.scene[lane]))
+
+    def drawable(self, scene: int) -> mujoco.MjModel:
+        """The model of a scene with the whole robot, compiled from scratch: to be drawn, or to compare with."""
+        return _model(furnish(_spec(), draw_scene(self.variant, scene)))
+
+    def close(self) -> None:
+        """Ends all threads."""
+        self.arm.close()
+        self._workers.shutdown()
+
+    def _compile(self, scene: int) -> mujoco.MjModel:
+        """A scene without the robot."""
+        return furnish(self._bare.copy(), draw_scene(self.variant, scene)).compile()
+
+    def _settle_aside(self, scene: int) -> np.ndarray:
+        """As `_settle`, the object dropped where the table has no bumps."""
+        return self._settle(scene, OBJECT_DROPPED_AT[:2])
+
+    def _settle(self, scene: int, place: Sequence[float]) -> np.ndarray:
+        """Pose and velocity `[2, 13]` of object and hook some time after they were let go, the object at `place` (x, y)."""
+        model = self._scene_model(scene)
+        data = mujoco.MjData(model)
+        height = OVER_BUMPS if self.variant.settles_in_place else DROP_HEIGHT
+        data.joint("object0:joint").qpos[:] = (*place, height, *UPRIGHT)
+        data.joint("hook:joint").qpos[:] = (*HOOK_DROPPED_AT[:2], DROP_HEIGHT, *UPRIGHT)
+        mujoco.mj_step(model, data, SETTLING_STEPS * SUBSTEPS)
+        return np.array([[*data.joint(name).qpos, *data.joint(name).qvel] for name in JOINTS])
+
+
+def _spec() -> mujoco.MjSpec:
+    """Hook's scene, in which a face that lies on another touches it in several points.
+
+    Differs: by default, as published, MuJoCo finds a single point where meshes touch. The objects' damping holds them upright
+    over it, and those with flat faces sink up to 3 cm into the table.
+    """
+    spec = hook_spec()
+    spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_MULTICCD
+    return spec
+
+
+def _model(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    return fetch_model(spec, SITES, self_contacts=SELF_CONTACTS)
+
+
+def _without_robot(spec: mujoco.MjSpec) -> mujoco.MjSpec:
+    """The same scene with nothing of the robot, which touches nothing while things settle; changed and returned."""
+    for element in (*spec.equalities, *spec.actuators, *spec.sensors, *spec.excludes, *spec.meshes, *spec.textures):
+        spec.delete(element)
+    for body in list(spec.worldbody.bodies):
+        if body.name.startswith(ROBOT):
+            spec.delete(body)
+    for geom in spec.geoms:
+        geom.material = ""
+    return spec

@@ -33,7 +33,6 @@ PAIRS = (
     Pair("push", "reactive-push", "near 1"),
     Pair("slippery-push", "reactive-push", "0.45"),
     Pair("push", "discrete-mpc", "0.5"),
-    Pair("mpc-push", "discrete-mpc", "0.5"),
     Pair("pick-and-place", "reactive-pick-and-place"),
     Pair("pick-and-place", "oscillating-pick-and-place", "0.5"),
     Pair("pick-and-place", "oscillating-pick-and-place-as-run"),

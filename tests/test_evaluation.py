@@ -14,7 +14,7 @@ from residual_rl.evaluation import MAX_LANES, Outcome, base_alone, evaluation_en
 from residual_rl.residual import SILVER2018, Composition
 from residual_rl.seeds import EPISODES_PER_RUN, Purpose, evaluation_seeds, training_seed
 from residual_rl.tasks import TASKS
-from residual_rl.tasks.fetch import FetchWorld
+from residual_rl.tasks.block import BlockWorld
 from residual_rl.tasks.vector import WorldVectorEnv
 from residual_rl.types import Observation, Spec
 
@@ -274,7 +274,7 @@ def test_a_training_seed_that_belongs_to_others_is_refused(run_seed, episode):
 
 def test_a_world_that_breaks_in_an_evaluation_is_a_failed_episode_and_not_the_controllers_fault(monkeypatch):
     task = TASKS["push"]
-    step = FetchWorld.step
+    step = BlockWorld.step
 
     def breaking(self, state, action):
         after = step(self, state, action)
@@ -285,7 +285,7 @@ def test_a_world_that_breaks_in_an_evaluation_is_a_failed_episode_and_not_the_co
     act = base_alone(make_controller("reactive-push", task.spec), Composition(), 4)
     envs = evaluation_envs(task, 3, 1)
     sound = roll_out(envs, act, [1, 2, 3])
-    monkeypatch.setattr(FetchWorld, "step", breaking)
+    monkeypatch.setattr(BlockWorld, "step", breaking)
     broken = roll_out(envs, act, [1, 2, 3])
     assert not broken.success[1]
     assert np.array_equal(broken.success[[0, 2]], sound.success[[0, 2]])
@@ -298,7 +298,7 @@ def test_a_world_that_raises_in_an_evaluation_is_named(monkeypatch):
     def raising(self, state, action):
         raise FloatingPointError("unstable")
 
-    monkeypatch.setattr(FetchWorld, "step", raising)
+    monkeypatch.setattr(BlockWorld, "step", raising)
     act = base_alone(make_controller("zero", task.spec), Composition(), 4)
     with pytest.raises(WorldError, match=r"step 0 raised FloatingPointError: unstable"):
         roll_out(evaluation_envs(task, 2, 1), act, [1, 2])

@@ -79,7 +79,7 @@ CONTROLLERS = {
         "grasps the block and carries it to the goal; well tuned", lambda spec, threads: ReactivePickAndPlace(), **FETCH
     ),
     "oscillating-pick-and-place": Entry(
-        "the same with too high a gain: the block swings about the goal", lambda spec, threads: OSCILLATING, **FETCH
+        "the same with too high a gain and too fine a tolerance", lambda spec, threads: OSCILLATING, **FETCH
     ),
     "oscillating-pick-and-place-as-run": Entry(
         "the same with the published tolerance, too fine for today's MuJoCo", lambda spec, threads: OSCILLATING_AS_RUN, **FETCH

@@ -1,5 +1,6 @@
 """Looking at a controller, or at what was learned over it: in a window, as a video, or as a film strip."""
 
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from importlib.util import find_spec
@@ -114,7 +115,8 @@ def watch(
         if not reason:
             seeds = count(seed) if episodes is None else range(seed, seed + episodes)
             return _in_a_window(show, seeds)
-        out = f"{show.task.name}-{Path(show.name).stem.replace(' + ', '-')}{'.mp4' if find_spec('av') else '.gif'}"
+        name = re.sub(r"[^\w.]+", "-", f"{show.task.name}-{show.name}")
+        out = name + (".mp4" if find_spec("av") else ".gif")
         tell(f"no window, because {reason}: writing {out}")
     path = Path(out)
     suffix = path.suffix.lower()

@@ -95,9 +95,9 @@ def furnish(spec: mujoco.MjSpec, scene: Scene) -> mujoco.MjSpec:
     Differs: the published scenes have it 1 cm beside that centre in y.
     """
     table, body = spec.body(TABLE), spec.body(OBJECT)
-    for half_size, position in zip(scene.bump_half_sizes, scene.bump_positions, strict=True):
+    for number, (half_size, position) in enumerate(zip(scene.bump_half_sizes, scene.bump_positions, strict=True)):
         center = (*position, TABLE_HALF_HEIGHT + half_size[2])
-        table.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=half_size, pos=center)
+        table.add_geom(name=f"bump{number}", type=mujoco.mjtGeom.mjGEOM_BOX, size=half_size, pos=center)
     if scene.shape is not None:
         for geom in list(body.geoms):
             spec.delete(geom)

@@ -64,7 +64,7 @@ HOOK = View(
     distance=1.35,
     azimuth=90.0,
     elevation=-50.0,
-    colors={**FETCH_COLORS, "hook": (0.53, 0.40, 0.72, 1.0)},
+    colors={**FETCH_COLORS, "hook": (0.53, 0.40, 0.72, 1.0), "bump": (0.80, 0.74, 0.66, 1.0)},
     surface=FETCH_TABLE,
 )
 PUSHER = View(

@@ -28,6 +28,7 @@ def picture(shape, hue: float) -> np.ndarray:
         type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
         rgb1=(1, 1, 1),
+        rgb2=(1, 1, 1),
         width=8,
         height=48,
     )

@@ -30,7 +30,7 @@ def physics(
     resets. `peer` is EnvPool's environment of the same kind, where it has one.
 
     Args:
-        task: one of the Fetch tasks.
+        task: which world.
         threads: physics threads; None for one on each core.
         batches: numbers of envs.
         rounds: of all contestants, for each batch.
@@ -67,30 +67,31 @@ def physics(
 
 def _raw(envs: WorldVectorEnv, seconds: float) -> Speed:
     """MuJoCo alone on the controls of one episode under random actions, again and again."""
-    world: Any = envs.world
-    physics = getattr(world, "arm", world).physics
-    states, controls = [], []
-    trace = physics.trace
+    physics: Any = envs.world
+    for part in ("hook", "arm", "physics"):  # of those worlds that are built of others
+        physics = getattr(physics, part, physics)
+    calls = []
+    play = physics.play
 
-    def recorded(state: np.ndarray, control: np.ndarray) -> np.ndarray:
-        states.append(state.copy())
-        controls.append(control.copy())
-        return trace(state, control)
+    def recorded(state: np.ndarray, controls: np.ndarray, models: Any) -> np.ndarray:
+        calls.append((state.copy(), controls.copy(), models))
+        return play(state, controls, models)
 
-    physics.trace = recorded
+    physics.play = recorded
     rng = np.random.default_rng(0)
     envs.reset(seed=0)
     for _ in range(envs.horizon):
         envs.step(rng.uniform(-1, 1, envs.action_space.shape))
-    physics.trace = trace
-    every_substep = np.repeat(np.stack(controls, axis=1), physics.substeps, axis=1)
+    physics.play = play
+    first, _, models = calls[0]
+    every_substep = np.concatenate([controls for _, controls, _ in calls], axis=1)
 
     def speed() -> float:
         episodes, started = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - started) < seconds or episodes == 0:
-            physics.play(states[0], every_substep)
+            play(first, every_substep, models)
             episodes += 1
-        return episodes * len(controls) * envs.num_envs / elapsed
+        return episodes * len(calls) * envs.num_envs / elapsed
 
     return speed
 

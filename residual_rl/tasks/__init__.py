@@ -157,6 +157,12 @@ TASKS = {
             complex_hook.HELD_OUT,
         ),
         _complex_hook(
+            "-stray-origins",
+            "the 100 scenes with objects beside their start, as the published meshes lie",
+            "residual_rl/ComplexHookStrayOrigins-v0",
+            complex_hook.STRAY_ORIGINS,
+        ),
+        _complex_hook(
             "-only-bumps",
             "the 100 scenes' bumps with the cube of hook",
             "residual_rl/ComplexHookOnlyBumps-v0",

@@ -45,6 +45,7 @@ SITES = ("object0", "hook")
 JOINTS = ("object0:joint", "hook:joint")
 
 AS_RUN = Variant()
+STRAY_ORIGINS = Variant(stray_origin=True)
 AS_DESCRIBED = Variant(pool=None, settles_in_place=True)
 HELD_OUT = Variant(pool=None, settles_in_place=True, shapes=held_out_shapes)
 ONLY_BUMPS = Variant(shapes=None)

@@ -71,7 +71,7 @@ def train(
     from residual_rl.front_door import improve
 
     bar = _progress_bar()
-    shown = bar.add_task(task, total=None, base=0.0, policy=0.0)
+    shown = bar.add_task(task, total=None, stands="")
 
     def on_progress(progress: Any) -> None:
         bar.start()
@@ -79,8 +79,7 @@ def train(
             shown,
             completed=progress.step,
             total=progress.steps,
-            base=progress.base_success_rate,
-            policy=progress.policy_success_rate,
+            stands=_stands(progress),
         )
 
     try:
@@ -124,6 +123,7 @@ def evaluate(
     """Evaluate a run's policy against its base, or a controller alone."""
     from residual_rl.front_door import Baseline
     from residual_rl.front_door import evaluate as evaluate_
+    from residual_rl.verdict import in_digits
 
     if not Path(target).is_dir() and ("/" in target and not target.startswith("residual_rl/")):
         raise ResidualRLError(f"there is no run directory {target!r}, and no task of that name")
@@ -132,15 +132,22 @@ def evaluate(
         print(json.dumps(result.to_json()))
         return
     table = Table(title=f"{result.task}, {result.episodes} episodes", title_justify="left")
-    for column in ("", "success rate", "95 % interval", "mean return", "steps to success"):
-        table.add_column(column, justify="left" if not column else "right")
+    columns = ["success rate", "95 % interval", "mean return", "steps to success"]
+    if result.measured_by == "return":
+        columns = ["mean return", "95 % interval", "success rate", "steps to success"]
+    for column in ("", *columns):
+        table.add_column(column, justify="right" if column else "left")
     sides = {result.controller: result.base}
     if not isinstance(result, Baseline):
         sides["with residual"] = result.policy
     for name, side in sides.items():
-        low, high = side.interval
         reached = "-" if side.steps_to_success is None else f"{side.steps_to_success:.0f}"
-        table.add_row(name, f"{side.success_rate:.3f}", f"{low:.3f} - {high:.3f}", f"{side.mean_return:.1f}", reached)
+        rate, (low, high) = f"{side.success_rate:.3f}", side.interval
+        if result.measured_by == "return" and side.return_interval:
+            interval = " to ".join(map(in_digits, side.return_interval))
+            table.add_row(name, in_digits(side.mean_return), interval, rate, reached)
+        else:
+            table.add_row(name, rate, f"{low:.3f} - {high:.3f}", f"{side.mean_return:.1f}", reached)
     console.print(table)
     if not isinstance(result, Baseline):
         console.print(str(result), highlight=False, soft_wrap=True)
@@ -263,10 +270,19 @@ def _progress_bar() -> Progress:
         MofNCompleteColumn(),
         _Speed(),
         TimeRemainingColumn(),
-        TextColumn("base {task.fields[base]:.2f}  policy {task.fields[policy]:.2f}"),
+        TextColumn("{task.fields[stands]}"),
         console=complaints,
         speed_estimate_period=60,
     )
+
+
+def _stands(progress: Any) -> str:
+    """How base and policy do, by what the task is measured by."""
+    from residual_rl.verdict import in_digits
+
+    if progress.measured_by == "return":
+        return f"return: base {in_digits(progress.base)}  policy {in_digits(progress.policy)}"
+    return f"base {progress.base:.2f}  policy {progress.policy:.2f}"
 
 
 def _write_report(runs: list[Path], out: Path | None = None) -> None:

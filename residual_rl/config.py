@@ -11,6 +11,7 @@ from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.hindsight import Hindsight
+from residual_rl.types import Measure
 
 METHODS = {
     "rpl": "learn a residual over the controller",
@@ -28,6 +29,8 @@ class Config:
     preset: str = "default"
     method: Literal["rpl", "scratch"] = "rpl"
     seed: int = Field(default=0, ge=0, lt=2**32)
+    measured_by: Measure = "success"
+    """What selects the checkpoint and decides the verdict; `improve` takes the task's own."""
     steps: int = Field(default=100_000, gt=0)
     """Environment steps, base and burn-in included, evaluations excluded. Rounded up to whole cycles."""
     algorithm: Annotated[DDPG | GatedDDPG, Field(discriminator="name")] = Field(default_factory=GatedDDPG)

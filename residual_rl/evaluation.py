@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
+from scipy.special import stdtrit
 from scipy.stats import binomtest
 
 from residual_rl.controllers import Controller, naming_step
@@ -12,7 +13,7 @@ from residual_rl.residual import Composition
 from residual_rl.rollout import Watch, base_policy
 from residual_rl.tasks.task import Task
 from residual_rl.tasks.vector import WorldVectorEnv
-from residual_rl.types import Observation
+from residual_rl.types import Measure, Observation
 
 MAX_LANES = 64
 
@@ -26,7 +27,7 @@ class Outcome(NamedTuple):
     success: np.ndarray
     """bool, the task's predicate at the last step."""
     returns: np.ndarray
-    """Undiscounted sum of rewards."""
+    """Undiscounted sum of rewards; the worst possible where the world broke, see `roll_out`."""
     steps_to_success: np.ndarray
     """Steps until the goal was first reached; NaN where it never was."""
     deviation: np.ndarray
@@ -44,11 +45,33 @@ class Outcome(NamedTuple):
         """95 % Wilson interval of the success rate."""
         return wilson_interval(int(self.success.sum()), len(self.success))
 
+    @property
+    def mean_return(self) -> float:
+        """Mean of the returns."""
+        return float(self.returns.mean())
+
+    @property
+    def return_interval(self) -> tuple[float, float]:
+        """95 % interval of the mean return."""
+        return mean_interval(self.returns)
+
+    def measured(self, by: Measure) -> float:
+        """The success rate or the mean return: the more, the better."""
+        return self.success_rate if by == "success" else self.mean_return
+
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """95 % interval of a rate. Source: Wilson 1927."""
     interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean of `values` `[N]`. Source: Student 1908. A single value is its own interval."""
+    if len(values) == 1:
+        return float(values[0]), float(values[0])
+    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def base_alone(controller: Controller, composition: Composition, action_size: int) -> Act:
@@ -71,6 +94,9 @@ def evaluation_envs(task: Task, episodes: int, num_threads: int | None, with_sta
 def roll_out(envs: WorldVectorEnv, act: Act, seeds: Sequence[int]) -> Outcome:
     """One episode from each seed.
 
+    An episode in which the world shows something not finite is a failure, and has the least return that is possible: in every
+    step the least reward of the task, or, where that has no bound, the least that any lane has been given beside it.
+
     Raises:
         ControllerError: names the controller, the step and what is wrong with its proposal.
         WorldError: the environment raised.
@@ -84,12 +110,14 @@ def roll_out(envs: WorldVectorEnv, act: Act, seeds: Sequence[int]) -> Outcome:
 
 
 def _episodes(envs: WorldVectorEnv, act: Act, seeds: list[int]) -> Outcome:
-    """One episode in each lane. One in which the world shows something not finite counts as a failure."""
+    """One episode in each lane."""
     watch = Watch(envs)
     observation = watch.reset(seeds)
     lanes = envs.num_envs
     returns, deviation, jerk = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     steps_to_success = np.full(lanes, np.nan)
+    lowest = envs.world.spec.reward_range[0]
+    least = min(lowest, 0.0) if np.isfinite(lowest) else 0.0
     success = ended = np.zeros(lanes, dtype=bool)
     previous = None
     while not ended.all():
@@ -98,9 +126,11 @@ def _episodes(envs: WorldVectorEnv, act: Act, seeds: list[int]) -> Outcome:
         observation, reward, terminated, truncated, success = watch.step(action)
         ended = terminated | truncated
         returns += reward
+        least = min(least, float(reward.min()))
         steps_to_success = np.where(np.isnan(steps_to_success) & success, watch.steps, steps_to_success)
         deviation += np.abs(action - base_action.clip(-1.0, 1.0)).mean(axis=1)
         if previous is not None:
             jerk += np.abs(action - previous).mean(axis=1)
         previous = action
+    returns = np.where(watch.broken, watch.steps * least, returns)
     return Outcome(success, returns, steps_to_success, deviation / watch.steps, jerk / max(watch.steps - 1, 1))

@@ -3,7 +3,7 @@
 import importlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,10 +17,33 @@ BASE_COLOR = "#D55E00"  # Okabe and Ito's colours, which differ for every kind o
 COLORS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
 RESAMPLES = 2_000
 METHOD_NAMES = {"rpl": "base + residual", "scratch": "from scratch"}
-NAME_GAP = 0.08  # in units of the success axis, between the names of two lines
+NAME_GAP = 0.08  # of the axis from bottom to top, between the names of two lines
 
 Rows = Sequence[Mapping[str, Any]]
 NameOf = Callable[[Mapping[str, Any]], str]
+
+
+class Columns(NamedTuple):
+    """Where a row of evaluations has what its task is measured by."""
+
+    title: str
+    value: str
+    low: str
+    high: str
+    base: str
+    acting: str
+    """In the rows of `metrics.csv`: of the episodes of training."""
+
+
+COLUMNS: dict[str, Columns] = {
+    "success": Columns("success rate", "success_rate", "low", "high", "base_success_rate", "acting_success_rate"),
+    "return": Columns("mean return", "mean_return", "return_low", "return_high", "base_mean_return", "acting_mean_return"),
+}
+
+
+def columns_of(row: Mapping[str, Any]) -> Columns:
+    """What counts in a row: success, unless it says that its task is measured by its return."""
+    return COLUMNS[str(row.get("measured_by", "success"))]
 
 
 def learning_curve(
@@ -31,15 +54,16 @@ def learning_curve(
     selected: float | None = None,
     width: float = 7.2,
 ) -> "Figure":
-    """Success rate over environment steps, a panel for each task.
+    """Success rate or mean return, as the task is measured, over environment steps; a panel for each task.
 
     A line with its interval is a task's method and preset: one seed with the interval of its evaluations, or the mean of
     several with a bootstrap interval over the seeds, which appear as thin lines. The base is horizontal, with its interval.
 
     Args:
         rows: evaluations with `task, method, preset, seed, step, success_rate, low, high, base_success_rate, episodes`; where
-            they have `controller` and `run` too, those tell lines and seeds apart.
-        acting: `step, success rate` while learning, if it is to be seen.
+            they have `controller` and `run` too, those tell lines and seeds apart. Those whose `measured_by` is "return" need
+            `mean_return, return_low, return_high, base_mean_return, base_return_low, base_return_high` instead.
+        acting: `step, success rate` or `step, mean return` while learning, if it is to be seen.
         burn_in: the first and the last step of each stretch in which only the critic learns.
         selected: the step of the selected policy.
         width: inches.
@@ -47,27 +71,34 @@ def learning_curve(
     need("matplotlib")
     from matplotlib.figure import Figure
 
-    tasks = list(dict.fromkeys(str(row["task"]) for row in rows))
-    columns = min(max(len(tasks), 1), max(1, int(width // 3.4)))
-    lines = -(-max(len(tasks), 1) // columns)
+    panels = list(dict.fromkeys(map(_panel_of, rows)))
+    columns = min(max(len(panels), 1), max(1, int(width // 3.4)))
+    lines = -(-max(len(panels), 1) // columns)
     figure = Figure(figsize=(width, lines * (3.1 if columns == 1 else 2.5)), layout="constrained")
-    axes = np.ravel(figure.subplots(lines, columns, squeeze=False, sharey=True))
-    if len(tasks) > 1:
-        for axis in axes[::columns]:
-            axis.set_ylabel("success rate", fontsize=8.5, color="#555")
-    for unused in axes[len(tasks) :]:
+    alike = all(measured == COLUMNS["success"] for _, measured in panels)  # the returns of two tasks have nothing in common
+    axes = np.ravel(figure.subplots(lines, columns, squeeze=False, sharey=alike))
+    for unused in axes[len(panels) :]:
         unused.remove()
     name_of = _naming(rows)
     colors = dict(zip(dict.fromkeys(map(name_of, rows)), itertools.cycle(COLORS), strict=False))
-    for axis, task in zip(axes, tasks, strict=False):
-        _panel(axis, [row for row in rows if row["task"] == task], name_of, colors, acting, burn_in, selected)
-        axis.set_title("success rate" if len(tasks) == 1 else task, loc="left", fontsize=9, color="#555", pad=8)
+    for place, (axis, (task, measured)) in enumerate(zip(axes, panels, strict=False)):
+        inside = [row for row in rows if _panel_of(row) == (task, measured)]
+        _panel(axis, inside, measured, name_of, colors, acting, burn_in, selected)
+        axis.set_title(measured.title if len(panels) == 1 else task, loc="left", fontsize=9, color="#555", pad=8)
+        if len(panels) > 1 and (place % columns == 0 or not alike):
+            axis.set_ylabel(measured.title, fontsize=8.5, color="#555")
     return figure
+
+
+def _panel_of(row: Mapping[str, Any]) -> tuple[str, Columns]:
+    """Which panel a row is drawn in: its task's, and what that is measured by."""
+    return str(row["task"]), columns_of(row)
 
 
 def _panel(
     axis: Any,
     rows: Rows,
+    measured: Columns,
     name_of: NameOf,
     colors: Mapping[str, str],
     acting: Sequence[tuple[float, float]],
@@ -81,35 +112,41 @@ def _panel(
         axis.axvspan(start, end, color="#000", alpha=0.05, lw=0)
     if burn_in:
         left = burn_in[0][0] + 0.008 * last  # inside the axis, however short the burn-in
-        axis.text(left, 0.02, "burn-in", ha="left", va="bottom", fontsize=7.5, color="#777")
-    for name, rate, (low, high) in _bases(rows):
+        style = {"ha": "left", "va": "bottom", "fontsize": 7.5, "color": "#777"}
+        axis.text(left, 0.02, "burn-in", transform=axis.get_xaxis_transform(), **style)
+    for name, value, (low, high) in _bases(rows):
         axis.fill_between([0, last], low, high, color=BASE_COLOR, alpha=0.12, lw=0)
-        axis.plot([0, last], [rate, rate], color=BASE_COLOR, lw=1.4)
-        ends.append((rate, name, BASE_COLOR))
+        axis.plot([0, last], [value, value], color=BASE_COLOR, lw=1.4)
+        ends.append((value, name, BASE_COLOR))
     if acting:
-        steps, rates = zip(*acting, strict=True)
-        axis.plot(steps, rates, color="#777", lw=0.9)
-        ends.append((rates[-1], "while learning", "#777"))
+        steps, values = zip(*acting, strict=True)
+        axis.plot(steps, values, color="#777", lw=0.9)
+        ends.append((values[-1], "while learning", "#777"))
     for name, series in _lines(rows, name_of).items():
         color = colors[name]
-        steps, rate, low, high = _summary(series)
+        steps, mean, low, high = _summary(series)
         axis.fill_between(steps, low, high, color=color, alpha=0.18, lw=0)
-        axis.plot(steps, rate, color=color, lw=2)
+        axis.plot(steps, mean, color=color, lw=2)
         if len(series) > 1:
             for one in series:
-                axis.plot([row["step"] for row in one], [row["success_rate"] for row in one], color=color, lw=0.7, alpha=0.45)
-        ends.append((float(np.mean([one[-1]["success_rate"] for one in series])), name, color))
+                axis.plot([row["step"] for row in one], [row["value"] for row in one], color=color, lw=0.7, alpha=0.45)
+        ends.append((float(np.mean([one[-1]["value"] for one in series])), name, color))
         if selected in steps:
-            at = (selected, rate[steps.index(selected)])
+            at = (selected, mean[steps.index(selected)])
             axis.plot(*at, "o", ms=8, mfc="white", mec=color, mew=2, clip_on=False)
             side = "right" if selected > 0.8 * last else "center"
             axis.annotate("selected", at, (0, 8), textcoords="offset points", fontsize=7.5, color=color, ha=side, va="bottom")
-    _name_ends(axis, last, ends)
     _dress(axis, last)
+    if measured == COLUMNS["success"]:
+        axis.set(ylim=(0, 1.03), yticks=np.linspace(0, 1, 6))
+        _name_ends(axis, last, ends)
+    else:
+        axis.margins(y=0.08)
+        _name_ends(axis, last, ends, *axis.get_ylim())
 
 
 def _dress(axis: Any, last: float) -> None:
-    axis.set(xlim=(0, last), ylim=(0, 1.03), yticks=np.linspace(0, 1, 6))
+    axis.set(xlim=(0, last))
     axis.set_xlabel("environment steps", fontsize=8.5, color="#555")
     axis.locator_params(axis="x", nbins=5)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")
@@ -121,26 +158,27 @@ def _dress(axis: Any, last: float) -> None:
         spine.set_color("#999")
 
 
-def _name_ends(axis: Any, last: float, ends: list[tuple[float, str, str]]) -> None:
+def _name_ends(axis: Any, last: float, ends: list[tuple[float, str, str]], bottom: float = 0.0, ceiling: float = 1.0) -> None:
     """Writes each line's name where it ends, moved apart where they would overlap."""
-    ends = sorted(ends)
-    heights = [rate for rate, _, _ in ends]
+    ends, gap = sorted(ends), NAME_GAP * (ceiling - bottom)
+    heights = [value for value, _, _ in ends]
     for index in range(1, len(ends)):
-        heights[index] = max(heights[index], heights[index - 1] + NAME_GAP)
-    ceiling = 1.0
+        heights[index] = max(heights[index], heights[index - 1] + gap)
     for index in reversed(range(len(ends))):
         heights[index] = ceiling = min(heights[index], ceiling)
-        ceiling -= NAME_GAP
+        ceiling -= gap
     for height, (_, name, color) in zip(heights, ends, strict=True):
         at, style = (last, height), {"va": "center", "fontsize": 8.5, "color": color}
         axis.annotate(name, at, (6, 0), textcoords="offset points", parse_math=False, **style)
 
 
 def _lines(rows: Rows, name_of: NameOf) -> dict[str, list[list[Mapping[str, Any]]]]:
-    """Name of each line, and its seeds' rows in the order of their steps."""
+    """Name of each line, and its seeds' rows `step, value, low, high` in the order of their steps."""
     lines: dict[str, dict[Any, list[Mapping[str, Any]]]] = {}
     for row in sorted(rows, key=lambda row: float(row["step"])):
-        numbers = {key: float(row[key]) for key in ("step", "success_rate", "low", "high")}
+        columns = columns_of(row)
+        found = {"step": "step", "value": columns.value, "low": columns.low, "high": columns.high}
+        numbers = {name: float(row[column]) for name, column in found.items()}
         lines.setdefault(name_of(row), {}).setdefault(row.get("run", row["seed"]), []).append(numbers)
     return {name: list(series.values()) for name, series in lines.items()}
 
@@ -167,29 +205,39 @@ def _naming(rows: Rows) -> NameOf:
 def _summary(series: list[list[Mapping[str, Any]]]) -> tuple[list[float], np.ndarray, np.ndarray, np.ndarray]:
     """Steps, mean and 95 % interval of a line, at the steps that all of its seeds have reached."""
     if len(series) == 1:
-        values = [np.array([row[key] for row in series[0]]) for key in ("success_rate", "low", "high")]
+        values = [np.array([row[key] for row in series[0]]) for key in ("value", "low", "high")]
         return [row["step"] for row in series[0]], values[0], values[1], values[2]
-    by_step = [{row["step"]: row["success_rate"] for row in one} for one in series]
+    by_step = [{row["step"]: row["value"] for row in one} for one in series]
     steps = sorted(set.intersection(*(set(one) for one in by_step)))
-    rates = np.array([[one[step] for step in steps] for one in by_step])  # [seeds, steps]
+    values = np.array([[one[step] for step in steps] for one in by_step])  # [seeds, steps]
     drawn = np.random.default_rng(0).integers(len(series), size=(RESAMPLES, len(series)))
-    low, high = np.quantile(rates[drawn].mean(axis=1), (0.025, 0.975), axis=0)
-    return steps, rates.mean(axis=0), low, high
+    low, high = np.quantile(values[drawn].mean(axis=1), (0.025, 0.975), axis=0)
+    return steps, values.mean(axis=0), low, high
 
 
 def _bases(rows: Rows) -> Iterable[tuple[str, float, tuple[float, float]]]:
-    """Name, success rate and interval of each base, as its largest evaluation has it.
+    """Name, success rate or mean return, and interval of each base, as its largest evaluation has it.
 
     Next to other methods the base of a learner from scratch, which does nothing, goes without saying.
     """
     shown = [row for row in rows if row["method"] != "scratch"] or rows
-    largest: dict[str, tuple[int, float]] = {}
+    largest: dict[str, Mapping[str, Any]] = {}
     for row in shown:
-        size = (round(float(row["episodes"])), float(row["base_success_rate"]))
         name = str(row.get("controller", "base"))
-        largest[name] = max(largest.get(name, size), size)
-    for name, (episodes, rate) in largest.items():
-        yield "base" if len(largest) == 1 else name, rate, wilson_interval(round(rate * episodes), episodes)
+        if name not in largest or _size(row) > _size(largest[name]):
+            largest[name] = row
+    for name, row in largest.items():
+        episodes, value = _size(row)
+        if columns_of(row) == COLUMNS["success"]:
+            interval = wilson_interval(round(value * episodes), episodes)
+        else:
+            interval = float(row["base_return_low"]), float(row["base_return_high"])
+        yield "base" if len(largest) == 1 else name, value, interval
+
+
+def _size(row: Mapping[str, Any]) -> tuple[int, float]:
+    """The number of a row's episodes, and how its base did in them."""
+    return round(float(row["episodes"])), float(row[columns_of(row).base])
 
 
 def need(package: str) -> None:

@@ -19,6 +19,7 @@ from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
 from residual_rl.tasks import TASKS, find_task
 from residual_rl.tasks.task import Task
 from residual_rl.train import Progress, train
+from residual_rl.types import Measure
 from residual_rl.verdict import Side, Verdict, judge, side_of
 
 
@@ -70,6 +71,7 @@ def improve(
             raise ResidualRLError("method 'scratch' learns without a controller; use method 'rpl' to improve one")
         controller = "zero"
     controller, name = resolve(controller, task, num_threads)
+    fields = {"measured_by": task.measured_by} | fields
     config = make_config(preset, task=task.name, controller=name, method=method, steps=steps, seed=seed, **fields)
     if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
         raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
@@ -105,6 +107,8 @@ class Baseline:
     controller: str
     episodes: int
     base: Side
+    measured_by: Measure = "success"
+    """What the task is measured by."""
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain JSON values."""
@@ -138,7 +142,7 @@ def evaluate(
     task = find_task(str(target))
     controller, name = resolve(controller, task, num_threads)
     outcome = _base_outcome(task, controller, Composition(), episodes, num_threads)
-    return Baseline(task.name, name, episodes, side_of(outcome))
+    return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
 
 
 def compare(path: Path, task: Task, controller: Controller, episodes: int, num_threads: int | None) -> Verdict:
@@ -150,7 +154,7 @@ def compare(path: Path, task: Task, controller: Controller, episodes: int, num_t
     both = base_plus_residual(controller, composition, residual, task.spec.action_size)
     with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
         policy = roll_out(envs, both, evaluation_seeds(Purpose.VERDICT, episodes))
-    return judge(task.name, config.controller, base, policy)
+    return judge(task.name, config.controller, base, policy, config.measured_by)
 
 
 def default_directory(config: Config) -> Path:

@@ -13,14 +13,14 @@ import numpy as np
 from residual_rl import run as files
 from residual_rl.config import Config, to_json
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.figures import Rows, learning_curve, need
-from residual_rl.verdict import Verdict
+from residual_rl.figures import COLUMNS, Rows, learning_curve, need
+from residual_rl.verdict import Side, Verdict, in_digits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACTING_EPISODES = 100
-"""Length of the moving average of the success while learning."""
+"""Length of the moving average while learning."""
 SEVERAL = (
     "Thick: the mean over seeds with its 95 % bootstrap interval, as far as all of them have come; thin: each seed. "
     "A single seed has the interval of its evaluation episodes."
@@ -65,7 +65,8 @@ def _of_one(path: Path) -> dict[str, Any]:
     rows, metrics = _rows(path, config), files.read_rows(path / "metrics.csv")
     step = round(metrics[-1]["step"]) if metrics else 0
     burn_in = _burn_in(metrics)
-    acting = _moving_average(metrics, max(1, round(ACTING_EPISODES / config.episodes_per_cycle)))
+    acting_column = COLUMNS[config.measured_by].acting
+    acting = _moving_average(metrics, acting_column, max(1, round(ACTING_EPISODES / config.episodes_per_cycle)))
     caption = (
         f"Mean of {config.evaluation_episodes} evaluation episodes with its 95 % interval; the grey line is the moving average"
         f" of the last {ACTING_EPISODES} training episodes, the ring is the policy that was selected."
@@ -127,8 +128,18 @@ def _headline(verdict: Verdict | None) -> str:
     if verdict is None:
         return "No verdict yet: the run is unfinished"
     if verdict.promoted:
-        return f"Promoted: success rate {verdict.base.success_rate:.3f} → {verdict.policy.success_rate:.3f}"
+        base, policy = _measured(verdict, verdict.base), _measured(verdict, verdict.policy)
+        return f"Promoted: {COLUMNS[verdict.measured_by].title} {base} → {policy}"
     return "Not promoted: the base is delivered unchanged"
+
+
+def _measured(verdict: Verdict, side: Side) -> str:
+    """What decided about a side, as text."""
+    return f"{side.success_rate:.3f}" if verdict.measured_by == "success" else _with_minus(side.mean_return)
+
+
+def _with_minus(value: float) -> str:
+    return in_digits(value).replace("-", "\N{MINUS SIGN}")
 
 
 def _unfinished(step: int, config: Config) -> str:
@@ -137,7 +148,7 @@ def _unfinished(step: int, config: Config) -> str:
 
 def _rows(path: Path, config: Config) -> list[dict[str, Any]]:
     """A run's evaluations, with what tells it from others."""
-    origin = {name: getattr(config, name) for name in ("task", "method", "preset", "seed", "controller")}
+    origin = {name: getattr(config, name) for name in ("task", "method", "preset", "seed", "controller", "measured_by")}
     return [origin | row for row in files.read_rows(path / "evaluations.csv")]
 
 
@@ -161,12 +172,12 @@ def _burn_in(metrics: Rows) -> list[tuple[float, float]]:
     return stretches
 
 
-def _moving_average(metrics: Rows, cycles: int) -> list[tuple[float, float]]:
-    """Step and mean success while learning over the last `cycles` cycles, once there are so many."""
-    kept = [(row["step"], row["acting_success_rate"]) for row in metrics if np.isfinite(row["acting_success_rate"])]
+def _moving_average(metrics: Rows, column: str, cycles: int) -> list[tuple[float, float]]:
+    """Step and mean of a column over the last `cycles` cycles, once there are so many."""
+    kept = [(row["step"], row[column]) for row in metrics if np.isfinite(row[column])]
     if len(kept) < cycles:
         return []
-    means = np.convolve([rate for _, rate in kept], np.full(cycles, 1 / cycles), mode="valid")
+    means = np.convolve([value for _, value in kept], np.full(cycles, 1 / cycles), mode="valid")
     return [(step, float(mean)) for (step, _), mean in zip(kept[cycles - 1 :], means, strict=True)]
 
 
@@ -236,6 +247,8 @@ def _page(content: Mapping[str, Any]) -> str:
     )
     environment.filters["rate"] = "{:.3f}".format
     environment.filters["interval"] = lambda pair: "{:.3f} to {:.3f}".format(*pair)
+    environment.filters["digits"] = _with_minus
+    environment.filters["digits_interval"] = lambda pair: " to ".join(map(_with_minus, pair)) if pair else ""
     environment.filters["p"] = lambda p: f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
     empty = {"verdict": None, "comparison": [], "strips": [], "no_strips": ""}
     return environment.get_template("report.html.j2").render(empty | dict(content))

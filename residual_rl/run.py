@@ -33,7 +33,16 @@ from residual_rl.config import Config
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.verdict import Verdict
 
-METRICS = ("step", "wall_seconds", "acting_success_rate", "burn_in", "critic_loss", "mean_value", "dropped_episodes")
+METRICS = (
+    "step",
+    "wall_seconds",
+    "acting_success_rate",
+    "acting_mean_return",
+    "burn_in",
+    "critic_loss",
+    "mean_value",
+    "dropped_episodes",
+)
 EVALUATIONS = (
     "step",
     "wall_seconds",
@@ -42,8 +51,13 @@ EVALUATIONS = (
     "low",
     "high",
     "mean_return",
+    "return_low",
+    "return_high",
     "deviation",
     "base_success_rate",
+    "base_mean_return",
+    "base_return_low",
+    "base_return_high",
     "fixed",
     "broken",
 )

@@ -30,7 +30,7 @@ from residual_rl.run import Run
 from residual_rl.seeds import Purpose, evaluation_seeds, training_seed
 from residual_rl.tasks.task import Task
 from residual_rl.tasks.vector import WorldVectorEnv
-from residual_rl.types import Observation, Transition
+from residual_rl.types import Measure, Observation, Transition
 
 DISABLED = AutoresetMode.DISABLED
 MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment that fails so often will not recover
@@ -41,9 +41,11 @@ class Progress(NamedTuple):
 
     step: int
     steps: int
-    base_success_rate: float
-    policy_success_rate: float
-    """Of the last evaluation."""
+    measured_by: Measure
+    base: float
+    """Its success rate or mean return, as the task is measured."""
+    policy: float
+    """The same of the policy, in the last evaluation."""
 
 
 class State(NamedTuple):
@@ -57,10 +59,10 @@ class State(NamedTuple):
     """The cycle after which the last evaluation was; -1 before the first."""
     mean_values: list[float]
     """Mean Q of each cycle: what ends the burn-in."""
-    success_rate: float
-    """Of the last evaluation."""
+    measured: float
+    """Success rate or mean return in the last evaluation, as the task is measured."""
     best: tuple[float, int]
-    """Success rate and step of the selected policy."""
+    """The same of the selected policy, and its step."""
     wall_seconds: float
     dropped_in_a_row: int
 
@@ -145,7 +147,8 @@ def train(
             with _saved_on_error(run, state):
                 if _evaluation_is_due(trial, state):
                     state = _evaluated(trial, selection, state)
-            on_progress(Progress(step, trial.cycles * trial.cycle_steps, base.success_rate, state.success_rate))
+            measured_by, steps = config.measured_by, trial.cycles * trial.cycle_steps
+            on_progress(Progress(step, steps, measured_by, base.measured(measured_by), state.measured))
             if stopped():
                 _save(run, state)
                 raise Interrupted(f"stopped at step {step}; the same command goes on from there")
@@ -178,8 +181,8 @@ def _fresh(trial: Trial) -> State:
         cycle=0,
         evaluated=-1,
         mean_values=[],
-        success_rate=0.0,
-        best=(0.0, 0),
+        measured=-np.inf,
+        best=(-np.inf, 0),
         wall_seconds=0.0,
         dropped_in_a_row=0,
     )
@@ -224,6 +227,7 @@ def _learned(trial: Trial, state: State, episodes: list[Episode], dropped: list[
                 "step": state.cycle * trial.cycle_steps,
                 "wall_seconds": state.wall_seconds,
                 "acting_success_rate": float(np.mean([episode.success for episode in episodes] or [np.nan])),
+                "acting_mean_return": float(np.mean([episode.transitions.reward.sum() for episode in episodes] or [np.nan])),
                 "burn_in": int(not actor_learns),
                 "dropped_episodes": len(dropped),
                 **metrics,
@@ -277,7 +281,8 @@ def _evaluated(trial: Trial, selection: Selection, state: State) -> State:
     policy = base_plus_residual(trial.controller, trial.config.algorithm.composition, residual, trial.task.spec.action_size)
     outcome, base = roll_out(selection.envs, policy, selection.seeds), selection.base
     step = state.cycle * trial.cycle_steps
-    low, high = outcome.interval
+    (low, high), (return_low, return_high) = outcome.interval, outcome.return_interval
+    base_return_low, base_return_high = base.return_interval
     trial.run.append(
         "evaluations.csv",
         {
@@ -287,17 +292,23 @@ def _evaluated(trial: Trial, selection: Selection, state: State) -> State:
             "success_rate": outcome.success_rate,
             "low": low,
             "high": high,
-            "mean_return": float(outcome.returns.mean()),
+            "mean_return": outcome.mean_return,
+            "return_low": return_low,
+            "return_high": return_high,
             "deviation": float(outcome.deviation.mean()),
             "base_success_rate": base.success_rate,
+            "base_mean_return": base.mean_return,
+            "base_return_low": base_return_low,
+            "base_return_high": base_return_high,
             "fixed": int((~base.success & outcome.success).sum()),
             "broken": int((base.success & ~outcome.success).sum()),
         },
     )
-    state = state._replace(success_rate=outcome.success_rate, evaluated=state.cycle)
-    if outcome.success_rate >= state.best[0]:
+    measured = outcome.measured(trial.config.measured_by)
+    state = state._replace(measured=measured, evaluated=state.cycle)
+    if measured >= state.best[0]:
         trial.run.save_policy(to_arrays(state.learner.averaged, "networks"), step)
-        state = state._replace(best=(outcome.success_rate, step))
+        state = state._replace(best=(measured, step))
     return state
 
 
@@ -308,7 +319,7 @@ def _save(run: Run, state: State) -> None:
         "cycle": state.cycle,
         "mean_values": state.mean_values,
         "evaluated": state.evaluated,
-        "success_rate": state.success_rate,
+        "measured": state.measured,
         "best": state.best,
         "wall_seconds": state.wall_seconds,
         "dropped_in_a_row": state.dropped_in_a_row,
@@ -331,7 +342,7 @@ def _restored(trial: Trial) -> State | None:
             cycle=int(counters["cycle"]),
             mean_values=[float(value) for value in counters["mean_values"]],
             evaluated=int(counters["evaluated"]),
-            success_rate=float(counters["success_rate"]),
+            measured=float(counters["measured"]),
             best=(float(counters["best"][0]), int(counters["best"][1])),
             wall_seconds=float(counters["wall_seconds"]),
             dropped_in_a_row=int(counters["dropped_in_a_row"]),

@@ -5,7 +5,7 @@ N samples.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
@@ -20,6 +20,10 @@ RewardFunction = Callable[[np.ndarray, np.ndarray, StepInfo], np.ndarray]
 
 SuccessFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """`achieved_goal [B, G], desired_goal [B, G] -> [B]` bool."""
+
+
+Measure = Literal["success", "return"]
+"""What tells a good policy from a bad one: its success rate, or its mean return."""
 
 
 class Observation(TypedDict):

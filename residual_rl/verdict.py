@@ -5,9 +5,13 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
+from scipy.special import stdtr, stdtrit
 from scipy.stats import binomtest
 
 from residual_rl.evaluation import Outcome
+from residual_rl.types import Measure
+
+FEWEST_PAIRS = 6  # so many must differ before a two-sided test at 5 % can be significant: 2 / 2^6 = 0.03
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Side:
     """Mean |action - base action|."""
     jerk: float
     """Mean |change of the action| between steps."""
+    return_interval: tuple[float, float] | None = None
+    """95 % interval of the mean return; None in verdicts that were written before it was kept."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +46,29 @@ class Verdict:
     broken: int
     """Episodes that the base solves and the policy fails."""
     difference: float
-    """Success rate of the policy minus that of the base."""
+    """Success rate or mean return of the policy, minus that of the base."""
     difference_interval: tuple[float, float]
-    """95 % interval of the difference, see `paired_interval`."""
+    """95 % interval of the difference, see `paired_interval` and `compare_returns`."""
     p_value: float
-    """Exact McNemar test, two-sided: how likely so uneven a split of fixed and broken is if the two were equally good."""
+    """Two-sided: how likely so large a difference is if the two were equally good. For success the exact McNemar test."""
     promoted: bool
     """Whether the policy is delivered: only if the interval of the difference excludes a loss. Otherwise the base is."""
+    measured_by: Measure = "success"
+    """What difference, interval, p-value and decision are about."""
 
     def __str__(self) -> str:
-        failures = round(self.episodes * (1 - self.base.success_rate))
         decision = "promoted" if self.promoted else "not promoted, the base is delivered"
+        decision += f" ({_p_text(self.p_value)})"
+        if self.measured_by == "return":
+            low, high = map(in_digits, self.difference_interval)
+            return (
+                f"base {in_digits(self.base.mean_return)} -> {in_digits(self.policy.mean_return)} mean return, "
+                f"difference {in_digits(self.difference)} ({low} to {high}); {decision}"
+            )
+        failures = round(self.episodes * (1 - self.base.success_rate))
         return (
             f"base {self.base.success_rate:.3f} -> {self.policy.success_rate:.3f}, "
-            f"fixed {self.fixed} of {failures} failures, broke {self.broken}; {decision} ({_p_text(self.p_value)})"
+            f"fixed {self.fixed} of {failures} failures, broke {self.broken}; {decision}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -61,12 +76,16 @@ class Verdict:
         return TypeAdapter(Verdict).dump_python(self, mode="json")
 
 
-def judge(task: str, controller: str, base: Outcome, policy: Outcome) -> Verdict:
+def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_by: Measure = "success") -> Verdict:
     """Compares two outcomes on the same seeds, episode by episode."""
     fixed = int((~base.success & policy.success).sum())
     broken = int((base.success & ~policy.success).sum())
     episodes = len(base.success)
-    interval = paired_interval(fixed, broken, episodes)
+    if measured_by == "return":
+        difference, interval, p_value = compare_returns(policy.returns - base.returns)
+    else:
+        difference, p_value = (fixed - broken) / episodes, mcnemar(fixed, broken)
+        interval = paired_interval(fixed, broken, episodes)
     return Verdict(
         task=task,
         controller=controller,
@@ -75,10 +94,11 @@ def judge(task: str, controller: str, base: Outcome, policy: Outcome) -> Verdict
         policy=side_of(policy),
         fixed=fixed,
         broken=broken,
-        difference=(fixed - broken) / episodes,
+        difference=difference,
         difference_interval=interval,
-        p_value=mcnemar(fixed, broken),
+        p_value=p_value,
         promoted=interval[0] > 0.0,
+        measured_by=measured_by,
     )
 
 
@@ -102,17 +122,72 @@ def paired_interval(fixed: int, broken: int, episodes: int) -> tuple[float, floa
     return float(low), float(high)
 
 
+def compare_returns(differences: np.ndarray) -> tuple[float, tuple[float, float], float]:
+    """Mean of the paired differences `[N]`, its 95 % interval, and the two-sided p-value of no difference.
+
+    Student's paired t, corrected for skewness: `skewed_t`. As in McNemar's test, only pairs that differ say which is better:
+    with `k` of them no p-value is below `2 / 2^k`, and with fewer than `FEWEST_PAIRS` the interval is the range of all
+    differences and zero.
+    """
+    differing = int(np.count_nonzero(differences))
+    interval, p_value = skewed_t(differences)
+    if differing < FEWEST_PAIRS:
+        interval = min(float(differences.min()), 0.0), max(float(differences.max()), 0.0)
+    return float(differences.mean()), interval, max(p_value, min(1.0, 2.0 ** (1 - differing)))
+
+
+def skewed_t(values: np.ndarray) -> tuple[tuple[float, float], float]:
+    """95 % interval of the mean of `values` `[N]`, and the two-sided p-value of a mean of zero.
+
+    Where most values are small gains and few are great losses, a sample often has too few of the losses, and Student's t then
+    finds a gain far too often. Hall's transformation corrects that; here each end of the interval is corrected only outwards.
+
+    Source: Hall 1992, "On the removal of skewness by transformation".
+    Differs: with the quantile of Student's t, which this is where there is no skewness; and one-sided, as said.
+    """
+    size, mean = len(values), float(values.mean())
+    deviation = float(values.std(ddof=1)) if size > 1 else 0.0
+    if not deviation:
+        return (mean, mean), 0.0 if mean else 1.0
+    skewness = float((((values - mean) / values.std()) ** 3).mean())
+    left, right, root = min(skewness, 0.0), max(skewness, 0.0), float(np.sqrt(size))
+    quantile = float(stdtrit(size - 1, 0.975)) / root
+    low = mean - deviation * _skewed(quantile, left, size)
+    high = mean - deviation * _skewed(-quantile, right, size)
+    above = stdtr(size - 1, -root * _unskewed(mean / deviation, left, size))
+    below = stdtr(size - 1, root * _unskewed(mean / deviation, right, size))
+    return (low, high), min(1.0, 2.0 * float(min(above, below)))
+
+
+def _unskewed(ratio: float, skewness: float, size: int) -> float:
+    """What the ratio of a mean's error to the standard deviation would be without skewness. Source: Hall 1992."""
+    return ratio + skewness * ratio**2 / 3 + skewness**2 * ratio**3 / 27 + skewness / (6 * size)
+
+
+def _skewed(ratio: float, skewness: float, size: int) -> float:
+    """The inverse of `_unskewed`, written so that nothing cancels where the skewness is small."""
+    shifted = ratio - skewness / (6 * size)
+    root = float(np.cbrt(1 + skewness * shifted))
+    return 3 * shifted / (root**2 + root + 1)
+
+
 def side_of(outcome: Outcome) -> Side:
     """An outcome in a few numbers."""
     reached = outcome.steps_to_success[outcome.success]
     return Side(
         success_rate=outcome.success_rate,
         interval=outcome.interval,
-        mean_return=float(outcome.returns.mean()),
+        mean_return=outcome.mean_return,
         steps_to_success=float(np.median(reached)) if len(reached) else None,
         deviation=float(outcome.deviation.mean()),
         jerk=float(outcome.jerk.mean()),
+        return_interval=outcome.return_interval,
     )
+
+
+def in_digits(value: float) -> str:
+    """A return in four significant digits: nobody but its task knows how large it is."""
+    return np.format_float_positional(value, precision=4, fractional=False, trim="-")
 
 
 def _p_text(p_value: float) -> str:

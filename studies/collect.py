@@ -13,7 +13,7 @@ from typing import Any
 
 from residual_rl.run import EVALUATIONS, read_config, read_rows, read_verdict
 
-DESCRIBED = ("study", "task", "method", "preset", "controller", "seed")
+DESCRIBED = ("study", "task", "measured_by", "method", "preset", "controller", "seed")
 RESULTS: tuple[str, ...] = (*DESCRIBED, *EVALUATIONS, "finished", "versions")
 
 
@@ -40,13 +40,16 @@ def results(study: str, path: Path) -> list[dict[str, Any]]:
 def verdict(study: str, path: Path) -> dict[str, Any]:
     """The verdict of a run as one row."""
     given = read_verdict(path)
+    base, policy, (low, high) = given.base.success_rate, given.policy.success_rate, given.policy.interval
+    if given.measured_by == "return" and given.policy.return_interval:
+        base, policy, (low, high) = given.base.mean_return, given.policy.mean_return, given.policy.return_interval
     return described(study, path) | {
         "steps": read_config(path).steps,
         "episodes": given.episodes,
-        "base": given.base.success_rate,
-        "policy": given.policy.success_rate,
-        "policy_low": round(given.policy.interval[0], 4),
-        "policy_high": round(given.policy.interval[1], 4),
+        "base": base,
+        "policy": policy,
+        "policy_low": round(low, 4),
+        "policy_high": round(high, 4),
         "fixed": given.fixed,
         "broken": given.broken,
         "p_value": given.p_value,

@@ -1,5 +1,6 @@
 """Small worlds whose answers are known, and the data to learn them from. After the idea of rejax's test environments."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Algorithm, Learner
 from residual_rl.learning.hindsight import Hindsight
 from residual_rl.learning.replay import Replay
+from residual_rl.tasks.task import Task
 from residual_rl.types import Observation, Spec, Transition
 
 QUICK: dict[str, dict[str, Any]] = {
@@ -94,6 +96,64 @@ def in_minibatches(transitions: Transition, updates: int, batch_size: int, seed:
 
 LINE = Spec(observation_size=1, goal_size=0, action_size=1, horizon=4, reward_range=(-1.0, 1.0))
 """A discount of 3/4: values lie in [-4, 4]."""
+
+
+class Place(NamedTuple):
+    """Where the points of a `Track` are."""
+
+    position: np.ndarray
+    """[E, 1]"""
+
+
+class Track:
+    """A point on a line, moved by its action and paid for at every step: the further from 0, the less. Nothing ever succeeds.
+
+    It starts anywhere in [-1, 1]. The best policy goes straight to 0; `drawn_to(place)` goes somewhere else.
+    """
+
+    spec = Spec(observation_size=1, goal_size=0, action_size=1, horizon=8, reward_range=(-2.0, 0.0))
+
+    def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[Place, np.ndarray]:
+        return Place(np.array([[rng.uniform(-1.0, 1.0)] for rng in rngs])), np.zeros((len(rngs), 0))
+
+    def step(self, state: Place, action: np.ndarray) -> Place:
+        return Place((state.position + 0.4 * action).clip(-2.0, 2.0))
+
+    def observe(self, state: Place, goal: np.ndarray) -> Observation:
+        return observation_of(state.position.copy(), goal.copy(), goal.copy())
+
+    def close(self) -> None: ...
+
+    @staticmethod
+    def success(achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
+        return np.zeros(achieved_goal.shape[:-1], dtype=bool)
+
+    @staticmethod
+    def reward(achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> np.ndarray:
+        return -np.abs(info["observation"][..., 0])
+
+    @staticmethod
+    def drawn_to(place: float) -> Any:
+        """A base that goes to a place on the line, and stays."""
+
+        def drawn(observation: Observation) -> np.ndarray:
+            return (2.5 * (place - observation["observation"])).clip(-1.0, 1.0)
+
+        drawn.reads_goal = False  # type: ignore[attr-defined]
+        return drawn
+
+
+TRACK = Task(
+    name="track",
+    summary="go to the middle",
+    gymnasium_id="probes/Track-v0",
+    spec=Track.spec,
+    default_controller="zero",
+    make_world=lambda num_threads: Track(),
+    reward=Track.reward,
+    success=Track.success,
+    measured_by="return",
+)
 
 
 def line_transitions(

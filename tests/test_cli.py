@@ -10,9 +10,11 @@ import pytest
 from test_front_door import TINY
 
 import residual_rl
+from residual_rl.cli import _stands
 from residual_rl.config import PRESETS
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.tasks import TASKS
+from residual_rl.train import Progress
 
 
 def command(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -52,7 +54,23 @@ def test_json_of_a_controller_is_one_object_and_nothing_else() -> None:
 def test_json_of_a_run_holds_the_whole_verdict(finished: Path) -> None:
     result = json.loads(command("evaluate", finished, "--episodes", "8", "--json").stdout)
     assert {"task", "episodes", "base", "policy", "fixed", "broken", "p_value", "promoted"} <= result.keys()
-    assert {"success_rate", "interval"} <= result["policy"].keys()
+    assert {"success_rate", "interval", "mean_return", "return_interval"} <= result["policy"].keys()
+    assert result["measured_by"] == "success"
+
+
+def test_what_a_task_is_measured_by_comes_first() -> None:
+    done = command("evaluate", "mbrl-pusher", "--episodes", "4")
+    assert re.search(r"mean return.*95 % interval.*success rate", done.stdout)
+    assert re.search(r"zero .*-\d+\.?\d* .*-\d+\.?\d* to -\d+\.?\d* .* 0\.000", done.stdout)
+    assert re.search(r"success rate.*95 % interval.*mean return", command("evaluate", "push", "--episodes", "4").stdout)
+    result = json.loads(command("evaluate", "mbrl-pusher", "--episodes", "4", "--json").stdout)
+    assert result["measured_by"] == "return"
+    assert result["base"]["return_interval"][0] < result["base"]["mean_return"] < result["base"]["return_interval"][1]
+
+
+def test_progress_is_told_in_what_the_task_is_measured_by() -> None:
+    assert _stands(Progress(0, 100, "success", 0.45, 0.9)) == "base 0.45  policy 0.90"
+    assert _stands(Progress(0, 100, "return", -109.731, -98.5)) == "return: base -109.7  policy -98.5"
 
 
 @pytest.mark.parametrize(

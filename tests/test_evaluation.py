@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from residual_rl.controllers import ReactivePush, Zero, make_controller
 from residual_rl.errors import ControllerError, WorldError
-from residual_rl.evaluation import MAX_LANES, Outcome, base_alone, evaluation_envs, roll_out, wilson_interval
+from residual_rl.evaluation import MAX_LANES, Outcome, base_alone, evaluation_envs, mean_interval, roll_out, wilson_interval
 from residual_rl.residual import SILVER2018, Composition
 from residual_rl.seeds import EPISODES_PER_RUN, Purpose, evaluation_seeds, training_seed
 from residual_rl.tasks import TASKS
@@ -216,6 +216,21 @@ def test_a_base_that_proposes_no_action_is_an_error_that_names_it():
 # --- intervals ---
 
 
+def test_the_interval_of_a_mean_is_students():
+    # Student 1908: with 9 degrees of freedom 95 % lie within 2.262 standard errors.
+    values = np.arange(10.0)
+    half = 2.262157 * np.sqrt(55 / 6) / np.sqrt(10)
+    assert mean_interval(values) == pytest.approx((4.5 - half, 4.5 + half))
+    assert mean_interval(np.array([3.0])) == (3.0, 3.0)
+
+
+def test_an_outcome_is_measured_by_what_is_asked_for():
+    outcome = roll_out(line(12), until_there, list(range(12)))
+    assert outcome.measured("success") == outcome.success_rate == 1.0
+    assert outcome.measured("return") == outcome.mean_return == outcome.returns.mean()
+    assert outcome.return_interval == mean_interval(outcome.returns)
+
+
 @pytest.mark.parametrize(
     ("successes", "trials", "low", "high"),
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
@@ -290,6 +305,41 @@ def test_a_world_that_breaks_in_an_evaluation_is_a_failed_episode_and_not_the_co
     assert not broken.success[1]
     assert np.array_equal(broken.success[[0, 2]], sound.success[[0, 2]])
     assert np.array_equal(broken.returns[[0, 2]], sound.returns[[0, 2]])
+    assert broken.returns[1] == 50 * -1.0  # the least that is possible
+
+
+class Breaking(Line):
+    """Rewarded without bound by its position. A lane that is pushed beyond 2 shows nothing finite any more."""
+
+    spec = Line.spec._replace(reward_range=(-np.inf, np.inf))
+
+    def observe(self, state, goal):
+        shown = super().observe(state, goal)
+        return shown | {"observation": np.where(shown["observation"] > 2.0, np.nan, shown["observation"])}
+
+    @staticmethod
+    def reward(achieved, desired, info):
+        return np.where(achieved > 2.0, np.nan, -achieved)[..., 0]
+
+
+@pytest.mark.parametrize(("rewarded", "least"), [((-np.inf, np.inf), -2.0), ((-7.0, 0.0), -7.0)])
+def test_breaking_the_world_never_pays(rewarded, least):
+    """Where nothing bounds the rewards, every step counts as the least reward seen: here -2."""
+
+    class World(Breaking):
+        spec = Breaking.spec._replace(reward_range=rewarded)
+
+    def one_runs_one_stops_at_two(observation):
+        position = observation["observation"]
+        move = np.where((np.arange(len(position)) == 0)[:, None] | (position < 2.0), 1.0, 0.0)
+        move = np.concatenate([move, np.zeros_like(move)], axis=1)
+        return move, move
+
+    envs = WorldVectorEnv(World(), World.reward, World.success, 2, AutoresetMode.DISABLED, 5)
+    outcome = roll_out(envs, one_runs_one_stops_at_two, [0, 0])
+    assert outcome.returns.tolist() == [5 * least, -1.0 - 4 * 2.0]
+    assert outcome.measured("return") == outcome.returns.mean()
+    assert not outcome.success[0]
 
 
 def test_a_world_that_raises_in_an_evaluation_is_named(monkeypatch):

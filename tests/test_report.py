@@ -28,15 +28,16 @@ TINY = GatedDDPG(hidden=(16, 16), num_critics=2)
 
 
 def outcome(success: list[bool], steps_to_success: list[float] | None = None) -> Outcome:
+    """A success is worth 5 more than a failure."""
     array = np.array(success)
     steps = np.where(array, 20.0, np.nan) if steps_to_success is None else np.array(steps_to_success)
-    return Outcome(array, -30.0 * np.ones(len(array)), steps, 0.1 * np.ones(len(array)), 0.2 * np.ones(len(array)))
+    return Outcome(array, np.where(array, -30.0, -35.0), steps, 0.1 * np.ones(len(array)), 0.2 * np.ones(len(array)))
 
 
 def verdict(config: Config, fixed: int, broken: int) -> Verdict:
     base = [False] * fixed + [True] * (EPISODES - fixed)
     policy = [True] * (EPISODES - broken) + [False] * broken
-    return judge(config.task, config.controller, outcome(base), outcome(policy))
+    return judge(config.task, config.controller, outcome(base), outcome(policy), config.measured_by)
 
 
 def write_run(
@@ -49,13 +50,22 @@ def write_run(
         for cycle in range(cycles):
             metrics = {"wall_seconds": 1.0, "critic_loss": 0.1, "mean_value": -3.0, "dropped_episodes": 0}
             step = {"step": 400 * (cycle + 1)}
-            run.append("metrics.csv", metrics | step | {"acting_success_rate": 0.5, "burn_in": int(cycle < 5)})
+            acting = {"acting_success_rate": 0.5, "acting_mean_return": -40.0}
+            run.append("metrics.csv", metrics | step | acting | {"burn_in": int(cycle < 5)})
             if cycle % 5 == 4:
                 rate = 0.4 + 0.02 * cycle + 0.01 * config.seed
                 low, high = wilson_interval(round(100 * rate), 100)
                 evaluation = {"wall_seconds": 1.0, "episodes": 100, "success_rate": rate, "low": low, "high": high}
-                others = {"mean_return": -30.0, "deviation": 0.1, "base_success_rate": 0.45, "fixed": 9, "broken": 1}
-                run.append("evaluations.csv", step | evaluation | others)
+                mean_return = -36.0 + cycle / 4
+                returns = {"mean_return": mean_return, "return_low": mean_return - 1, "return_high": mean_return + 1}
+                base = {
+                    "base_success_rate": 0.45,
+                    "base_mean_return": -35.0,
+                    "base_return_low": -35.8,
+                    "base_return_high": -34.2,
+                }
+                others = {"deviation": 0.1, "fixed": 9, "broken": 1}
+                run.append("evaluations.csv", step | evaluation | returns | base | others)
         if policy:
             spec = find_task(config.task).spec
             shapes = eqx.filter_eval_shape(lambda key: TINY.init(spec, key).averaged, jax.random.key(0))
@@ -80,6 +90,30 @@ def test_report_begins_with_the_verdict(promoted: Path):
     assert "fixed 12 of 12 failures, broke 1" in text
     for fact in ("slippery-push", "my-push", "rpl", "default", "mujoco", "algorithm.caution"):
         assert fact in text
+
+
+def test_a_run_that_is_measured_by_its_return_is_told_in_returns(tmp_path: Path):
+    text = write_report([write_run(tmp_path / "run", measured_by="return", fixed=12, broken=1)]).read_text()
+    assert "Promoted: mean return −33.75 → −30.31" in re.search(r"<h1>(.*?)</h1>", text, re.S)[1]  # noqa: RUF001
+    assert "base -33.75 -&gt; -30.31 mean return, difference 3.438" in text
+    assert text.index("<th>mean return</th>") < text.index("<th>success rate</th>")
+    assert "only the base fails" not in text
+    assert "McNemar" not in text
+    kept = write_report([write_run(tmp_path / "kept", measured_by="return", fixed=2, broken=2)]).read_text()
+    assert "Not promoted: the base is delivered unchanged" in kept
+
+
+def test_runs_that_are_measured_differently_are_compared_each_by_its_own(tmp_path: Path):
+    runs = [write_run(tmp_path / measure, measured_by=measure, fixed=12, broken=1) for measure in ("success", "return")]
+    text = write_report(runs).read_text()
+    table = text.split("<h2>Runs</h2>")[1].split("</table>")[0]
+    by_success, by_return = table.split("<tr>")[2:]
+    assert "0.938" in by_success
+    assert "0.938" not in by_return
+    assert "−30.31" in by_return  # noqa: RUF001
+    assert "measured by return" in by_return
+    titles = re.findall(r">(success rate|mean return)</text>", text)
+    assert {"success rate", "mean return"} == set(titles)
 
 
 def test_report_needs_nothing_outside_itself(promoted: Path):
@@ -181,6 +215,48 @@ def plain_rows(seeds: int, steps: int, **fields: str) -> list[dict[str, str]]:
     return rows
 
 
+def return_rows(**fields: str) -> list[dict[str, str]]:
+    """The same, measured by its return: -120 + step / 100, beside a base of -110."""
+    rows = []
+    for step in range(0, 5000, 1000):
+        value = -120 + step / 100
+        numbers = {"mean_return": value, "return_low": value - 4, "return_high": value + 6}
+        numbers |= {"base_mean_return": -110, "base_return_low": -113, "base_return_high": -107, "episodes": 100}
+        names = {"task": "pusher", "method": "rpl", "preset": "default", "measured_by": "return", "seed": "0"} | fields
+        rows.append(names | {key: str(value) for key, value in ({"step": step} | numbers).items()})
+    return rows
+
+
+def test_a_curve_of_returns_has_its_own_scale_and_the_bases_interval():
+    (axis,) = learning_curve(return_rows(), selected=3000.0).axes
+    assert axis.get_title(loc="left") == "mean return"
+    np.testing.assert_allclose(thick_line(axis), [[step, -120 + step / 100] for step in range(0, 5000, 1000)])
+    (base,) = [line for line in axis.lines if line.get_linewidth() == 1.4]
+    assert base.get_ydata().tolist() == [-110, -110]
+    bands = [collection.get_datalim(axis.transData).intervaly.tolist() for collection in axis.collections]
+    assert bands == [[-113, -107], [-124, -74]]
+    bottom, top = axis.get_ylim()
+    assert -132 < bottom < -124
+    assert -74 < top < -66
+
+
+def test_panels_of_returns_and_of_successes_share_no_scale():
+    figure = learning_curve(plain_rows(1, 5) + return_rows() + return_rows(task="other"))
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["push", "pusher", "other"]
+    assert [axis.get_ylabel() for axis in figure.axes] == ["success rate", "mean return", "mean return"]
+    assert figure.axes[0].get_ylim() == (0, 1.03)
+    assert figure.axes[1].get_ylim()[0] < -120
+
+
+def test_names_keep_their_distance_on_any_scale():
+    rows = return_rows() + return_rows(method="scratch")
+    (axis,) = learning_curve(rows).axes
+    bottom, top = axis.get_ylim()
+    heights = sorted(text.xy[1] for text in axis.texts)
+    assert np.diff(heights).min() >= NAME_GAP * (top - bottom) - 1e-9
+    assert heights[-1] <= top
+
+
 def thick_line(axis) -> np.ndarray:
     (line,) = [line for line in axis.lines if line.get_linewidth() == 2]
     return line.get_xydata()
@@ -235,8 +311,8 @@ def test_names_do_not_overlap():
 
 def test_moving_average_waits_until_it_is_full():
     rows = [{"step": 10.0 * cycle, "acting_success_rate": rate} for cycle, rate in enumerate([0.0, np.nan, 1.0, 1.0])]
-    assert _moving_average(rows, 2) == [(20.0, 0.5), (30.0, 1.0)]
-    assert _moving_average(rows, 4) == []
+    assert _moving_average(rows, "acting_success_rate", 2) == [(20.0, 0.5), (30.0, 1.0)]
+    assert _moving_average(rows, "acting_success_rate", 4) == []
 
 
 def test_burn_in_may_come_back():

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, ttest_rel
 
 from residual_rl.evaluation import Outcome, wilson_interval
-from residual_rl.verdict import judge, mcnemar, paired_interval
+from residual_rl.run import read_verdict
+from residual_rl.verdict import FEWEST_PAIRS, compare_returns, in_digits, judge, mcnemar, paired_interval, skewed_t
 
 
 def outcome(success, steps=20.0):
@@ -121,6 +122,151 @@ def test_a_policy_as_good_as_the_base_is_promoted_in_at_most_one_of_forty():
         assert binom.pmf(promoted, differing, 0.5).sum() <= 0.025
 
 
+# ---- the difference of the returns ----
+
+
+def drops(size, rng, share):
+    """Gains of 1 and, in a few episodes, great losses; together nothing is gained or lost."""
+    lost = rng.random(size) < share
+    return np.where(lost, -(1 - share) / share, 1.0) + 0.1 * rng.normal(size=size)
+
+
+def in_few(differing, size, rng):
+    """Most pairs do not differ; the others by 1, this way or that."""
+    return np.concatenate([rng.choice([-1.0, 1.0], differing), np.zeros(size - differing)])
+
+
+# What policies as good as their base may look like: all have a mean of zero.
+EQUALLY_GOOD = {
+    "normal": lambda rng: rng.normal(size=500),
+    "Student's with 3 degrees of freedom": lambda rng: rng.standard_t(3, size=500),
+    "Student's with 2, of no finite variance": lambda rng: rng.standard_t(2, size=500),
+    "skewed to gains": lambda rng: rng.exponential(size=500) - 1.0,
+    "skewed to losses": lambda rng: 1.0 - rng.exponential(size=500),
+    "lognormal losses": lambda rng: np.exp(0.5) - rng.lognormal(size=500),
+    "a loss in 20": lambda rng: drops(500, rng, 0.05),
+    "a loss in 100": lambda rng: drops(500, rng, 0.01),
+    "a gain in 20": lambda rng: -drops(500, rng, 0.05),
+    "4 pairs differ": lambda rng: in_few(4, 500, rng),
+    "7 pairs differ": lambda rng: in_few(7, 500, rng),
+    "50 pairs differ": lambda rng: in_few(50, 500, rng),
+}
+
+
+@pytest.mark.parametrize("name", EQUALLY_GOOD)
+def test_an_equally_good_policy_is_promoted_by_its_return_in_about_one_of_forty(name):
+    """One of 40 where t is exact. The worst of these is 3.1 % (lognormal losses, in 20000 comparisons)."""
+    rng, comparisons = np.random.default_rng(0), 1500
+    promoted = np.mean([compare_returns(EQUALLY_GOOD[name](rng))[1][0] > 0 for _ in range(comparisons)])
+    assert promoted <= 0.031 + 3 * np.sqrt(0.031 * 0.969 / comparisons)
+
+
+def test_students_t_alone_would_promote_one_in_ten_where_losses_are_rare_and_great():
+    """What the correction for skewness is for."""
+    rng = np.random.default_rng(0)
+    samples = [drops(500, rng, 0.01) for _ in range(1000)]
+    by_t = [ttest_rel(sample, np.zeros(500)).confidence_interval().low > 0 for sample in samples]
+    assert np.mean(by_t) > 0.1
+    assert np.mean([compare_returns(sample)[1][0] > 0 for sample in samples]) < 0.02
+
+
+def test_a_gain_is_found_as_often_as_by_students_t_where_there_is_no_skewness():
+    """A gain of a tenth of a standard deviation is found in 500 pairs about every second time."""
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(0.1, 1.0, size=500) for _ in range(500)]
+    found = np.mean([compare_returns(sample)[1][0] > 0 for sample in samples])
+    by_t = np.mean([ttest_rel(sample, np.zeros(500)).confidence_interval().low > 0 for sample in samples])
+    assert 0.5 < by_t < 0.7
+    assert found > by_t - 0.05
+
+
+differences = st.lists(st.floats(-100, 100).map(lambda value: round(value, 2)), min_size=1, max_size=60).map(np.array)
+"""Of no fixed sign or size, many of them equal."""
+
+
+@given(differences)
+def test_interval_and_p_value_of_returns_never_contradict_each_other(values):
+    _, (low, high), p_value = compare_returns(values)
+    assert (low > 0 or high < 0) == (p_value < 0.05)
+
+
+@given(differences)
+def test_the_comparison_of_returns_is_mirrored_when_the_two_change_places(values):
+    mean, (low, high), p_value = compare_returns(values)
+    mirrored = compare_returns(-values)
+    assert (-mean, -high, -low, p_value) == pytest.approx((mirrored[0], *mirrored[1], mirrored[2]))
+
+
+@given(differences, st.sampled_from([0.01, 3.0, 1e4]))
+def test_the_unit_of_the_reward_decides_nothing(values, unit):
+    mean, (low, high), p_value = compare_returns(values)
+    other = compare_returns(unit * values)
+    assert (unit * mean, unit * low, unit * high) == pytest.approx((other[0], *other[1]), abs=1e-6 * unit)
+    assert p_value == pytest.approx(other[2])
+
+
+@given(differences)
+def test_the_interval_holds_the_mean_and_that_of_students_t(values):
+    (low, high), p_value = skewed_t(values)
+    if len(set(values.tolist())) == 1:
+        return
+    t = ttest_rel(values, np.zeros(len(values)))
+    expected = t.confidence_interval()
+    slack = 1e-9 * np.abs(values).max()
+    assert low <= expected.low + slack <= values.mean() + 2 * slack
+    assert high >= expected.high - slack >= values.mean() - 2 * slack
+    assert p_value >= t.pvalue - 1e-9
+
+
+def test_without_skewness_it_is_students_paired_t():
+    half = np.random.default_rng(0).normal(0.1, 1.0, size=40)
+    values = np.concatenate([half, 0.2 - half])  # symmetric about 0.1
+    t = ttest_rel(values, np.zeros(80))
+    expected = t.confidence_interval()
+    interval, p_value = skewed_t(values)
+    assert interval == pytest.approx((expected.low, expected.high))
+    assert p_value == pytest.approx(t.pvalue)
+
+
+def test_halls_transformation_by_hand():
+    """Of 0, 0, 0, 0, 5: mean 1, standard deviation sqrt(5), skewness 1.5; t's quantile at 4 degrees of freedom is 2.7764.
+
+    So w = -2.7764 / sqrt(5) = -1.24166. Corrected it is 3 (c - 1) / 1.5 = -3.95744, where c = -0.97872 is the cube root of
+    1 + 1.5 (w - 1.5 / 30) = -0.93749. That makes the upper end; the lower one is t's, since the losses are not the long side.
+    """
+    (low, high), _ = skewed_t(np.array([0.0, 0.0, 0.0, 0.0, 5.0]))
+    assert high == pytest.approx(1 + 3.95744 * np.sqrt(5), abs=1e-4)
+    assert low == pytest.approx(1 - 1.24166 * np.sqrt(5), abs=1e-4)
+
+
+def test_fewer_than_six_differing_pairs_decide_nothing():
+    for differing in range(10):
+        values = np.zeros(500)
+        values[:differing] = np.linspace(1.0, 1.1, differing)
+        _, (low, high), p_value = compare_returns(values)
+        assert (low > 0) == (differing >= FEWEST_PAIRS)
+        assert p_value >= min(1.0, 2.0 / 2**differing)
+        assert high > 0 or not differing
+
+
+def test_few_pairs_that_differ_this_way_and_that_are_no_evidence():
+    values = np.zeros(500)
+    values[:5] = [1.0, -1.0, 1.0, -1.0, -1.0]
+    mean, interval, p_value = compare_returns(values)
+    assert (mean, interval) == (pytest.approx(-0.002), (-1.0, 1.0))
+    assert p_value > 0.5
+
+
+def test_returns_that_do_not_differ_make_no_difference():
+    assert compare_returns(np.zeros(500)) == (0.0, (0.0, 0.0), 1.0)
+    assert compare_returns(np.zeros(1)) == (0.0, (0.0, 0.0), 1.0)
+
+
+def test_a_gain_that_is_always_the_same_is_certain_and_a_single_one_is_not():
+    assert compare_returns(np.ones(20)) == (1.0, (1.0, 1.0), 2.0 / 2**20)
+    assert compare_returns(np.ones(1)) == (1.0, (0.0, 1.0), 1.0)
+
+
 # ---- judging ----
 
 
@@ -203,6 +349,74 @@ def test_a_verdict_reads_as_one_line():
 )
 def test_what_a_verdict_says(counts, line):
     assert str(judge("task", "controller", *paired(*counts))) == line
+
+
+def with_returns(returns, success=False):
+    returns = np.asarray(returns, dtype=float)
+    return outcome(np.full(len(returns), success))._replace(returns=returns)
+
+
+def test_judging_by_return_looks_at_the_returns_alone():
+    rng = np.random.default_rng(0)
+    base, gain = rng.normal(-100.0, 20.0, size=500), rng.normal(2.0, 5.0, size=500)
+    verdict = judge("task", "controller", with_returns(base), with_returns(base + gain), "return")
+    assert verdict.measured_by == "return"
+    assert verdict.difference == pytest.approx(gain.mean())
+    assert verdict.difference_interval == pytest.approx(compare_returns(gain)[1])
+    assert verdict.promoted
+    assert (verdict.fixed, verdict.broken, verdict.policy.success_rate) == (0, 0, 0.0)
+    t = ttest_rel(base + gain, base).confidence_interval()
+    assert verdict.difference_interval == pytest.approx((t.low, t.high), abs=0.02)
+    assert not judge("task", "controller", with_returns(base), with_returns(base - gain), "return").promoted
+    assert not judge("task", "controller", with_returns(base), with_returns(base + gain)).promoted  # none succeeds
+
+
+def test_more_successes_for_less_return_are_not_promoted_by_return():
+    base, policy = with_returns(np.arange(100.0)), with_returns(np.arange(100.0) - 1.0, success=True)
+    assert judge("task", "controller", base, policy).promoted
+    verdict = judge("task", "controller", base, policy, "return")
+    assert not verdict.promoted
+    assert (verdict.fixed, verdict.difference, verdict.difference_interval) == (100, -1.0, (-1.0, -1.0))
+
+
+def test_a_side_has_the_interval_of_its_mean_return():
+    verdict = judge("task", "controller", with_returns([-3.0, -1.0, -2.0]), with_returns([-1.0] * 3), "return")
+    half = 4.302653 / np.sqrt(3)  # Student's t with 2 degrees of freedom; the standard deviation is 1
+    assert verdict.base.return_interval == pytest.approx((-2.0 - half, -2.0 + half))
+    assert verdict.policy.return_interval == (-1.0, -1.0)
+
+
+def test_a_verdict_by_return_reads_as_one_line():
+    base, gain = np.linspace(-130.0, -90.0, 100), np.concatenate([np.linspace(7.0, 9.0, 50), np.linspace(9.0, 7.0, 50)])
+    given = judge("task", "controller", with_returns(base), with_returns(base + gain), "return")
+    low, high = map(in_digits, given.difference_interval)
+    assert str(given) == f"base -110 -> -102 mean return, difference 8 ({low} to {high}); promoted (p < 1e-29)"
+    assert (low, high) == ("7.883", "8.117")
+    lost = judge("task", "controller", with_returns(base), with_returns(base - gain), "return")
+    assert str(lost).startswith("base -110 -> -118 mean return, difference -8 (-8.117 to -7.883); not promoted, the base is")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(-109.7312, "-109.7"), (0.0123456, "0.01235"), (123456.7, "123500"), (-5.0, "-5"), (0.0, "0")]
+)
+def test_returns_are_written_in_four_digits(value, text):
+    assert in_digits(value) == text
+
+
+def test_verdicts_from_before_there_were_returns_are_read_as_by_success(tmp_path):
+    values = judge("task", "controller", *paired(both=40, fixed=10, broken=2, neither=48)).to_json()
+    del values["measured_by"]
+    for side in ("base", "policy"):
+        del values[side]["return_interval"]
+    (tmp_path / "verdict.json").write_text(json.dumps(values))
+    verdict = read_verdict(tmp_path)
+    assert (verdict.measured_by, verdict.base.return_interval, verdict.promoted) == ("success", None, True)
+
+
+def test_a_verdict_by_return_is_what_is_read_again(tmp_path):
+    given = judge("task", "controller", with_returns(np.arange(9.0)), with_returns(np.arange(9.0) ** 1.1), "return")
+    (tmp_path / "verdict.json").write_text(json.dumps(given.to_json()))
+    assert read_verdict(tmp_path) == given
 
 
 def test_a_verdict_becomes_plain_json():

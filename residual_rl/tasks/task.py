@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import gymnasium
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.tasks.vector import World, WorldEnv, WorldVectorEnv
 from residual_rl.tasks.view import View
-from residual_rl.types import RewardFunction, Spec, SuccessFunction
+from residual_rl.types import Measure, RewardFunction, Spec, SuccessFunction
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Task:
     """`achieved_goal [B, G], desired_goal [B, G], info -> [B]`: what hindsight asks with other goals."""
     success: SuccessFunction
     """`achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; an episode succeeds by its last step."""
-    measured_by: Literal["success", "return"] = "success"
+    measured_by: Measure = "success"
     """What tells a good episode from a bad one: its success, or, where hardly any policy succeeds, its return."""
     view: View | None = None
     """How it is looked at; None for a world that cannot be drawn."""

@@ -39,6 +39,14 @@ PAIRS = (
     Pair("hook", "reactive-hook", "near 1"),
     Pair("noisy-hook", "reactive-hook", "0.15"),
     Pair("noisy-hook-as-described", "reactive-hook"),
+    Pair("complex-hook", "reactive-hook", "0.55"),
+    Pair("complex-hook-only-bumps", "reactive-hook", "0.8"),
+    Pair("complex-hook-only-objects", "reactive-hook", "0.8"),
+    Pair("complex-hook-stray-origins", "reactive-hook", "0.55"),
+    Pair("complex-hook-as-described", "reactive-hook"),
+    Pair("complex-hook-test", "reactive-hook"),
+    Pair("mbrl-pusher", "zero"),
+    Pair("mbrl-pusher-as-described", "zero"),
 )
 
 PREFACE = """# Controllers before learning

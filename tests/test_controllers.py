@@ -6,6 +6,7 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from representatives import REPRESENTATIVES
 
 from residual_rl.controllers import (
     CONTROLLERS,
@@ -30,7 +31,7 @@ pairs = pytest.mark.parametrize(
     ("task", "name"),
     [
         pytest.param(task, name, id=f"{task.name}-{name}")
-        for task in TASKS.values()
+        for task in REPRESENTATIVES.values()
         for name in CONTROLLERS
         if CONTROLLERS[name].fits(task.spec)
     ],
@@ -42,7 +43,7 @@ def seen():
     """Observations of each task along episodes of its default controller, with some noise: `[B]` of many moments."""
     rng = np.random.default_rng(0)
     observations = {}
-    for task in TASKS.values():
+    for task in REPRESENTATIVES.values():
         controller = make_controller(task.default_controller, task.spec, 2)
         envs = task.make_envs(8, num_threads=2, autoreset_mode=AutoresetMode.DISABLED, with_state=True)
         moments = [envs.reset(seed=0)[0]]

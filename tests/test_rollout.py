@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from golden.make import base_of, file_of, rollout, seeds_of
 from gymnasium.vector import AutoresetMode
+from representatives import REPRESENTATIVES
 
 from residual_rl.controllers import ReactivePush, asked_again, make_controller, reads_state
 from residual_rl.errors import ControllerError
@@ -17,7 +18,7 @@ OBSERVATION_KEYS = ("observation", "achieved_goal", "desired_goal")
 HORIZON = 12  # for all that does not need the block to arrive
 
 
-@pytest.fixture(params=TASKS.values(), ids=TASKS)
+@pytest.fixture(params=REPRESENTATIVES.values(), ids=REPRESENTATIVES)
 def task(request):
     return request.param
 
@@ -318,6 +319,7 @@ def test_a_controllers_error_names_the_controller_and_the_step(at_step, complain
 
 
 @pytest.mark.parametrize("company", [(), (3, 4, 5)])
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_the_golden_rollouts_are_repeated_whatever_the_batch_around_them(task, company):
     # The files come from one platform. Another compiler rounds differently, and contacts amplify it: hence not bit for bit.
     # `python tests/golden/make.py` writes them anew.

@@ -6,6 +6,7 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from representatives import REPRESENTATIVES
 
 from residual_rl.controllers import asked_again, make_controller
 from residual_rl.tasks import TASKS, find_task
@@ -15,7 +16,7 @@ STEPS = 12
 FIXED_GOAL = {"mbrl-pusher", "mbrl-pusher-as-described"}
 
 
-@pytest.fixture(params=TASKS.values(), ids=TASKS)
+@pytest.fixture(params=REPRESENTATIVES.values(), ids=REPRESENTATIVES)
 def task(request):
     return request.param
 
@@ -321,11 +322,13 @@ def registered_id(task):
     return task.gymnasium_id
 
 
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_a_task_is_found_by_its_name_and_by_its_gymnasium_id(task):
     assert find_task(task.name) is find_task(task.gymnasium_id) is task
 
 
 @pytest.mark.filterwarnings("ignore:.*A Box observation space (minimum|maximum) value is:UserWarning")
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_gymnasiums_own_checker_has_no_complaint(task):
     # But one, that the observation is unbounded: so it is in Gymnasium-Robotics too.
     env = gymnasium.make(registered_id(task)).unwrapped

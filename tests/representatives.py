@@ -1,0 +1,17 @@
+"""One task for each world. Their variants are the same code with other data: other noise, objects, weights.
+
+House rules are tried on representatives; what a variant's data change is tested where they are defined, and every task has a
+golden rollout.
+"""
+
+from residual_rl.tasks import TASKS
+
+VARIANTS = (
+    "noisy-hook-as-described",
+    "mbrl-pusher-as-described",
+    "complex-hook-test",
+    "complex-hook-only-bumps",
+    "complex-hook-only-objects",
+    "complex-hook-stray-origins",
+)
+REPRESENTATIVES = {name: task for name, task in TASKS.items() if name not in VARIANTS}

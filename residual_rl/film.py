@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from residual_rl.controllers import CONTROLLERS, make_controller, reads_state
 from residual_rl.errors import ResidualRLError
-from residual_rl.evaluation import Act, Outcome, base_alone, evaluation_envs, roll_out
+from residual_rl.evaluation import MAX_LANES, Act, Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.policy import base_plus_residual, restore_residual
 from residual_rl.rendering import Take, render
 from residual_rl.run import TABLE, read_policy, read_verdict
@@ -18,7 +19,7 @@ from residual_rl.tasks import find_task
 from residual_rl.tasks.task import Task
 from residual_rl.tasks.vector import State, World, WorldVectorEnv
 from residual_rl.tasks.view import Color, View
-from residual_rl.types import Observation
+from residual_rl.types import Measure, Observation
 
 NUM_FRAMES = 6
 HEIGHT, WIDTH = 288, 384  # pixels of a frame
@@ -79,7 +80,8 @@ class Row(NamedTuple):
 
     policy: str
     """"base" or "base + residual"."""
-    success: bool
+    success: bool | None
+    """None where the return is what counts."""
     outcome: str
     """What happened, in a few words."""
     frames: np.ndarray
@@ -90,7 +92,7 @@ class Strip(NamedTuple):
     """The same initial state twice."""
 
     kind: str
-    """"fixed", "kept" or "broken"."""
+    """"fixed", "kept" or "broken"; where the return is what counts, "better" or "worse"."""
     seed: int
     steps: np.ndarray
     """[F] the step that each frame shows."""
@@ -144,10 +146,13 @@ def film_strips(path: str | Path, num_frames: int = NUM_FRAMES) -> tuple[list[St
     """Strips of a finished run, and why there are none where there are none.
 
     One strip for each thing that happened in the verdict's episodes: a failure that was fixed, a success that was kept, one
-    that was broken. It shows the first such episode, passing over those that begin at their goal.
+    that was broken; or a return that is higher than the base's, one that is lower. It shows the first such episode, passing
+    over those that begin at their goal.
     """
     try:
         task, found = _pairs(Path(path))
+        if not found and task.measured_by == "return":
+            return [], "in the first of the verdict's episodes the two do the same"
         if not found:
             return [], "neither of the two solves any of the verdict's episodes"
         takes = [episode.take for pair in found.values() for episode in pair]
@@ -156,7 +161,12 @@ def film_strips(path: str | Path, num_frames: int = NUM_FRAMES) -> tuple[list[St
         strips = []
         for kind, pair in found.items():
             rows = (
-                Row(name, one.success, one.in_words(task), np.stack([next(frames) for _ in steps]))
+                Row(
+                    name,
+                    None if task.measured_by == "return" else one.success,
+                    one.in_words(task),
+                    np.stack([next(frames) for _ in steps]),
+                )
                 for name, one in zip(("base", "base + residual"), pair, strict=True)
             )
             strips.append(Strip(kind, pair[0].seed, steps, (next(rows), next(rows))))
@@ -174,7 +184,7 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
         raise ResidualRLError(
             f"the controller {config.controller!r} was passed in as a callable and is not part of the run directory"
         )
-    task = find_task(config.task)
+    task = replace(find_task(config.task), measured_by=config.measured_by)
     view_of(task)  # before anything is rolled out
     controller = make_controller(str(table) if table.exists() else config.controller, task.spec)
     composition, size = config.algorithm.composition, task.spec.action_size
@@ -185,11 +195,13 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
     wanted = [kind for kind, count in (("fixed", verdict.fixed), ("kept", kept), ("broken", verdict.broken)) if count]
     found: dict[str, tuple[Episode, Episode]] = {}
     seeds = evaluation_seeds(Purpose.VERDICT, verdict.episodes)
+    if task.measured_by == "return":  # how often which was the better one was not kept: the first episodes have to do
+        wanted, seeds = ["better", "worse"], seeds[:MAX_LANES]
     with closing(evaluation_envs(task, verdict.episodes, None, reads_state(controller))) as envs:
         for start in range(0, len(seeds), envs.num_envs):
             chunk = seeds[start : start + envs.num_envs]
             base, policy = record(envs, alone, chunk, BASE_COLOR), record(envs, both, chunk, POLICY_COLOR)
-            for kind, lane in _first_of_each(base.outcome, policy.outcome).items():
+            for kind, lane in _first_of_each(base.outcome, policy.outcome, task.measured_by).items():
                 if kind in wanted and kind not in found:
                     found[kind] = base.episode(lane), policy.episode(lane)
             if len(found) == len(wanted):
@@ -197,7 +209,7 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
     return task, {kind: found[kind] for kind in wanted if kind in found}
 
 
-def _first_of_each(base: Outcome, policy: Outcome) -> dict[str, int]:
+def _first_of_each(base: Outcome, policy: Outcome, measured_by: Measure) -> dict[str, int]:
     """The first lane of each kind that does not begin at its goal."""
     to_do = ~(base.steps_to_success <= 1)
     kinds = {
@@ -205,4 +217,6 @@ def _first_of_each(base: Outcome, policy: Outcome) -> dict[str, int]:
         "kept": base.success & policy.success,
         "broken": base.success & ~policy.success,
     }
+    if measured_by == "return":
+        kinds = {"better": policy.returns > base.returns, "worse": policy.returns < base.returns}
     return {kind: int(np.argmax(lanes & to_do)) for kind, lanes in kinds.items() if (lanes & to_do).any()}

@@ -154,8 +154,10 @@ def skewed_t(values: np.ndarray) -> tuple[tuple[float, float], float]:
     quantile = float(stdtrit(size - 1, 0.975)) / root
     low = mean - deviation * _skewed(quantile, left, size)
     high = mean - deviation * _skewed(-quantile, right, size)
-    above = stdtr(size - 1, -root * _unskewed(mean / deviation, left, size))
-    below = stdtr(size - 1, root * _unskewed(mean / deviation, right, size))
+    ratio = mean / deviation
+    # Beyond a ratio of 9 / skewness the transformation points inwards; there, far from 0.05, the p-value is t's.
+    above = stdtr(size - 1, -root * min(ratio, _unskewed(ratio, left, size)))
+    below = stdtr(size - 1, root * max(ratio, _unskewed(ratio, right, size)))
     return (low, high), min(1.0, 2.0 * float(min(above, below)))
 
 

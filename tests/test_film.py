@@ -180,7 +180,17 @@ def test_backend_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch):
 def test_strips_show_the_first_episode_of_each_kind_that_does_not_begin_at_its_goal():
     base = outcome([True, True, False, False, True, True], [1, 9, np.nan, np.nan, 9, 9])
     policy = outcome([True, True, False, True, False, False], [1, 9, np.nan, 9, np.nan, np.nan])
-    assert film._first_of_each(base, policy) == {"kept": 1, "fixed": 3, "broken": 4}
+    assert film._first_of_each(base, policy, "success") == {"kept": 1, "fixed": 3, "broken": 4}
+
+
+def test_strips_of_returns_show_the_first_episode_in_which_the_policy_earns_more_and_less():
+    base, policy = outcome([False] * 4), outcome([False] * 4)
+    base, policy = (
+        base._replace(returns=np.array([-9.0, -9.0, -9.0, -9.0])),
+        policy._replace(returns=np.array([-9.0, -8, -7, -11])),
+    )
+    assert film._first_of_each(base, policy, "return") == {"better": 1, "worse": 3}
+    assert film._first_of_each(base, base, "return") == {}
 
 
 def test_words_for_what_happened():

@@ -1,4 +1,4 @@
-"""The command line: `residual-rl list | train | evaluate | report | benchmark`."""
+"""The command line: `residual-rl list | train | evaluate | report | export | benchmark`."""
 
 import json
 import sys
@@ -153,6 +153,20 @@ def report(
 ) -> None:
     """Write an HTML report that opens without a server."""
     _write_report(runs, out)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished run's directory.")],
+    out: Annotated[Path, typer.Argument(help="The bundle's folder; must not be there yet.")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also write the policy as ONNX; needs the onnx extra.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's policy as a bundle that runs with NumPy alone."""
+    from residual_rl.front_door import export as export_
+
+    exported = export_(run, out, onnx=onnx)
+    print(json.dumps(exported.to_json()) if as_json else exported)
 
 
 @app.command()

@@ -43,9 +43,14 @@ def add(normalizer: Normalizer, features: Array) -> Normalizer:
     )
 
 
+def moments(normalizer: Normalizer) -> tuple[Array, Array]:
+    """Mean and standard deviation with which features are normalised: `[F], [F]`."""
+    variance = jnp.where(normalizer.count > 0, normalizer.squares / jnp.maximum(normalizer.count, 1.0), 1.0)
+    return normalizer.mean, jnp.sqrt(jnp.maximum(variance, LEAST_DEVIATION**2))
+
+
 def normalize(normalizer: Normalizer, features: Array) -> Array:
     """`[B, F] -> [B, F]`, centred, scaled and clipped."""
-    variance = jnp.where(normalizer.count > 0, normalizer.squares / jnp.maximum(normalizer.count, 1.0), 1.0)
-    deviation = jnp.sqrt(jnp.maximum(variance, LEAST_DEVIATION**2))
+    mean, deviation = moments(normalizer)
     clipped = features.clip(-CLIP_BEFORE, CLIP_BEFORE)
-    return ((clipped - normalizer.mean[None]) / deviation[None]).clip(-CLIP_AFTER, CLIP_AFTER)
+    return ((clipped - mean[None]) / deviation[None]).clip(-CLIP_AFTER, CLIP_AFTER)

@@ -105,12 +105,14 @@ def config_sha256(config: Config) -> str:
     return hashlib.sha256(json.dumps(configuration.to_json(config), sort_keys=True).encode()).hexdigest()
 
 
-def probes(arrays: dict[str, np.ndarray], features: list[str], spec: Spec, count: int) -> tuple[Observation, np.ndarray]:
+def probes(
+    arrays: dict[str, np.ndarray], features: list[str], spec: Spec, count: int, seed: int = 0
+) -> tuple[Observation, np.ndarray]:
     """Observations `[count]` as the normalizer has seen them, and base actions `[count, A]`, some beyond the bounds."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     lengths = {"observation": spec.observation_size, "base_action": spec.action_size}
     ends = np.cumsum([lengths.get(name, spec.goal_size) for name in features])
-    drawn = arrays["normalizer.mean"] + arrays["normalizer.deviation"] * rng.standard_normal((count, ends[-1]))
+    drawn = arrays["normalizer.mean"] + rng.standard_normal((count, ends[-1])) / arrays["normalizer.factor"]
     parts = dict(zip(features, np.split(drawn, ends[:-1], axis=1), strict=True))
     goal = parts["desired_goal"]
     observation = Observation(
@@ -165,8 +167,7 @@ def _manifest(residual: Residual, spec: Spec, config: Config, verdict: Verdict) 
 def _arrays(residual: Residual) -> dict[str, np.ndarray]:
     """Named as `runtime.array_shapes` says."""
     actor, critics, normalizer = residual.networks
-    mean, deviation = norm.moments(normalizer)
-    arrays = {"normalizer.mean": mean, "normalizer.deviation": deviation} | _layers("actor", actor)
+    arrays = {"normalizer.mean": normalizer.mean, "normalizer.factor": norm.factor(normalizer)} | _layers("actor", actor)
     if isinstance(residual.algorithm, GatedDDPG):
         arrays |= _layers("critics", critics)
     return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}

@@ -96,7 +96,7 @@ def _policy(graph: _Graph, policy: Policy) -> None:
     def composed(residual: str) -> str:
         return graph("Clip", graph("Add", unit, graph("Mul", "scale", residual)), -1.0, 1.0)
 
-    features = _features(graph, policy.manifest, unit, policy.mean, policy.deviation)
+    features = _features(graph, policy.manifest, unit, policy.mean, policy.factor)
     residual = graph("Tanh", _network(graph, policy.actor, features, 0.0))
     action = graph("Add", graph("Mul", composed(residual), half), middle)
     acts = graph("Greater", "scale", 0.0)
@@ -113,7 +113,7 @@ def _policy(graph: _Graph, policy: Policy) -> None:
     graph("Where", acts, action, base, output="action")
 
 
-def _features(graph: _Graph, manifest: Mapping[str, Any], unit: str, mean: np.ndarray, deviation: np.ndarray) -> str:
+def _features(graph: _Graph, manifest: Mapping[str, Any], unit: str, mean: np.ndarray, factor: np.ndarray) -> str:
     """What the networks see, normalised: `[B, F]`."""
     parts = []
     for name in manifest["features"]:
@@ -125,7 +125,7 @@ def _features(graph: _Graph, manifest: Mapping[str, Any], unit: str, mean: np.nd
             parts.append(name if name == "desired_goal" else graph("Sub", "desired_goal", "achieved_goal"))
     before, after = manifest["normalizer"]["clip_before"], manifest["normalizer"]["clip_after"]
     clipped = graph("Clip", graph("Concat", *parts, axis=1), -before, before)
-    return graph("Clip", graph("Div", graph("Sub", clipped, mean), deviation), -after, after)
+    return graph("Clip", graph("Mul", graph("Sub", clipped, mean), factor), -after, after)
 
 
 def _network(graph: _Graph, layers: list[Layer], x: str, epsilon: float) -> str:

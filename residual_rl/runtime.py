@@ -85,8 +85,8 @@ class Policy:
         self._scores_action: bool = manifest["composition"]["critic_scores"] == "action"
         self._clips = manifest["normalizer"]["clip_before"], manifest["normalizer"]["clip_after"]
         self._gate: Mapping[str, Any] | None = manifest["gate"]
-        self.mean, self.deviation = arrays["normalizer.mean"], arrays["normalizer.deviation"]
-        """[F] of the features."""
+        self.mean, self.factor = arrays["normalizer.mean"], arrays["normalizer.factor"]
+        """[F] mean of the features, and what they are multiplied by after it is subtracted."""
         count = len(manifest["hidden"]) + 1
         self.actor = _layers(arrays, "actor", count)
         self.critics = [] if self._gate is None else _layers(arrays, "critics", count)
@@ -153,7 +153,7 @@ class Policy:
                 parts.append(goal if name == "desired_goal" else goal - rows("achieved_goal", "goal"))
         before, after = self._clips
         features = np.concatenate(parts, axis=1).clip(-before, before)
-        return ((features - self.mean) / self.deviation).clip(-after, after)
+        return ((features - self.mean) * self.factor).clip(-after, after)
 
     def _margin(self, gate: Mapping[str, Any], features: np.ndarray, unit: np.ndarray, residual: np.ndarray) -> np.ndarray:
         """By how much the critics agree that the residual beats the base, `[B, 1]`: above zero it acts."""
@@ -219,7 +219,7 @@ def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     if not isinstance(manifest["hidden"], list) or not 1 <= len(manifest["hidden"]) <= MAX_LAYERS:
         raise ValueError(f"hidden must hold 1 to {MAX_LAYERS} sizes")
     hidden = [_whole(size, "hidden", 1, MAX_SIZE) for size in manifest["hidden"]]
-    shapes: dict[str, tuple[int, ...]] = {"normalizer.mean": (seen,), "normalizer.deviation": (seen,)}
+    shapes: dict[str, tuple[int, ...]] = {"normalizer.mean": (seen,), "normalizer.factor": (seen,)}
     for i, (fan_in, fan_out) in enumerate(zip([seen, *hidden], [*hidden, actions])):  # noqa: B905  for older Pythons on robots
         shapes |= {f"actor.{i}.weight": (fan_in, fan_out), f"actor.{i}.bias": (fan_out,)}
     if gate is not None:
@@ -348,8 +348,6 @@ def _arrays(content: bytes, shapes: Mapping[str, tuple[int, ...]], path: str) ->
         if not np.isfinite(array).all():
             raise BundleError(f"{path}: array {name!r} holds values that are not finite")
         arrays[name] = array
-    if not (arrays["normalizer.deviation"] > 0.0).all():
-        raise BundleError(f"{path}: array 'normalizer.deviation' holds values that are not above zero")
     return arrays
 
 

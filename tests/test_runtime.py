@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
-from test_front_door import TINY
 
 import residual_rl
 from residual_rl import bundle, runtime
@@ -28,8 +27,10 @@ from residual_rl.learning.algorithm import Networks
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.normalizer import Normalizer
+from residual_rl.learning.serialization import to_arrays
 from residual_rl.policy import Residual
 from residual_rl.residual import SILVER2018, Composition
+from residual_rl.run import Run
 from residual_rl.runtime import BundleError, load
 from residual_rl.types import Spec
 from residual_rl.verdict import Side, Verdict
@@ -40,10 +41,10 @@ SIDE = Side(0.5, (0.4, 0.6), -30.0, 12.0, 0.0, 0.1)
 ALGORITHMS = {
     "default": GatedDDPG(hidden=(32, 32), caution=0.5),
     "full-size": GatedDDPG(caution=0.5),
-    "half-scale": GatedDDPG(hidden=(32, 16), caution=0.5, composition=Composition(scale=0.5)),
+    "half-scale": GatedDDPG(hidden=(32, 16), caution=0.2, composition=Composition(scale=0.5)),
     "base-not-clipped": GatedDDPG(hidden=(16,), num_critics=2, caution=0.2, composition=Composition(clip_base=False)),
     "base-seen": GatedDDPG(hidden=(32, 32), caution=0.5, composition=Composition(actor_sees_base=True)),
-    "residual-scored": GatedDDPG(hidden=(32, 32), caution=0.5, composition=Composition(critic_scores="residual")),
+    "residual-scored": GatedDDPG(hidden=(32, 32), caution=0.1, composition=Composition(critic_scores="residual")),
     "published": DDPG(hidden=(32, 32)),
     "published-base-seen": DDPG(hidden=(32, 32), composition=Composition(scale=2.0, actor_sees_base=True)),
 }
@@ -82,9 +83,9 @@ def made_bundle(out: Path, algorithm: Any = ALGORITHMS["default"], spec: Spec = 
     return residual
 
 
-def asked(policy: runtime.Policy, spec: Spec, count: int) -> tuple[Any, np.ndarray]:
-    arrays = {"normalizer.mean": policy.mean, "normalizer.deviation": policy.deviation}
-    return probes(arrays, policy.manifest["features"], spec, count)
+def asked(policy: runtime.Policy, spec: Spec, count: int, seed: int = 0) -> tuple[Any, np.ndarray]:
+    arrays = {"normalizer.mean": policy.mean, "normalizer.factor": policy.factor}
+    return probes(arrays, policy.manifest["features"], spec, count, seed)
 
 
 @pytest.fixture(scope="module")
@@ -95,20 +96,32 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "finished"
-    residual_rl.improve("slippery-push", out=out, **(TINY | {"steps": 800}))
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With few and small arrays, so that much can be tried on it."""
+    out = tmp_path_factory.mktemp("bundles") / "small"
+    made_bundle(out, GatedDDPG(hidden=(8,), num_critics=2, caution=0.2))
     return out
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, as training would have left it."""
+    config = make_config(task="slippery-push", controller="reactive-push", algorithm=ALGORITHMS["default"])
+    networks = made_residual(config.algorithm, residual_rl.TASKS["slippery-push"].spec).networks
+    with Run(tmp_path_factory.mktemp("runs") / "finished", config) as run:
+        run.save_policy(to_arrays(networks, "networks"), step=400)
+        run.finish(made_verdict(True))
+    return run.path
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_bundle_acts_as_the_policy_it_was_made_of(tmp_path: Path, name: str) -> None:
     residual = made_bundle(tmp_path / "out", ALGORITHMS[name])
     policy = load(tmp_path / "out")
-    observation, proposal = asked(policy, SPEC, 3000)
-    assert differences(policy, residual, observation, proposal).max() < 1e-6
+    observation, proposal = asked(policy, SPEC, bundle.PROBES, seed=1)
+    assert differences(policy, residual, observation, proposal).max() < 1e-6 * policy.trained_scale
     acting = (policy(observation, proposal) != proposal.clip(-1.0, 1.0)).any(axis=1).mean()
-    assert acting == 1.0 if isinstance(ALGORITHMS[name], DDPG) else 0.05 < acting < 0.95
+    assert acting > 0.99 if isinstance(ALGORITHMS[name], DDPG) else 0.03 < acting < 0.97
 
 
 @pytest.mark.parametrize("algorithm", [ALGORITHMS["default"], ALGORITHMS["published"]])
@@ -116,8 +129,8 @@ def test_a_task_without_goals_takes_a_mere_array(tmp_path: Path, algorithm: Any)
     spec = SPEC._replace(goal_size=0)
     residual = made_bundle(tmp_path / "out", algorithm, spec)
     policy = load(tmp_path / "out")
-    observation, proposal = asked(policy, spec, 500)
-    assert differences(policy, residual, observation, proposal).max() < 1e-6
+    observation, proposal = asked(policy, spec, bundle.PROBES, seed=1)
+    assert differences(policy, residual, observation, proposal).max() < 1e-6 * policy.trained_scale
     np.testing.assert_array_equal(policy(observation["observation"], proposal), policy(observation, proposal))
 
 
@@ -234,13 +247,14 @@ def test_loading_executes_nothing_of_the_bundle(exported: Path, tmp_path: Path) 
 
 
 class TestDamage:
-    def test_bytes_altered_by_chance_are_noticed_or_change_nothing(self, exported: Path, tmp_path: Path) -> None:
+    def test_bytes_altered_by_chance_are_noticed_or_change_nothing(self, small: Path, tmp_path: Path) -> None:
         rng = np.random.default_rng(0)
-        out, observation, proposal, expected = copied(exported, tmp_path)
+        out, observation, proposal, expected = copied(small, tmp_path)
+        files = {name: (small / name).read_bytes() for name in (runtime.MANIFEST, runtime.WEIGHTS)}
         refused = 0
         for _ in range(3000):
-            name = (runtime.MANIFEST, runtime.WEIGHTS)[rng.integers(2)]
-            whole = (exported / name).read_bytes()
+            name = rng.choice(list(files))
+            whole = files[name]
             (out / name).write_bytes(mutated(rng, whole))
             try:
                 np.testing.assert_array_equal(load(out)(observation, proposal), expected)
@@ -249,30 +263,30 @@ class TestDamage:
             (out / name).write_bytes(whole)
         assert refused > 2500
 
-    def test_values_altered_on_purpose_are_refused_or_harmless(self, exported: Path, tmp_path: Path) -> None:
+    def test_values_altered_on_purpose_are_refused_or_harmless(self, small: Path, tmp_path: Path) -> None:
         """With the digest made anew, as one would who means harm. What loads still acts within its bounds."""
         rng = np.random.default_rng(0)
-        out, observation, proposal, _ = copied(exported, tmp_path)
-        refused = 0
-        for _ in range(3000):
-            rewrite(out, lambda manifest: poison(rng, manifest), exported)
-            refused += self._refused_or_harmless(out, observation, proposal)
-        assert 1000 < refused < 3000
-
-    def test_headers_altered_on_purpose_are_refused_or_harmless(self, exported: Path, tmp_path: Path) -> None:
-        rng = np.random.default_rng(1)
-        out, observation, proposal, _ = copied(exported, tmp_path)
-        whole = (exported / runtime.WEIGHTS).read_bytes()
-        (length,) = struct.unpack("<Q", whole[:8])
+        out, observation, proposal, _ = copied(small, tmp_path)
         refused = 0
         for _ in range(2000):
+            rewrite(out, lambda manifest: poison(rng, manifest), small)
+            refused += self._refused_or_harmless(out, observation, proposal)
+        assert 700 < refused < 2000
+
+    def test_headers_altered_on_purpose_are_refused_or_harmless(self, small: Path, tmp_path: Path) -> None:
+        rng = np.random.default_rng(1)
+        out, observation, proposal, _ = copied(small, tmp_path)
+        whole = (small / runtime.WEIGHTS).read_bytes()
+        (length,) = struct.unpack("<Q", whole[:8])
+        refused = 0
+        for _ in range(1000):
             header = json.loads(whole[8 : 8 + length])
             poison(rng, header)
             text = json.dumps(header).encode()
             (out / runtime.WEIGHTS).write_bytes(struct.pack("<Q", len(text)) + text + whole[8 + length :])
             rewrite(out, lambda manifest: None)
             refused += self._refused_or_harmless(out, observation, proposal)
-        assert refused > 1500
+        assert refused > 700
 
     @staticmethod
     def _refused_or_harmless(out: Path, observation: Any, proposal: np.ndarray) -> bool:
@@ -284,7 +298,7 @@ class TestDamage:
         finally:
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
-            assert peak < 2_000_000, "bytes, of files with 20 kB"
+            assert peak < 1_000_000, "bytes, for files of a few kB"
         policy.scale = policy.trained_scale
         try:
             action = policy(observation, proposal)
@@ -321,7 +335,6 @@ class TestDamage:
             (lambda arrays: arrays.update(extra=np.zeros(1, np.float32)), "extra"),
             (lambda arrays: arrays.update({"actor.0.bias": np.zeros(32)}), r"actor.0.bias.*float32\[32\]"),
             (lambda arrays: arrays.update({"actor.0.bias": np.zeros((32, 1), np.float32)}), r"actor.0.bias.*float32\[32\]"),
-            (lambda arrays: arrays["normalizer.deviation"].fill(0.0), "above zero"),
         ],
     )
     def test_arrays_must_be_exactly_those_that_belong_there(
@@ -533,7 +546,8 @@ def mutated(rng: np.random.Generator, whole: bytes) -> bytes:
 
 POISON = [
     None, True, False, 0, -1, 1, 2, 3, 31, 33, 2**16, 2**31, 2**63, 10**30, 10**400, 0.5, -0.0, 1e308, float("nan"),
-    float("inf"), float("-inf"), "", "0", "observation", "x" * 1000, [], [1], [[]], [0] * 100, [2**40, 2**40], {}, {"scale": 1}, [32, 32, 32],
+    float("inf"), float("-inf"), "", "0", "observation", "x" * 1000, [], [1], [[]], [0] * 100, [2**40, 2**40], {}, {"scale": 1},
+    [32, 32, 32],
     ["observation"], ["base_action", "base_action"], [0, 0], [0, -4], [-128, 0], ["a", 1],
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The command line: `residual-rl list | train | evaluate | watch | report | benchmark`."""
+"""The command line: `residual-rl list | train | evaluate | watch | report | export | benchmark`."""
 
 import json
 import sys
@@ -213,6 +213,20 @@ def watch(
     console.print(seen.summary, highlight=False)
     if seen.path is not None:
         console.print(f"watch   {seen.path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished run's directory.")],
+    out: Annotated[Path, typer.Argument(help="The bundle's folder; must not be there yet.")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also write the policy as ONNX; needs the onnx extra.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's policy as a bundle that runs with NumPy alone."""
+    from residual_rl.front_door import export as export_
+
+    exported = export_(run, out, onnx=onnx)
+    print(json.dumps(exported.to_json()) if as_json else exported)
 
 
 @app.command()

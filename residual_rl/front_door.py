@@ -1,4 +1,4 @@
-"""What a user calls: `improve` a controller, `evaluate` what came of it, `load` it. The command line calls the same."""
+"""What a user calls: `improve` a controller; `evaluate`, `load` or `export` what came of it. The command line does the same."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from residual_rl.bundle import Exported, write_bundle
 from residual_rl.config import Config, make_config
 from residual_rl.controllers import CONTROLLERS, Controller, TableController, make_controller, name_of, reads_state
 from residual_rl.errors import ControllerError, ResidualRLError
@@ -97,6 +98,25 @@ def load(path: str | Path, controller: Controller | str | None = None) -> Policy
     """
     verdict = read_verdict(path)
     return _stored_policy(path, controller, promoted=verdict.promoted)
+
+
+def export(path: str | Path, out: str | Path, *, onnx: bool = False) -> Exported:
+    """Writes the policy of a finished run as a bundle that runs with NumPy alone, see `runtime`. No controller is in it.
+
+    Args:
+        path: the run's directory.
+        out: the bundle's folder; must not be there yet, or be empty.
+        onnx: also write the same function as ONNX; needs the `onnx` extra.
+
+    Raises:
+        RunError: the run is unfinished or damaged, or `out` cannot be written.
+        ResidualRLError: ONNX was asked for and is not installed.
+    """
+    verdict = read_verdict(path)
+    arrays, config, _ = read_policy(path)
+    spec = find_task(config.task).spec
+    residual = restore_residual(config.algorithm, spec, arrays, str(path))
+    return write_bundle(Path(out), residual, spec, config, verdict, onnx)
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ class Residual:
     """A learned residual that no longer changes: `Observation[B], base_action [B, A] -> residual [B, A]`."""
 
     def __init__(self, algorithm: Algorithm, networks: Networks):
-        self._algorithm = algorithm
-        self._networks = networks
+        self.algorithm = algorithm
+        self.networks = networks
         self._key = jax.random.key(0)  # without exploration no chance is involved
 
     def __call__(self, observation: Observation, base_action: np.ndarray) -> np.ndarray:
         """What the learner adds, in [-1, 1]."""
         no_row = np.zeros(len(base_action), dtype=bool)
-        return np.asarray(act(self._algorithm, self._networks, without_state(observation), base_action, self._key, no_row))
+        return np.asarray(act(self.algorithm, self.networks, without_state(observation), base_action, self._key, no_row))
 
 
 def base_plus_residual(controller: Controller, composition: Composition, residual: Residual, action_size: int) -> Act:

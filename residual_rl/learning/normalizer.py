@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from residual_rl.types import Array
@@ -43,9 +44,19 @@ def add(normalizer: Normalizer, features: Array) -> Normalizer:
     )
 
 
+def deviation(normalizer: Normalizer) -> Array:
+    """Standard deviation by which features are divided: `[F]`."""
+    variance = jnp.where(normalizer.count > 0, normalizer.squares / jnp.maximum(normalizer.count, 1.0), 1.0)
+    return jnp.sqrt(jnp.maximum(variance, LEAST_DEVIATION**2))
+
+
+@jax.jit
+def factor(normalizer: Normalizer) -> Array:
+    """`1 / deviation` `[F]` to the last bit as a compiled `normalize` uses it: XLA multiplies where it is told to divide."""
+    return 1.0 / deviation(normalizer)
+
+
 def normalize(normalizer: Normalizer, features: Array) -> Array:
     """`[B, F] -> [B, F]`, centred, scaled and clipped."""
-    variance = jnp.where(normalizer.count > 0, normalizer.squares / jnp.maximum(normalizer.count, 1.0), 1.0)
-    deviation = jnp.sqrt(jnp.maximum(variance, LEAST_DEVIATION**2))
     clipped = features.clip(-CLIP_BEFORE, CLIP_BEFORE)
-    return ((clipped - normalizer.mean[None]) / deviation[None]).clip(-CLIP_AFTER, CLIP_AFTER)
+    return ((clipped - normalizer.mean[None]) / deviation(normalizer)[None]).clip(-CLIP_AFTER, CLIP_AFTER)

@@ -1,0 +1,182 @@
+"""What leaves the house: a policy as a folder that runs without the learner's libraries, see `runtime`.
+
+bundle.json           what it is: sizes, features, composition, gate, bounds, verdict, the configuration's hash
+weights.safetensors   the numbers
+residual_policy.py    a copy of `runtime.py`, for whoever runs the policy where residual-rl is not installed
+policy.onnx           the same function as ONNX, where it was asked for
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
+from safetensors.numpy import save
+
+from residual_rl import config as configuration
+from residual_rl import runtime
+from residual_rl.config import Config
+from residual_rl.errors import RunError
+from residual_rl.learning import normalizer as norm
+from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.learning.networks import MLP
+from residual_rl.policy import Residual
+from residual_rl.types import Observation, Spec
+from residual_rl.verdict import Verdict
+
+RUNTIME = "residual_policy.py"
+ONNX = "policy.onnx"
+PROBES = 2000  # observations on which a bundle is compared with the policy that it was made of
+TOLERANCE = 1e-5  # of an action: several times what float32 leaves open, see docs/export.md
+TIES = 2  # probes in which the gate may be so close to undecided that the last bit decides
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    path: Path
+    promoted: bool
+    """Where false, the bundle delivers the base until its scale is set."""
+    size: int
+    """Bytes of all files."""
+    largest_difference: float
+    """Of an entry of an action from the training-side policy's, over `PROBES` observations."""
+    microseconds: float
+    """Median of a step with the residual on, in this process."""
+
+    def __str__(self) -> str:
+        decision = "promoted" if self.promoted else "not promoted: it delivers the base until its scale is set"
+        return (
+            f"{self.path}: {self.size / 1e6:.1f} MB, {decision}; actions within {self.largest_difference:.1e} of the run's, "
+            f"{self.microseconds:.0f} microseconds a step"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain JSON values."""
+        return TypeAdapter(Exported).dump_python(self, mode="json")
+
+
+def write_bundle(out: Path, residual: Residual, spec: Spec, config: Config, verdict: Verdict, onnx: bool = False) -> Exported:
+    """Writes a bundle, whole or not at all, after comparing it with the policy that it was made of.
+
+    Raises:
+        RunError: `out` is there already or cannot be written, or the bundle would not be the same function.
+        ResidualRLError: ONNX was asked for and is not installed.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} is there already, and not empty; choose another folder")
+    arrays = _arrays(residual)
+    manifest = _manifest(residual, spec, config, verdict)
+    beside = out.parent / f".{out.name}.partial"
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        weights = save(arrays)
+        (beside / runtime.WEIGHTS).write_bytes(weights)
+        manifest["sha256"] = runtime.digest(manifest, weights)
+        (beside / runtime.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        shutil.copyfile(runtime.__file__, beside / RUNTIME)
+        policy = runtime.load(beside)
+        if onnx:
+            from residual_rl.onnx_graph import save_onnx
+
+            save_onnx(policy, beside / ONNX)
+        difference = differences(policy, residual, *probes(arrays, manifest["features"], spec, PROBES))
+        if (difference > TOLERANCE).sum() > TIES:
+            raise RunError(f"the bundle's actions differ by {difference.max():.1e} from those of the policy it was made of")
+        size = sum(entry.stat().st_size for entry in beside.iterdir())
+        os.replace(beside, out)
+    except OSError as error:
+        raise RunError(f"cannot write {out}: {error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Exported(out, policy.promoted, size, float(difference.max()), runtime.latency(policy))
+
+
+def config_sha256(config: Config) -> str:
+    """What tells two configurations apart in one word: SHA-256 of the configuration as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(configuration.to_json(config), sort_keys=True).encode()).hexdigest()
+
+
+def probes(
+    arrays: dict[str, np.ndarray], features: list[str], spec: Spec, count: int, seed: int = 0
+) -> tuple[Observation, np.ndarray]:
+    """Observations `[count]` as the normalizer has seen them, and base actions `[count, A]`, some beyond the bounds."""
+    rng = np.random.default_rng(seed)
+    lengths = {"observation": spec.observation_size, "base_action": spec.action_size}
+    ends = np.cumsum([lengths.get(name, spec.goal_size) for name in features])
+    drawn = arrays["normalizer.mean"] + rng.standard_normal((count, ends[-1])) / arrays["normalizer.factor"]
+    parts = dict(zip(features, np.split(drawn, ends[:-1], axis=1), strict=True))
+    goal = parts["desired_goal"]
+    observation = Observation(
+        observation=parts["observation"], achieved_goal=goal - parts.get("to_goal", 0.0), desired_goal=goal
+    )
+    return observation, rng.uniform(-1.2, 1.2, (count, spec.action_size))
+
+
+def differences(policy: runtime.Policy, residual: Residual, observation: Observation, proposal: np.ndarray) -> np.ndarray:
+    """How far the bundle's action is from the training-side policy's, with the residual on: `[B]`, largest over entries."""
+    composition = residual.algorithm.composition
+    base_action = composition.base_action(proposal)
+    wanted = composition.action(base_action, residual(observation, base_action))
+    scale, policy.scale = policy.scale, policy.trained_scale
+    try:
+        return np.abs(policy(observation, proposal) - wanted).max(axis=1)
+    finally:
+        policy.scale = scale
+
+
+def _manifest(residual: Residual, spec: Spec, config: Config, verdict: Verdict) -> dict[str, Any]:
+    algorithm = residual.algorithm
+    gated = isinstance(algorithm, GatedDDPG)
+    features = ["observation", "desired_goal"] + ["to_goal"] * gated
+    return {
+        "format": runtime.FORMAT,
+        "made_by": f"residual-rl {version('residual-rl')}",
+        "task": config.task,
+        "controller": config.controller,
+        "config_sha256": config_sha256(config),
+        "sizes": {"observation": spec.observation_size, "goal": spec.goal_size, "action": spec.action_size},
+        "features": features + ["base_action"] * algorithm.composition.actor_sees_base,
+        "normalizer": {"clip_before": norm.CLIP_BEFORE, "clip_after": norm.CLIP_AFTER},
+        "hidden": list(config.algorithm.hidden),
+        "composition": {
+            "scale": algorithm.composition.scale,
+            "clip_base": algorithm.composition.clip_base,
+            "critic_scores": algorithm.composition.critic_scores,
+        },
+        "bounds": {"low": [-1.0] * spec.action_size, "high": [1.0] * spec.action_size},
+        "gate": {
+            "critics": algorithm.num_critics,
+            "caution": algorithm.caution,
+            "norm_epsilon": residual.networks.critics.norms[0].eps,
+        }
+        if gated
+        else None,
+        "verdict": verdict.to_json(),
+    }
+
+
+def _arrays(residual: Residual) -> dict[str, np.ndarray]:
+    """Named as `runtime.array_shapes` says."""
+    actor, critics, normalizer = residual.networks
+    arrays = {"normalizer.mean": normalizer.mean, "normalizer.factor": norm.factor(normalizer)} | _layers("actor", actor)
+    if isinstance(residual.algorithm, GatedDDPG):
+        arrays |= _layers("critics", critics)
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+
+
+def _layers(prefix: str, network: MLP) -> dict[str, Any]:
+    arrays = {}
+    for i, layer in enumerate(network.layers):
+        arrays |= {f"{prefix}.{i}.weight": np.swapaxes(layer.weight, -1, -2), f"{prefix}.{i}.bias": layer.bias}
+    for i, each in enumerate(network.norms):
+        arrays |= {f"{prefix}.{i}.norm_weight": each.weight, f"{prefix}.{i}.norm_bias": each.bias}
+    return arrays

@@ -1,0 +1,142 @@
+"""A bundle's policy as an ONNX graph: the same function, for runtimes that are not Python.
+
+Inputs, all float32: those of `observation`, `achieved_goal`, `desired_goal` that the policy looks at, and `base_action`, each
+`[B, .]`; and `scale` `[]`, which need not be given: its default is what the verdict says, as in `runtime.load`.
+Output: `action` `[B, A]`.
+
+Differs: a graph cannot refuse its inputs, so it does not check that they are finite.
+"""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from residual_rl.errors import ResidualRLError
+from residual_rl.runtime import Layer, Policy
+
+OPSET, IR = 17, 8  # of 2022: old enough for the runtimes on robots
+
+
+def save_onnx(policy: Policy, path: Path) -> None:
+    """Writes the graph of a policy.
+
+    Raises:
+        ResidualRLError: ONNX is not installed.
+    """
+    if find_spec("onnx") is None:
+        raise ResidualRLError("ONNX is not installed: pip install 'residual-rl[onnx]'")
+    import onnx  # type: ignore
+    from onnx import TensorProto, helper  # type: ignore
+
+    manifest = policy.manifest
+    graph = _Graph()
+    graph.constant(policy.scale, "scale")
+    _policy(graph, policy)
+    goal, actions = manifest["sizes"]["goal"], manifest["sizes"]["action"]
+    sizes = {
+        "observation": manifest["sizes"]["observation"],
+        "achieved_goal": goal,
+        "desired_goal": goal,
+        "base_action": actions,
+    }
+    read = {name for node in graph.nodes for name in node.input}
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", sizes[name]]) for name in sizes if name in read]
+    inputs.append(helper.make_tensor_value_info("scale", TensorProto.FLOAT, []))
+    output = helper.make_tensor_value_info("action", TensorProto.FLOAT, ["B", actions])
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "residual_policy", inputs, [output], graph.constants),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR,
+        producer_name=manifest["made_by"],
+    )
+    said = {"bundle_sha256": manifest["sha256"], "promoted": str(policy.promoted), "trained_scale": str(policy.trained_scale)}
+    helper.set_model_props(model, said)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+class _Graph:
+    """Nodes and constants, as they are added; called with an operator and its inputs it names the output."""
+
+    def __init__(self) -> None:
+        from onnx import helper, numpy_helper  # type: ignore
+
+        self._node, self._tensor = helper.make_node, numpy_helper.from_array
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self._named: dict[tuple[tuple[int, ...], bytes], str] = {}
+
+    def constant(self, value: Any, name: str | None = None) -> str:
+        """The name of a float32 constant. Equal ones are stored once: the critics' weights are used twice."""
+        array = np.asarray(value, np.float32)
+        name = name or self._named.setdefault((array.shape, array.tobytes()), f"constant_{len(self._named)}")
+        if all(one.name != name for one in self.constants):
+            self.constants.append(self._tensor(array, name))
+        return name
+
+    def __call__(self, operator: str, *inputs: Any, output: str | None = None, **attributes: Any) -> str:
+        """Adds a node. Inputs that are no names become constants."""
+        names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
+        output = output or f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(self._node(operator, names, [output], **attributes))
+        return output
+
+
+def _policy(graph: _Graph, policy: Policy) -> None:
+    """`Policy.__call__`, node by node."""
+    composition, gate = policy.manifest["composition"], policy.manifest["gate"]
+    low, high = (np.array(policy.manifest["bounds"][side]) for side in ("low", "high"))
+    middle, half = (low + high) / 2.0, (high - low) / 2.0
+    base = graph("Max", graph("Min", "base_action", high), low)
+    unit = graph("Div", graph("Sub", base if composition["clip_base"] else "base_action", middle), half)
+
+    def composed(residual: str) -> str:
+        return graph("Clip", graph("Add", unit, graph("Mul", "scale", residual)), -1.0, 1.0)
+
+    features = _features(graph, policy.manifest, unit, policy.mean, policy.factor)
+    residual = graph("Tanh", _network(graph, policy.actor, features, 0.0))
+    action = graph("Add", graph("Mul", composed(residual), half), middle)
+    acts = graph("Greater", "scale", 0.0)
+    if gate is not None:
+        scored = [residual, graph("Mul", residual, 0.0)]
+        if composition["critic_scores"] == "action":
+            scored = [composed(each) for each in scored]
+        inputs = [graph("Concat", features, each, axis=1) for each in scored]
+        advantage = graph("Sub", *(_network(graph, policy.critics, each, gate["norm_epsilon"]) for each in inputs))  # [Q, B, 1]
+        mean = graph("ReduceMean", advantage, axes=[0], keepdims=0)
+        spread = graph("Sub", advantage, mean)
+        deviation = graph("Sqrt", graph("ReduceMean", graph("Mul", spread, spread), axes=[0], keepdims=0))
+        acts = graph("And", acts, graph("Greater", mean, graph("Mul", deviation, gate["caution"])))  # [B, 1]
+    graph("Where", acts, action, base, output="action")
+
+
+def _features(graph: _Graph, manifest: Mapping[str, Any], unit: str, mean: np.ndarray, factor: np.ndarray) -> str:
+    """What the networks see, normalised: `[B, F]`."""
+    parts = []
+    for name in manifest["features"]:
+        if name == "base_action":
+            parts.append(unit)
+        elif name == "observation":
+            parts.append(name)
+        elif manifest["sizes"]["goal"]:
+            parts.append(name if name == "desired_goal" else graph("Sub", "desired_goal", "achieved_goal"))
+    before, after = manifest["normalizer"]["clip_before"], manifest["normalizer"]["clip_after"]
+    clipped = graph("Clip", graph("Concat", *parts, axis=1), -before, before)
+    return graph("Clip", graph("Mul", graph("Sub", clipped, mean), factor), -after, after)
+
+
+def _network(graph: _Graph, layers: list[Layer], x: str, epsilon: float) -> str:
+    """Fully connected layers with ReLU between them, each normalised before where it has a norm."""
+    for index, (weight, bias, norm) in enumerate(layers):
+        x = graph("Add", graph("MatMul", x, weight), bias)
+        if norm is not None:
+            x = graph("Sub", x, graph("ReduceMean", x, axes=[-1]))
+            variance = graph("ReduceMean", graph("Mul", x, x), axes=[-1])
+            x = graph("Div", x, graph("Sqrt", graph("Add", variance, epsilon)))
+            x = graph("Add", graph("Mul", x, norm[0]), norm[1])
+        if index < len(layers) - 1:
+            x = graph("Relu", x)
+    return x

@@ -1,0 +1,363 @@
+"""An exported policy in NumPy alone: `policy(observation, base_action) -> action`.
+
+This file needs nothing but NumPy, and nothing of the package it comes from: `residual-rl export` puts a copy of it into every
+bundle, as `residual_policy.py`.
+
+    from residual_policy import load
+
+    policy = load("bundle")
+    action = policy(observation, base_action)
+    policy.scale = 0.0  # from now on the base alone, bit for bit
+
+A bundle is data: `bundle.json` says what it is, `weights.safetensors` holds the numbers. Nothing in it is executed, and every
+entry is checked before it is used. Run as a script, the file says what the bundle beside it is and how fast it is here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Optional, Tuple  # noqa: UP035
+
+import numpy as np
+
+FORMAT = "residual-rl bundle 1"
+MANIFEST = "bundle.json"
+WEIGHTS = "weights.safetensors"
+MAX_MANIFEST = 1 << 20  # bytes
+MAX_WEIGHTS = 1 << 28  # bytes
+MAX_SIZE = 1 << 16  # of an observation, a goal, an action or a hidden layer
+MAX_LAYERS = 16
+MAX_CRITICS = 64
+FEATURES = ("observation", "desired_goal", "to_goal", "base_action")
+"""What a network may see; `to_goal` is the way from the achieved to the desired goal."""
+
+Layer = Tuple[np.ndarray, np.ndarray, Optional[Tuple[np.ndarray, np.ndarray]]]  # noqa: UP006, UP045  for Python 3.9
+"""Weight `[I, out]`, bias `[out]` and, where the layer is normalised, the norm's weight and bias `[out]`. Of critics:
+`[Q, I, out]`, and all else `[Q, 1, out]`."""
+
+
+class BundleError(Exception):
+    """A bundle that cannot be used: not there, damaged, altered, or of another format."""
+
+
+def load(path: str | os.PathLike[str]) -> Policy:
+    """The policy of a bundle. Where its verdict did not promote it, its scale is 0: it delivers the base.
+
+    Raises:
+        BundleError: the folder holds no bundle, or one that is damaged; the message names the file and what is wrong.
+    """
+    manifest_path, weights_path = os.path.join(path, MANIFEST), os.path.join(path, WEIGHTS)
+    manifest = _json_object(_read(manifest_path, MAX_MANIFEST), manifest_path)
+    if manifest.get("format") != FORMAT:
+        raise BundleError(f"{manifest_path}: its format is not {FORMAT!r}")
+    weights = _read(weights_path, MAX_WEIGHTS)
+    try:
+        if manifest.get("sha256") != digest(manifest, weights):
+            raise BundleError(f"{path} is damaged or was altered: it has not the sha256 that it was written with")
+        shapes = array_shapes(manifest)
+        _check_manifest(manifest)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BundleError(f"{manifest_path}: {type(error).__name__}: {error}") from error
+    return Policy(manifest, _arrays(weights, shapes, weights_path))
+
+
+class Policy:
+    """Base plus residual, where the gate lets the residual act; elsewhere, and with scale 0, the base exactly."""
+
+    def __init__(self, manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray]):
+        self.manifest = manifest
+        """What `bundle.json` says."""
+        self.verdict: Mapping[str, Any] = manifest["verdict"]
+        self.promoted: bool = self.verdict["promoted"]
+        """Whether base plus residual was shown to be better than the base."""
+        self.trained_scale = float(manifest["composition"]["scale"])
+        self._scale = self.trained_scale if self.promoted else 0.0
+        self._sizes: Mapping[str, int] = manifest["sizes"]
+        self._low, self._high = (np.array(manifest["bounds"][side], np.float64) for side in ("low", "high"))
+        self._middle, self._half = (self._low + self._high) / 2.0, (self._high - self._low) / 2.0
+        self._clip_base: bool = manifest["composition"]["clip_base"]
+        self._scores_action: bool = manifest["composition"]["critic_scores"] == "action"
+        self._clips = manifest["normalizer"]["clip_before"], manifest["normalizer"]["clip_after"]
+        self._gate: Mapping[str, Any] | None = manifest["gate"]
+        self.mean, self.factor = arrays["normalizer.mean"], arrays["normalizer.factor"]
+        """[F] mean of the features, and what they are multiplied by after it is subtracted."""
+        count = len(manifest["hidden"]) + 1
+        self.actor = _layers(arrays, "actor", count)
+        self.critics = [] if self._gate is None else _layers(arrays, "critics", count)
+
+    @property
+    def scale(self) -> float:
+        """Multiplies the residual: 0 is the base, exactly; `trained_scale` is what was learned and judged."""
+        return self._scale
+
+    @scale.setter
+    def scale(self, value: float) -> None:
+        if not 0.0 <= value <= self.trained_scale:
+            raise ValueError(f"scale must be between 0 and {self.trained_scale}, with which it was trained, not {value}")
+        self._scale = float(value)
+
+    def __call__(self, observation: Any, base_action: Any) -> np.ndarray:
+        """The action for one observation, or for each of a batch.
+
+        Args:
+            observation: `{"observation": [O], "achieved_goal": [G], "desired_goal": [G]}`, or a batch, `[B, O]` and `[B, G]`;
+                a mere `[O]` or `[B, O]` for a task without goals. With scale 0 it is not looked at.
+            base_action: `[A]` or `[B, A]`, what the controller proposes.
+
+        Returns:
+            `[A]` or `[B, A]` within the bounds, in the float type of `base_action`.
+
+        Raises:
+            ValueError: a wrong shape, or a value that is not finite.
+        """
+        proposal = np.asarray(base_action)
+        if proposal.dtype.kind != "f":
+            proposal = proposal.astype(np.float64)
+        rows = self._rows(proposal, "base_action", self._sizes["action"], None)
+        base = rows.clip(self._low.astype(rows.dtype), self._high.astype(rows.dtype))
+        if self._scale == 0.0:
+            return base.reshape(proposal.shape)
+        with np.errstate(all="ignore"):
+            unit = ((base if self._clip_base else rows) - self._middle) / self._half  # [B, A]: the bounds are -1 and 1
+            features = self._features(observation, unit)
+            residual = np.tanh(_network(self.actor, features, 0.0))
+            action = (unit + self._scale * residual).clip(-1.0, 1.0) * self._half + self._middle
+            acts = np.isfinite(action).all(axis=1, keepdims=True)
+            if self._gate is not None:
+                acts = acts & (self._margin(self._gate, features, unit.astype(np.float32), residual) > 0.0)
+        return np.where(acts, action, base).astype(rows.dtype).reshape(proposal.shape)
+
+    def _features(self, observation: Any, unit: np.ndarray) -> np.ndarray:
+        """What the networks see, normalised: `[B, F]` float32."""
+        shown = observation if isinstance(observation, Mapping) else {"observation": observation}
+
+        def rows(name: str, size: str) -> np.ndarray:
+            if name not in shown:
+                raise ValueError(f"the observation has no {name!r}")
+            return self._rows(np.asarray(shown[name], np.float32), name, self._sizes[size], len(unit))
+
+        parts = []
+        for name in self.manifest["features"]:
+            if name == "base_action":
+                parts.append(unit.astype(np.float32))
+            elif name == "observation":
+                parts.append(rows(name, "observation"))
+            elif self._sizes["goal"]:
+                goal = rows("desired_goal", "goal")
+                parts.append(goal if name == "desired_goal" else goal - rows("achieved_goal", "goal"))
+        before, after = self._clips
+        features = np.concatenate(parts, axis=1).clip(-before, before)
+        return ((features - self.mean) * self.factor).clip(-after, after)
+
+    def _margin(self, gate: Mapping[str, Any], features: np.ndarray, unit: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        """By how much the critics agree that the residual beats the base, `[B, 1]`: above zero it acts."""
+        scored = [residual, np.zeros_like(residual)]
+        if self._scores_action:
+            scored = [(unit + np.float32(self._scale) * each).clip(-1.0, 1.0) for each in scored]
+        inputs = np.concatenate([np.concatenate([features, each], axis=1) for each in scored])  # [2 B, F + A]
+        values = _network(self.critics, inputs[None], gate["norm_epsilon"])  # [Q, 2 B, 1]
+        advantage = values[:, : len(features)] - values[:, len(features) :]
+        return advantage.mean(axis=0) - gate["caution"] * advantage.std(axis=0)
+
+    @staticmethod
+    def _rows(array: np.ndarray, name: str, size: int, count: int | None) -> np.ndarray:
+        """`[size]` or `[B, size]` as `[B, size]`, checked."""
+        rows = array[None] if array.ndim == 1 else array
+        if rows.ndim != 2 or rows.shape[1] != size or count not in (None, len(rows)):
+            raise ValueError(f"{name} has shape {array.shape}, expected [{size}], or [B, {size}] with one B for all")
+        if not np.isfinite(rows).all():
+            raise ValueError(f"{name} holds values that are not finite")
+        return rows
+
+
+def _layers(arrays: Mapping[str, np.ndarray], prefix: str, count: int) -> list[Layer]:
+    def layer(name: str) -> Layer:
+        weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
+        norm = (arrays[f"{name}.norm_weight"], arrays[f"{name}.norm_bias"]) if f"{name}.norm_weight" in arrays else None
+        if weight.ndim == 2:
+            return weight, bias, norm
+        return weight, bias[:, None], norm and (norm[0][:, None], norm[1][:, None])
+
+    return [layer(f"{prefix}.{index}") for index in range(count)]
+
+
+def _network(layers: list[Layer], x: np.ndarray, epsilon: float) -> np.ndarray:
+    """Fully connected layers with ReLU between them, each normalised before where it has a norm: `[..., I] -> [..., out]`."""
+    for index, (weight, bias, norm) in enumerate(layers):
+        x = x @ weight + bias
+        if norm is not None:
+            x = x - x.mean(axis=-1, keepdims=True)
+            x = x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + np.float32(epsilon)) * norm[0] + norm[1]
+        if index < len(layers) - 1:
+            x = np.maximum(x, 0.0)
+    return x
+
+
+def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every array that belongs to a manifest; all are float32. A weight maps `x` to `x @ weight + bias`.
+
+    Raises:
+        ValueError: a size that cannot be, or too many bytes in all.
+    """
+    sizes, gate, features = manifest["sizes"], manifest["gate"], manifest["features"]
+    actions = _whole(sizes["action"], "sizes.action", 1, MAX_SIZE)
+    goals = _whole(sizes["goal"], "sizes.goal", 0, MAX_SIZE)
+    lengths = {"observation": _whole(sizes["observation"], "sizes.observation", 0, MAX_SIZE), "base_action": actions}
+    if (
+        not isinstance(features, list)
+        or not 1 <= len(features) <= len(FEATURES)
+        or any(one not in FEATURES for one in features)
+    ):
+        raise ValueError(f"features must be some of {', '.join(FEATURES)}")
+    seen = _whole(sum(lengths.get(one, goals) for one in features), "the features' size", 1, 4 * MAX_SIZE)
+    if not isinstance(manifest["hidden"], list) or not 1 <= len(manifest["hidden"]) <= MAX_LAYERS:
+        raise ValueError(f"hidden must hold 1 to {MAX_LAYERS} sizes")
+    hidden = [_whole(size, "hidden", 1, MAX_SIZE) for size in manifest["hidden"]]
+    shapes: dict[str, tuple[int, ...]] = {"normalizer.mean": (seen,), "normalizer.factor": (seen,)}
+    for i, (fan_in, fan_out) in enumerate(zip([seen, *hidden], [*hidden, actions])):  # noqa: B905  for older Pythons on robots
+        shapes |= {f"actor.{i}.weight": (fan_in, fan_out), f"actor.{i}.bias": (fan_out,)}
+    if gate is not None:
+        critics = _whole(gate["critics"], "gate.critics", 1, MAX_CRITICS)
+        for i, (fan_in, fan_out) in enumerate(zip([seen + actions, *hidden], [*hidden, 1])):  # noqa: B905
+            shapes |= {f"critics.{i}.weight": (critics, fan_in, fan_out), f"critics.{i}.bias": (critics, fan_out)}
+            if i < len(hidden):
+                shapes |= {f"critics.{i}.norm_weight": (critics, fan_out), f"critics.{i}.norm_bias": (critics, fan_out)}
+    if 4 * sum(math.prod(shape) for shape in shapes.values()) > MAX_WEIGHTS:
+        raise ValueError(f"its arrays would take more than {MAX_WEIGHTS >> 20} MiB")
+    return shapes
+
+
+def digest(manifest: Mapping[str, Any], weights: bytes) -> str:
+    """SHA-256 over all that the manifest says, but for this digest itself, and over the weights' file.
+
+    It finds damage. Who alters a bundle on purpose can write a new one: trust the place where it comes from, not the digest.
+    """
+    said = {key: value for key, value in manifest.items() if key != "sha256"}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(hashlib.sha256(text.encode()).digest() + weights).hexdigest()
+
+
+def latency(policy: Policy, seconds: float = 0.5) -> float:
+    """Median microseconds of a step for one observation, with the residual on."""
+    rng = np.random.default_rng(0)
+    sizes, scale = policy.manifest["sizes"], policy.scale
+    observation = {
+        "observation": rng.standard_normal(sizes["observation"]),
+        "achieved_goal": rng.standard_normal(sizes["goal"]),
+        "desired_goal": rng.standard_normal(sizes["goal"]),
+    }
+    base_action = np.zeros(sizes["action"])
+    policy.scale = policy.trained_scale
+    try:
+        for _ in range(20):
+            policy(observation, base_action)
+        taken, end = [], time.perf_counter() + seconds
+        while (started := time.perf_counter()) < end:
+            policy(observation, base_action)
+            taken.append(time.perf_counter() - started)
+    finally:
+        policy.scale = scale
+    return float(np.median(taken) * 1e6)
+
+
+def _check_manifest(manifest: Mapping[str, Any]) -> None:
+    """What `array_shapes` has not looked at. Raises ValueError."""
+    composition, gate, bounds = manifest["composition"], manifest["gate"], manifest["bounds"]
+    _number(composition["scale"], "composition.scale", 1e-6, 1e6)
+    if not isinstance(composition["clip_base"], bool) or composition["critic_scores"] not in ("action", "residual"):
+        raise ValueError("composition.clip_base or composition.critic_scores is none of the known values")
+    for name in ("clip_before", "clip_after"):
+        _number(manifest["normalizer"][name], f"normalizer.{name}", 1e-6, 1e6)
+    if gate is not None:
+        _number(gate["caution"], "gate.caution", 0.0, 1e6)
+        _number(gate["norm_epsilon"], "gate.norm_epsilon", 1e-12, 1.0)
+    for side in ("low", "high"):
+        if not isinstance(bounds[side], list) or len(bounds[side]) != manifest["sizes"]["action"]:
+            raise ValueError(f"bounds.{side} must hold a number for each entry of an action")
+        for value in bounds[side]:
+            _number(value, f"bounds.{side}", -1e6, 1e6)
+    if not all(high - low >= 1e-6 for low, high in zip(bounds["low"], bounds["high"])):  # noqa: B905
+        raise ValueError("bounds.low must lie below bounds.high")
+    if not isinstance(manifest["verdict"], dict) or not isinstance(manifest["verdict"]["promoted"], bool):
+        raise ValueError("verdict.promoted must be true or false")
+
+
+def _whole(value: Any, name: str, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}")
+    return value
+
+
+def _number(value: Any, name: str, least: float, most: float) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name} must be a number from {least} to {most}")
+
+
+def _read(path: str, most: int) -> bytes:
+    """All of a file that is no larger than `most` bytes."""
+    try:
+        if not os.path.isfile(path):  # also no pipe, on which one would wait forever
+            raise BundleError(f"there is no file {path}")
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            content = b"" if size > most else file.read(size)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+    if not content:
+        raise BundleError(f"{path} is empty or larger than {most >> 20} MiB")
+    return content
+
+
+def _json_object(content: bytes, path: str) -> dict[str, Any]:
+    try:
+        values = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is damaged: {type(error).__name__}") from error
+    if not isinstance(values, dict):
+        raise BundleError(f"{path} is damaged: it holds no JSON object")
+    return values
+
+
+def _arrays(content: bytes, shapes: Mapping[str, tuple[int, ...]], path: str) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file: a length, a JSON header, the numbers. They must be exactly the expected ones."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    if not 8 < start <= len(content):
+        raise BundleError(f"{path} is damaged: its header is cut short")
+    header = _json_object(content[8:start], path)
+    header.pop("__metadata__", None)
+    if header.keys() != shapes.keys():
+        odd = sorted(header.keys() ^ shapes.keys())[0]
+        raise BundleError(f"{path}: array {odd[:80]!r} is missing or does not belong there")
+    arrays = {}
+    for name, shape in shapes.items():
+        entry, size = header[name], 4 * math.prod(shape)
+        offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+        if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(offset) is int for offset in offsets):
+            raise BundleError(f"{path}: array {name!r} does not say where it lies")
+        if entry.get("dtype") != "F32" or entry.get("shape") != list(shape) or offsets[1] - offsets[0] != size:
+            raise BundleError(f"{path}: array {name!r} is not float32{list(shape)}")
+        if not 0 <= offsets[0] <= len(content) - start - size:
+            raise BundleError(f"{path} is damaged: array {name!r} is cut short")
+        array = np.frombuffer(content, "<f4", math.prod(shape), start + offsets[0]).reshape(shape).astype(np.float32)
+        if not np.isfinite(array).all():
+            raise BundleError(f"{path}: array {name!r} holds values that are not finite")
+        arrays[name] = array
+    return arrays
+
+
+def main() -> None:
+    """Says what the bundle beside this file (or in the folder named on the command line) is, and how fast it is here."""
+    policy = load(sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__)))
+    about = {name: policy.manifest.get(name) for name in ("task", "controller", "sizes", "gate", "verdict")}
+    about |= {"scale": policy.scale, "trained_scale": policy.trained_scale, "microseconds": round(latency(policy), 1)}
+    print(json.dumps(about, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -35,10 +35,12 @@ def learning_curve(
 
     A line with its interval is a task's method and preset: one seed with the interval of its evaluations, or the mean of
     several with a bootstrap interval over the seeds, which appear as thin lines. The base is horizontal, with its interval.
+    Lines of a study are its variants; those whose trials are not all finished say so, and a published number is dotted.
 
     Args:
         rows: evaluations with `task, method, preset, seed, step, success_rate, low, high, base_success_rate, episodes`; where
-            they have `controller` and `run` too, those tell lines and seeds apart.
+            they have `controller` and `run` too, those tell lines and seeds apart. Rows of a study, which have `variant`,
+            `state` and `paper`, are named by their variant.
         acting: `step, success rate` while learning, if it is to be seen.
         burn_in: the first and the last step of each stretch in which only the critic learns.
         selected: the step of the selected policy.
@@ -47,6 +49,7 @@ def learning_curve(
     need("matplotlib")
     from matplotlib.figure import Figure
 
+    rows = [row for row in rows if str(row["step"])]  # a trial that was never evaluated has a row without numbers
     tasks = list(dict.fromkeys(str(row["task"]) for row in rows))
     columns = min(max(len(tasks), 1), max(1, int(width // 3.4)))
     lines = -(-max(len(tasks), 1) // columns)
@@ -58,7 +61,10 @@ def learning_curve(
     for unused in axes[len(tasks) :]:
         unused.remove()
     name_of = _naming(rows)
-    colors = dict(zip(dict.fromkeys(map(name_of, rows)), itertools.cycle(COLORS), strict=False))
+    drawn = [row for row in rows if row["method"] != "initial"]
+    keys = {name_of(row): row.get("variant") or name_of(row) for row in drawn}  # a variant has its colour in every panel
+    color_of = dict(zip(dict.fromkeys(keys.values()), itertools.cycle(COLORS), strict=False))
+    colors = {name: color_of[key] for name, key in keys.items()}
     for axis, task in zip(axes, tasks, strict=False):
         _panel(axis, [row for row in rows if row["task"] == task], name_of, colors, acting, burn_in, selected)
         axis.set_title("success rate" if len(tasks) == 1 else task, loc="left", fontsize=9, color="#555", pad=8)
@@ -90,8 +96,11 @@ def _panel(
         steps, rates = zip(*acting, strict=True)
         axis.plot(steps, rates, color="#777", lw=0.9)
         ends.append((rates[-1], "while learning", "#777"))
+    published = {name_of(row): float(row["paper"]) for row in rows if str(row.get("paper", "")) and row["method"] != "initial"}
     for name, series in _lines(rows, name_of).items():
         color = colors[name]
+        if name in published:
+            axis.plot([0, last], [published[name]] * 2, color=color, lw=1.1, ls=":")
         steps, rate, low, high = _summary(series)
         axis.fill_between(steps, low, high, color=color, alpha=0.18, lw=0)
         axis.plot(steps, rate, color=color, lw=2)
@@ -140,6 +149,8 @@ def _lines(rows: Rows, name_of: NameOf) -> dict[str, list[list[Mapping[str, Any]
     """Name of each line, and its seeds' rows in the order of their steps."""
     lines: dict[str, dict[Any, list[Mapping[str, Any]]]] = {}
     for row in sorted(rows, key=lambda row: float(row["step"])):
+        if row["method"] == "initial":
+            continue  # it is the base's line
         numbers = {key: float(row[key]) for key in ("step", "success_rate", "low", "high")}
         lines.setdefault(name_of(row), {}).setdefault(row.get("run", row["seed"]), []).append(numbers)
     return {name: list(series.values()) for name, series in lines.items()}
@@ -147,6 +158,8 @@ def _lines(rows: Rows, name_of: NameOf) -> dict[str, list[list[Mapping[str, Any]
 
 def _naming(rows: Rows) -> NameOf:
     """What to call a row's line: its method where methods differ, and what differs between rows of its task and method."""
+    if rows and "variant" in rows[0]:
+        return _naming_variants(rows)
     methods = {row["method"] for row in rows}
     seen: dict[tuple[Any, ...], set[Any]] = {}
     for row in rows:
@@ -160,6 +173,20 @@ def _naming(rows: Rows) -> NameOf:
         if len(methods) > 1 or not parts:
             parts.insert(0, METHOD_NAMES.get(method, method))
         return ", ".join(parts)
+
+    return name_of
+
+
+def _naming_variants(rows: Rows) -> NameOf:
+    """The variant of a study's row, and how many of its trials are not finished."""
+    states: dict[tuple[Any, Any], dict[Any, str]] = {}
+    for row in rows:
+        states.setdefault((row["task"], row["variant"]), {})[row["seed"]] = row["state"]
+
+    def name_of(row: Mapping[str, Any]) -> str:
+        seeds = states[row["task"], row["variant"]].values()
+        open_ = sum(state != "finished" for state in seeds)
+        return f"{row['variant']} ({open_} of {len(seeds)} not finished)" if open_ else str(row["variant"])
 
     return name_of
 

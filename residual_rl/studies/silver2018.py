@@ -1,8 +1,8 @@
 """The experiments of Silver et al. 2018 whose worlds are here: figures 3 and 4.
 
 Source: the published scripts, whose batches of 19 processes are one large batch here.
-Differs: not here are expert-explore, ComplexHook and MBRLPusher; NoisyHook's networks see both frames in one vector, because the
-published network for two frames is not here.
+Differs: expert-explore, ComplexHook and MBRLPusher are missing; NoisyHook's networks see both frames in one vector, because the
+published network for two frames is missing too.
 """
 
 from typing import Any

@@ -12,6 +12,7 @@ from test_front_door import TINY
 import residual_rl
 from residual_rl.config import PRESETS
 from residual_rl.controllers import CONTROLLERS
+from residual_rl.studies import STUDIES
 from residual_rl.tasks import TASKS
 
 
@@ -30,13 +31,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_list_shows_everything_that_can_be_asked_for() -> None:
     shown = command("list").stdout
-    for name in (*TASKS, *CONTROLLERS, *PRESETS, "rpl", "scratch"):
+    for name in (*TASKS, *CONTROLLERS, *PRESETS, *STUDIES, "rpl", "scratch"):
         assert name in shown
 
 
 def test_help_names_every_command() -> None:
     shown = command("--help").stdout
-    for name in ("list", "train", "evaluate", "report", "benchmark"):
+    for name in ("list", "train", "evaluate", "report", "study", "benchmark"):
         assert re.search(rf"\b{name}\b", shown)
 
 
@@ -65,6 +66,9 @@ def test_json_of_a_run_holds_the_whole_verdict(finished: Path) -> None:
         (["evaluate", "runs/nowhere"], "there is no run directory 'runs/nowhere'"),
         (["benchmark", "memory"], "learning, physics"),
         (["report", "nowhere"], "nowhere"),
+        (["report", "nowhere.csv"], "cannot read nowhere.csv"),
+        (["study", "slippery-pull"], "Did you mean 'slippery-push'?"),
+        (["study", "slippery-push", "--only", "hook"], "slippery-push/default"),
     ],
 )
 def test_a_mistake_is_named_in_one_line_on_standard_error(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -1,7 +1,9 @@
 """Studies as they are run: real processes that fail, are killed and go on, and what of it stands in the results."""
 
 import csv
+import io
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,21 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from test_front_door import TINY
 
-from residual_rl import study
+from residual_rl import study, study_command
 from residual_rl.config import to_json
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
-from residual_rl.results import COLUMNS, State, collect, read_results, rows_of, standing, state_of
-from residual_rl.run import read_rows
+from residual_rl.estimate import estimates
+from residual_rl.results import COLUMNS, State, begin, collect, read_results, rows_of, standing, state_of
+from residual_rl.run import EVALUATIONS, METRICS, Run
 from residual_rl.studies import STUDIES
 from residual_rl.studies.trial import INITIAL, Study, Trial, chosen
 from residual_rl.study import run_study, run_trial
 
-FIELDS: dict[str, Any] = {
-    "algorithm": {"name": "gated-ddpg"},
-    "algorithm.hidden": [32, 32],
-}
 PROBE = Trial("push", "probe", seed=0, steps=800)
 
 
@@ -173,9 +173,9 @@ from test_study import PROBE, quick
 from residual_rl.errors import Interrupted
 from residual_rl.study import run_study
 if __name__ == "__main__":
-    trials = [replace(PROBE, variant="waits", seed=seed) for seed in range(3)]
+    trials = [replace(PROBE, variant="waits", seed=seed) for seed in range(2)]
     try:
-        run_study(trials, Path({out!r}), jobs=2, run=quick)
+        run_study(trials, Path({out!r}), jobs=1, run=quick)
     except Interrupted:
         sys.exit(130)
 """
@@ -185,24 +185,23 @@ if __name__ == "__main__":
 def test_a_study_that_is_stopped_or_killed_leaves_no_process_behind_and_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     script, out = tmp_path / "runner.py", tmp_path / "out"
     script.write_text(RUNNER.format(tests=str(Path(__file__).parent), out=str(out)))
-    trials = [replace(PROBE, variant="waits", seed=seed) for seed in range(3)]
-    directories = [out / trial.name for trial in trials]
+    trials = [replace(PROBE, variant="waits", seed=seed) for seed in range(2)]
+    begun, waiting = (out / trial.name for trial in trials)
     with subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL) as runner:
-        until(lambda: all(attempts(directory) for directory in directories[:2]))
-        assert not attempts(directories[2])
+        until(lambda: attempts(begun))
         with pytest.raises(RunError, match="in use by another process"):
             run_study(trials, out, run=quick)
-        children = [attempts(directory)[0] for directory in directories[:2]]
-        assert all(map(alive, children))
+        (child,) = attempts(begun)
+        assert alive(child)
         runner.send_signal(how)
         assert runner.wait(60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
-    until(lambda: not any(map(alive, children)))
-    assert all((directory / "checkpoint").exists() for directory in directories[:2])
-    assert [state_of(directory) for directory in directories] == [State.UNFINISHED, State.UNFINISHED, State.WAITING]
+    until(lambda: not alive(child))
+    assert (begun / "checkpoint").exists()
+    assert [state_of(begun), state_of(waiting)] == [State.UNFINISHED, State.WAITING]
     if how == signal.SIGKILL:
         (out / "go").touch()
-        assert set(run_study(trials, out, jobs=3, run=quick).values()) == {State.FINISHED}
-        assert [len(attempts(directory)) for directory in directories] == [2, 2, 1]
+        assert set(run_study(trials, out, jobs=2, run=quick).values()) == {State.FINISHED}
+        assert [len(attempts(begun)), len(attempts(waiting))] == [2, 1]
 
 
 def test_a_directory_of_another_trial_is_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -236,9 +235,8 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     killed = []
 
     def kill_once(states: Any) -> None:
-        process_of = next((path for path in out.glob("**/log.txt") if "tiny" in str(path)), None)
-        if not killed and process_of and standing(TINY_TRIAL, out / TINY_TRIAL.name).step >= 800:
-            (child,) = [child for child in study_children() if child.name == TINY_TRIAL.name]
+        if not killed and standing(TINY_TRIAL, out / TINY_TRIAL.name).step >= 800:
+            (child,) = [child for child in multiprocessing.active_children() if child.name == TINY_TRIAL.name]
             child.kill()
             killed.append(child)
 
@@ -252,14 +250,9 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def study_children() -> list[Any]:
-    import multiprocessing
-
-    return multiprocessing.active_children()
-
-
 def test_a_killed_training_goes_on_to_the_numbers_of_one_that_was_not(studied: Path, tmp_path: Path) -> None:
-    whole = run_trial(TINY_TRIAL, prepared(tmp_path))
+    begin(TINY_TRIAL, tmp_path)
+    whole = run_trial(TINY_TRIAL, tmp_path)
     resumed = rows_of(TINY_TRIAL, studied / TINY_TRIAL.name)
     assert len(whole) == 4
 
@@ -267,13 +260,6 @@ def test_a_killed_training_goes_on_to_the_numbers_of_one_that_was_not(studied: P
         return [{name: value for name, value in row.items() if name not in ("wall_seconds", "state")} for row in rows]
 
     assert numbers(whole) == numbers(resumed)
-
-
-def prepared(directory: Path) -> Path:
-    from residual_rl.results import begin
-
-    begin(TINY_TRIAL, directory)
-    return directory
 
 
 def test_results_hold_every_trial_and_say_how_it_ended(studied: Path) -> None:
@@ -296,8 +282,56 @@ def test_results_hold_every_trial_and_say_how_it_ended(studied: Path) -> None:
         assert [row["variant"] for row in csv.DictReader(file)] == ["tiny"]
 
 
-def test_the_lowest_acting_average_is_that_of_the_metrics(studied: Path) -> None:
-    """Fewer than 100 episodes were collected here: there is no average yet."""
-    rows = rows_of(TINY_TRIAL, studied / TINY_TRIAL.name)
-    assert sum(row["acting_success_rate"] >= 0 for row in read_rows(studied / TINY_TRIAL.name / "run" / "metrics.csv")) == 6
-    assert {row["lowest_acting_success_rate"] for row in rows} == {""}
+def test_the_lowest_acting_average_is_over_a_hundred_episodes_and_never_rises(tmp_path: Path) -> None:
+    trial = replace(PROBE, fields={"episodes_per_cycle": 50})
+    begin(trial, tmp_path)
+    evaluation = dict.fromkeys(EVALUATIONS, 0.5)
+    with Run(tmp_path / "run", trial.config()) as run:
+        for cycle, rate in enumerate((0.5, 0.3, 0.9, 0.1, 1.0)):
+            step = {"step": 2500 * (cycle + 1)}
+            run.append("metrics.csv", dict.fromkeys(METRICS, 0.0) | step | {"acting_success_rate": rate})
+            run.append("evaluations.csv", evaluation | step)
+    lowest = [row["lowest_acting_success_rate"] for row in rows_of(trial, tmp_path)]
+    assert lowest == ["", 0.4, 0.4, 0.4, 0.4]  # means of two cycles: 0.4, 0.6, 0.5, 0.55
+
+
+def test_a_trial_is_told_from_its_kind_and_tried_where_there_is_none(studied: Path) -> None:
+    half = replace(TINY_TRIAL, seed=7, steps=2 * TINY_TRIAL.steps)
+    stranger = replace(TINY_TRIAL, variant="stranger")
+    base = replace(BASE, variant="other")
+    found = estimates([TINY_TRIAL, half, stranger, base], studied)
+    assert found[TINY_TRIAL] == (0.0, "its kind")
+    at = standing(TINY_TRIAL, studied / TINY_TRIAL.name)
+    assert found[half].hours == pytest.approx(2 * at.wall_seconds / 3600)
+    assert [found[trial].told_from for trial in (half, stranger, base)] == ["its kind", "a try", "a try"]
+    assert 0 < found[base].hours < found[stranger].hours < 1
+
+
+def test_the_command_lists_without_running_then_runs_and_says_what_came_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STUDIES, "tiny", Study("tiny", "a base and a mistake", (BASE, FAILING)))
+    shown = Console(file=io.StringIO(), width=200)
+    options: dict[str, Any] = {"seeds": None, "budget": None, "jobs": 2, "retry": False, "out": tmp_path, "console": shown}
+    assert study_command.study("tiny", only=["base"], dry_run=True, **options)
+    listed = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert BASE.name in listed
+    assert FAILING.name not in listed
+    assert list(tmp_path.iterdir()) == []
+    assert not study_command.study("tiny", only=[], dry_run=False, **options)
+    said = shown.file.getvalue()[len(listed) :]  # type: ignore[attr-defined]
+    assert f"{BASE.name}: finished" in said
+    assert "1 failed, 1 finished" in said
+    assert "--retry" in said
+    assert {row["state"] for row in read_results(tmp_path / "results.csv")} == {"finished", "failed"}
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0-2", [0, 1, 2]), ("3", [3]), ("0,4-5", [0, 4, 5])])
+def test_seeds_are_read_as_ranges(text: str, seeds: list[int]) -> None:
+    assert study_command.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "2-", "-1", "3-1"])
+def test_seeds_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ResidualRLError, match="seeds are given as"):
+        study_command.parse_seeds(text)

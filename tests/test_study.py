@@ -25,7 +25,7 @@ from residual_rl.results import COLUMNS, State, begin, collect, read_results, ro
 from residual_rl.run import EVALUATIONS, METRICS, Run
 from residual_rl.studies import STUDIES
 from residual_rl.studies.trial import INITIAL, Study, Trial, chosen
-from residual_rl.study import run_study, run_trial
+from residual_rl.study import run_study
 
 PROBE = Trial("push", "probe", seed=0, steps=800)
 
@@ -222,7 +222,7 @@ def dotted(values: dict[str, Any]) -> dict[str, Any]:
     return {name: plain[name] for name in values if name != "steps"}
 
 
-TINY_TRIAL = Trial("slippery-push", "tiny", seed=0, steps=2400, fields=dotted(TINY))
+TINY_TRIAL = Trial("slippery-push", "tiny", seed=0, steps=1600, fields=dotted(TINY))
 FAILING = Trial("slippery-push", "nobody", seed=0, steps=400, controller="nobody.npz")
 BASE = Trial("slippery-push", "base", seed=0, steps=1, method=INITIAL, fields={"evaluation_episodes": 10})
 
@@ -235,7 +235,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     killed = []
 
     def kill_once(states: Any) -> None:
-        if not killed and standing(TINY_TRIAL, out / TINY_TRIAL.name).step >= 800:
+        if not killed and standing(TINY_TRIAL, out / TINY_TRIAL.name).step >= 400:
             (child,) = [child for child in multiprocessing.active_children() if child.name == TINY_TRIAL.name]
             child.kill()
             killed.append(child)
@@ -250,27 +250,15 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_killed_training_goes_on_to_the_numbers_of_one_that_was_not(studied: Path, tmp_path: Path) -> None:
-    begin(TINY_TRIAL, tmp_path)
-    whole = run_trial(TINY_TRIAL, tmp_path)
-    resumed = rows_of(TINY_TRIAL, studied / TINY_TRIAL.name)
-    assert len(whole) == 4
-
-    def numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{name: value for name, value in row.items() if name not in ("wall_seconds", "state")} for row in rows]
-
-    assert numbers(whole) == numbers(resumed)
-
-
-def test_results_hold_every_trial_and_say_how_it_ended(studied: Path) -> None:
+def test_results_hold_every_trial_whole_whatever_happened_to_it_and_say_how_it_ended(studied: Path) -> None:
     made = Study("tiny", "", (TINY_TRIAL, FAILING, BASE), paper={("slippery-push", "tiny"): 1.0})
     assert collect(made, studied) == 3
     rows = read_results(studied / "results.csv")
     assert tuple(rows[0]) == COLUMNS
     assert {row["study"] for row in rows} == {"tiny"}
     by_variant = {variant: [row for row in rows if row["variant"] == variant] for variant in ("tiny", "nobody", "base")}
-    assert [row["step"] for row in by_variant["tiny"]] == ["0", "800", "1600", "2400"]
-    assert {(row["state"], row["paper"], row["steps"]) for row in by_variant["tiny"]} == {("finished", "1.0", "2400")}
+    assert [row["step"] for row in by_variant["tiny"]] == ["0", "800", "1600"]
+    assert {(row["state"], row["paper"], row["steps"]) for row in by_variant["tiny"]} == {("finished", "1.0", "1600")}
     (failed,) = by_variant["nobody"]
     assert failed["state"] == "failed"
     assert failed["step"] == failed["success_rate"] == ""

@@ -1,4 +1,4 @@
-"""The command line: `residual-rl list | train | evaluate | watch | report | export | benchmark`."""
+"""The command line: `residual-rl list | train | evaluate | watch | report | study | export | benchmark`."""
 
 import json
 import sys
@@ -15,6 +15,7 @@ from rich.text import Text
 from residual_rl.config import METHODS, PRESETS
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.errors import Interrupted, ResidualRLError, UnknownName
+from residual_rl.studies import STUDIES
 from residual_rl.tasks import TASKS
 from residual_rl.tasks.task import Task as LearningTask
 
@@ -34,13 +35,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 
 @app.command("list")
 def list_() -> None:
-    """Show the tasks, controllers, methods and presets."""
+    """Show the tasks, controllers, methods, presets and studies."""
     sections = {
         "tasks": {task.name: _described(task) for task in TASKS.values()},
         "controllers": {name: entry.summary for name, entry in CONTROLLERS.items()}
         | {"FILE.npz": "a table: does what was done in the nearest recorded state"},
         "methods": METHODS,
         "presets": {name: summary for name, (summary, _) in PRESETS.items()},
+        "studies": {study.name: f"{study.summary} ({len(study.trials)} trials)" for study in STUDIES.values()},
     }
     for title, lines in sections.items():
         table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2))
@@ -155,10 +157,18 @@ def evaluate(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories. Several are compared.")],
-    out: Annotated[Path | None, typer.Option(help="The HTML file.", show_default="report.html in the run")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, several are compared; or the results.csv of a study.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The HTML file; of a study also a .md table or .svg figure.", show_default="report.html in the run"),
+    ] = None,
 ) -> None:
     """Write an HTML report that opens without a server."""
+    if len(runs) == 1 and runs[0].suffix == ".csv":
+        from residual_rl.study_report import write_study_report
+
+        console.print(f"report  {write_study_report(runs[0], out)}", highlight=False, soft_wrap=True)
+        return
     _write_report(runs, out)
 
 
@@ -227,6 +237,41 @@ def export(
 
     exported = export_(run, out, onnx=onnx)
     print(json.dumps(exported.to_json()) if as_json else exported)
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="A study's name, see `residual-rl list`.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="A task, a variant or task/variant; * stands for anything. Can be repeated.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Such as 0-4 or 0,3,7.", show_default="the study's own")] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="Steps of each.", show_default="the study's own")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trials at a time.", show_default="one a core")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the trials, with estimated hours.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run those again that failed before.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The study's directory.", show_default="runs/studies/NAME")] = None,
+) -> None:
+    """Run the trials of a study on all cores, and gather their results in one table.
+
+    Stopped at any moment, by Ctrl-C or worse, the same command goes on where it was.
+    """
+    from residual_rl.study_command import parse_seeds
+    from residual_rl.study_command import study as study_
+
+    finished = study_(
+        name,
+        only=only or [],
+        seeds=parse_seeds(seeds) if seeds else None,
+        budget=budget,
+        jobs=jobs,
+        dry_run=dry_run,
+        retry=retry,
+        out=out,
+        console=complaints,
+    )
+    if not finished:
+        sys.exit(1)
 
 
 @app.command()

@@ -64,14 +64,17 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 def make_config(preset: str = "default", **fields: Any) -> Config:
     """A configuration from a preset and the fields that differ from it.
 
+    A field of a part is named by its path: `make_config("default", task=..., controller=..., **{"algorithm.caution": 6.0})`.
+
     Raises:
-        UnknownName: no such preset, or no such method.
+        UnknownName: no such preset, method or path.
         ResidualRLError: a field's value is out of range; the message names the field and the value.
     """
     if preset not in PRESETS:
         raise UnknownName("preset", preset, PRESETS)
     if fields.get("method", "rpl") not in METHODS:
         raise UnknownName("method", fields["method"], METHODS)
+    paths = {name: fields.pop(name) for name in list(fields) if "." in name}
     fields = PRESETS[preset][1] | fields
     algorithm = fields["algorithm"]
     if fields.get("method") == "scratch" and isinstance(algorithm, DDPG):
@@ -79,9 +82,32 @@ def make_config(preset: str = "default", **fields: Any) -> Config:
         composition = replace(algorithm.composition, scale=1.0)
         fields["algorithm"] = replace(algorithm, burn_in=FixedBurnIn(cycles=0), composition=composition)
     try:
-        return Config(preset=preset, **fields)
+        config = Config(preset=preset, **fields)
     except ValidationError as error:
         raise ResidualRLError(explained(error)) from error
+    return _changed(config, paths) if paths else config
+
+
+def _changed(config: Config, paths: dict[str, Any]) -> Config:
+    """The configuration with other values at `{"part.field": value}`."""
+    values = to_json(config)
+    for name, value in paths.items():
+        *parts, field = name.split(".")
+        inner = values
+        for part in parts:
+            inner = inner.get(part) if isinstance(inner, dict) else None
+        if not isinstance(inner, dict) or field not in inner:
+            raise UnknownName("field", name, _paths(values))
+        inner[field] = value
+    return from_json(values)
+
+
+def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
+    """The path of every entry: `["seed", "algorithm", "algorithm.caution", ...]`."""
+    names = []
+    for key, value in values.items():
+        names += [prefix + key, *(_paths(value, f"{prefix}{key}.") if isinstance(value, dict) else ())]
+    return names
 
 
 def to_json(config: Config) -> dict[str, Any]:

@@ -74,6 +74,30 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def evaluation_row(step: int, wall_seconds: float, policy: Outcome, base: Outcome) -> dict[str, float]:
+    """An evaluation as a row of `evaluations.csv`: a policy beside its base, from the same initial states."""
+    (low, high), (return_low, return_high) = policy.interval, policy.return_interval
+    base_return_low, base_return_high = base.return_interval
+    return {
+        "step": step,
+        "wall_seconds": wall_seconds,
+        "episodes": len(policy.success),
+        "success_rate": policy.success_rate,
+        "low": low,
+        "high": high,
+        "mean_return": policy.mean_return,
+        "return_low": return_low,
+        "return_high": return_high,
+        "deviation": float(policy.deviation.mean()),
+        "base_success_rate": base.success_rate,
+        "base_mean_return": base.mean_return,
+        "base_return_low": base_return_low,
+        "base_return_high": base_return_high,
+        "fixed": int((~base.success & policy.success).sum()),
+        "broken": int((base.success & ~policy.success).sum()),
+    }
+
+
 def base_alone(controller: Controller, composition: Composition, action_size: int) -> Act:
     """The controller as a policy."""
     base = base_policy(controller, composition, action_size)

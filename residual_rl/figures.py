@@ -58,11 +58,13 @@ def learning_curve(
 
     A line with its interval is a task's method and preset: one seed with the interval of its evaluations, or the mean of
     several with a bootstrap interval over the seeds, which appear as thin lines. The base is horizontal, with its interval.
+    Lines of a study are its variants; those whose trials are not all finished say so, and a published number is dotted.
 
     Args:
         rows: evaluations with `task, method, preset, seed, step, success_rate, low, high, base_success_rate, episodes`; where
             they have `controller` and `run` too, those tell lines and seeds apart. Those whose `measured_by` is "return" need
-            `mean_return, return_low, return_high, base_mean_return, base_return_low, base_return_high` instead.
+            `mean_return, return_low, return_high, base_mean_return, base_return_low, base_return_high` instead. Rows of a
+            study, which have `variant`, `state` and `paper`, are named by their variant.
         acting: `step, success rate` or `step, mean return` while learning, if it is to be seen.
         burn_in: the first and the last step of each stretch in which only the critic learns.
         selected: the step of the selected policy.
@@ -71,6 +73,7 @@ def learning_curve(
     need("matplotlib")
     from matplotlib.figure import Figure
 
+    rows = [row for row in rows if str(row["step"])]  # a trial that was never evaluated has a row without numbers
     panels = list(dict.fromkeys(map(_panel_of, rows)))
     columns = min(max(len(panels), 1), max(1, int(width // 3.4)))
     lines = -(-max(len(panels), 1) // columns)
@@ -80,7 +83,10 @@ def learning_curve(
     for unused in axes[len(panels) :]:
         unused.remove()
     name_of = _naming(rows)
-    colors = dict(zip(dict.fromkeys(map(name_of, rows)), itertools.cycle(COLORS), strict=False))
+    drawn = [row for row in rows if row["method"] != "initial"]
+    keys = {name_of(row): row.get("variant") or name_of(row) for row in drawn}  # a variant has its colour in every panel
+    color_of = dict(zip(dict.fromkeys(keys.values()), itertools.cycle(COLORS), strict=False))
+    colors = {name: color_of[key] for name, key in keys.items()}
     for place, (axis, (task, measured)) in enumerate(zip(axes, panels, strict=False)):
         inside = [row for row in rows if _panel_of(row) == (task, measured)]
         _panel(axis, inside, measured, name_of, colors, acting, burn_in, selected)
@@ -122,8 +128,11 @@ def _panel(
         steps, values = zip(*acting, strict=True)
         axis.plot(steps, values, color="#777", lw=0.9)
         ends.append((values[-1], "while learning", "#777"))
+    published = {name_of(row): float(row["paper"]) for row in rows if str(row.get("paper", "")) and row["method"] != "initial"}
     for name, series in _lines(rows, name_of).items():
         color = colors[name]
+        if name in published:
+            axis.plot([0, last], [published[name]] * 2, color=color, lw=1.1, ls=":")
         steps, mean, low, high = _summary(series)
         axis.fill_between(steps, low, high, color=color, alpha=0.18, lw=0)
         axis.plot(steps, mean, color=color, lw=2)
@@ -176,6 +185,8 @@ def _lines(rows: Rows, name_of: NameOf) -> dict[str, list[list[Mapping[str, Any]
     """Name of each line, and its seeds' rows `step, value, low, high` in the order of their steps."""
     lines: dict[str, dict[Any, list[Mapping[str, Any]]]] = {}
     for row in sorted(rows, key=lambda row: float(row["step"])):
+        if row["method"] == "initial":
+            continue  # it is the base's line
         columns = columns_of(row)
         found = {"step": "step", "value": columns.value, "low": columns.low, "high": columns.high}
         numbers = {name: float(row[column]) for name, column in found.items()}
@@ -185,6 +196,8 @@ def _lines(rows: Rows, name_of: NameOf) -> dict[str, list[list[Mapping[str, Any]
 
 def _naming(rows: Rows) -> NameOf:
     """What to call a row's line: its method where methods differ, and what differs between rows of its task and method."""
+    if rows and "variant" in rows[0]:
+        return _naming_variants(rows)
     methods = {row["method"] for row in rows}
     seen: dict[tuple[Any, ...], set[Any]] = {}
     for row in rows:
@@ -198,6 +211,20 @@ def _naming(rows: Rows) -> NameOf:
         if len(methods) > 1 or not parts:
             parts.insert(0, METHOD_NAMES.get(method, method))
         return ", ".join(parts)
+
+    return name_of
+
+
+def _naming_variants(rows: Rows) -> NameOf:
+    """The variant of a study's row, and how many of its trials are not finished."""
+    states: dict[tuple[Any, Any], dict[Any, str]] = {}
+    for row in rows:
+        states.setdefault((row["task"], row["variant"]), {})[row["seed"]] = row["state"]
+
+    def name_of(row: Mapping[str, Any]) -> str:
+        seeds = states[row["task"], row["variant"]].values()
+        open_ = sum(state != "finished" for state in seeds)
+        return f"{row['variant']} ({open_} of {len(seeds)} not finished)" if open_ else str(row["variant"])
 
     return name_of
 

@@ -48,15 +48,24 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         parents = [os.path.abspath(run if len(runs) == 1 else run.parent) for run in runs]
         out = Path(os.path.commonpath(parents))
     out = Path(out) / "report.html" if Path(out).is_dir() else Path(out)
-    html = _page(_of_one(runs[0]) if len(runs) == 1 else _of_several(runs))
-    beside = out.with_name(f".{out.name}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(html, encoding="utf-8")
-        os.replace(beside, out)
-    except OSError as error:
-        raise RunError(f"cannot write {out}: {error}") from error
+    html = page(_of_one(runs[0]) if len(runs) == 1 else _of_several(runs))
+    replace_text(out, html)
     return out
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file, whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error}") from error
 
 
 def _of_one(path: Path) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def _of_one(path: Path) -> dict[str, Any]:
         "headline": _headline(verdict),
         "detail": str(verdict) if verdict else _unfinished(step, config),
         "facts": {name: getattr(config, name) for name in ("task", "controller", "method", "preset", "seed")},
-        "figures": _figures(rows, caption, acting=acting, burn_in=burn_in, selected=_selected_step(path)),
+        "figures": drawn(rows, caption, acting=acting, burn_in=burn_in, selected=_selected_step(path)),
         "verdict": verdict,
         "strips": strips,
         "no_strips": reason,
@@ -101,7 +110,7 @@ def _of_several(paths: list[Path]) -> dict[str, Any]:
             if config.task == task
             for row in _rows(path, config)
         ]
-        figures += _figures(rows, f"{task}. {SEVERAL}")
+        figures += drawn(rows, f"{task}. {SEVERAL}")
     return {
         "title": f"{', '.join(tasks)}: {len(paths)} runs",
         "state": "promoted" if promoted == len(paths) else "unfinished" if unfinished else "kept",
@@ -201,7 +210,7 @@ def _data_address(image: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(image).decode()
 
 
-def _figures(rows: Rows, caption: str, **marks: Any) -> list[dict[str, str]]:
+def drawn(rows: Rows, caption: str, **marks: Any) -> list[dict[str, str]]:
     """A learning curve as SVG in two widths, or none where nothing was evaluated."""
     if not rows:
         return []
@@ -235,7 +244,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, st
             yield prefix + key, str(value)
 
 
-def _page(content: Mapping[str, Any]) -> str:
+def page(content: Mapping[str, Any]) -> str:
+    """The HTML of a report."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -250,5 +260,5 @@ def _page(content: Mapping[str, Any]) -> str:
     environment.filters["digits"] = _with_minus
     environment.filters["digits_interval"] = lambda pair: " to ".join(map(_with_minus, pair)) if pair else ""
     environment.filters["p"] = lambda p: f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
-    empty = {"verdict": None, "comparison": [], "strips": [], "no_strips": ""}
+    empty = {"verdict": None, "comparison": [], "strips": [], "no_strips": "", "table": None, "overall": []}
     return environment.get_template("report.html.j2").render(empty | dict(content))

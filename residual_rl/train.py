@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode
 from residual_rl.config import Config
 from residual_rl.controllers import Controller, asked_again, name_of, reads_goal, reads_state
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError, WorldError
-from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
+from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, evaluation_row, roll_out
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Learner
 from residual_rl.learning.replay import Replay
@@ -281,29 +281,7 @@ def _evaluated(trial: Trial, selection: Selection, state: State) -> State:
     policy = base_plus_residual(trial.controller, trial.config.algorithm.composition, residual, trial.task.spec.action_size)
     outcome, base = roll_out(selection.envs, policy, selection.seeds), selection.base
     step = state.cycle * trial.cycle_steps
-    (low, high), (return_low, return_high) = outcome.interval, outcome.return_interval
-    base_return_low, base_return_high = base.return_interval
-    trial.run.append(
-        "evaluations.csv",
-        {
-            "step": step,
-            "wall_seconds": state.wall_seconds,
-            "episodes": len(selection.seeds),
-            "success_rate": outcome.success_rate,
-            "low": low,
-            "high": high,
-            "mean_return": outcome.mean_return,
-            "return_low": return_low,
-            "return_high": return_high,
-            "deviation": float(outcome.deviation.mean()),
-            "base_success_rate": base.success_rate,
-            "base_mean_return": base.mean_return,
-            "base_return_low": base_return_low,
-            "base_return_high": base_return_high,
-            "fixed": int((~base.success & outcome.success).sum()),
-            "broken": int((base.success & ~outcome.success).sum()),
-        },
-    )
+    trial.run.append("evaluations.csv", evaluation_row(step, state.wall_seconds, outcome, base))
     measured = outcome.measured(trial.config.measured_by)
     state = state._replace(measured=measured, evaluated=state.cycle)
     if measured >= state.best[0]:

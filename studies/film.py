@@ -1,6 +1,6 @@
 """Draws the README's film strip from a finished run, into `docs/figures/film.png`.
 
-python studies/film.py runs/final/default-0
+python studies/film.py runs/studies/slippery-push/slippery-push/default/seed-0/run
 """
 
 import sys

@@ -13,6 +13,7 @@ import residual_rl
 from residual_rl.cli import _stands
 from residual_rl.config import PRESETS
 from residual_rl.controllers import CONTROLLERS
+from residual_rl.studies import STUDIES
 from residual_rl.tasks import TASKS
 from residual_rl.train import Progress
 
@@ -32,13 +33,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_list_shows_everything_that_can_be_asked_for() -> None:
     shown = command("list").stdout
-    for name in (*TASKS, *CONTROLLERS, *PRESETS, "rpl", "scratch"):
+    for name in (*TASKS, *CONTROLLERS, *PRESETS, *STUDIES, "rpl", "scratch"):
         assert name in shown
 
 
 def test_help_names_every_command() -> None:
     shown = command("--help").stdout
-    for name in ("list", "train", "evaluate", "watch", "report", "benchmark"):
+    for name in ("list", "train", "evaluate", "watch", "report", "study", "export", "benchmark"):
         assert re.search(rf"\b{name}\b", shown)
 
 
@@ -88,6 +89,9 @@ def test_progress_is_told_in_what_the_task_is_measured_by() -> None:
         (["watch", "push", "--out", "film"], ".mp4 or .gif for a video, .png for a film strip"),
         (["watch", "push", "--run", "nowhere"], "nowhere"),
         (["watch", "push", "--run", "nowhere", "--controller", "zero"], "give one of the two"),
+        (["report", "nowhere.csv"], "cannot read nowhere.csv"),
+        (["study", "slippery-pull"], "Did you mean 'slippery-push'?"),
+        (["study", "slippery-push", "--only", "hook"], "slippery-push/default"),
     ],
 )
 def test_a_mistake_is_named_in_one_line_on_standard_error(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -161,3 +161,21 @@ def test_differences_are_lines_with_the_path_and_both_values():
 def test_a_key_that_only_one_side_has_is_a_difference():
     assert differences({"a": 1, "b": {"c": 2}}, {"b": {"d": 3}}) == ["a: 1 -> None", "b.c: 2 -> None", "b.d: None -> 3"]
     assert differences({"a": {"b": 1}}, {"a": 2}) == ["a: {'b': 1} -> 2"]
+
+
+def test_a_field_of_a_part_is_changed_by_its_path_and_nothing_else():
+    changed = made(**{"algorithm.caution": 6.0, "hindsight.relabel_ratio": 0.5, "algorithm.hidden": [7, 9]})
+    plain = made()
+    algorithm = dataclasses.replace(plain.algorithm, caution=6.0, hidden=(7, 9))
+    assert changed == replace(plain, algorithm=algorithm, hindsight=dataclasses.replace(plain.hindsight, relabel_ratio=0.5))
+
+
+@pytest.mark.parametrize("path", ["algorithm.cautoin", "seed.x", "algorithm.burn_in.cycles.x", "nothing.x", "algorithm."])
+def test_a_path_that_leads_nowhere_is_told_what_exists(path):
+    with pytest.raises(UnknownName, match=r"algorithm\.burn_in\.cycles"):
+        made(**{path: 1})
+
+
+def test_a_value_out_of_range_is_named_by_its_path():
+    with pytest.raises(ResidualRLError, match=r"caution: .* got -1"):
+        made(**{"algorithm.caution": -1})

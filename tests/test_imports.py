@@ -45,7 +45,15 @@ def inside(package):
     return [name for name in FILES if name == package or name.startswith(f"{package}.")]
 
 
-FRONT_DOORS = {"residual_rl.front_door", "residual_rl.watch", "residual_rl.cli", *inside("residual_rl.benchmarks")}
+FRONT_DOORS = {
+    "residual_rl.front_door",
+    "residual_rl.watch",
+    "residual_rl.cli",
+    "residual_rl.estimate",
+    "residual_rl.study",
+    "residual_rl.study_command",
+    *inside("residual_rl.benchmarks"),
+}
 
 
 def offenders(modules, forbidden):

@@ -1,0 +1,181 @@
+"""What a study found, from its `results.csv` alone: a table of methods, with intervals over seeds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from residual_rl.evaluation import wilson_interval
+
+SOLVED = 0.95
+"""Success rate whose first evaluation counts as the step at which a seed got there."""
+LAST = 5  # evaluations
+RESAMPLES = 2_000
+COLUMNS = (
+    *("task", "variant", "seeds", "base", "last success", "95 % interval", f"mean of last {LAST}", "lowest of them"),
+    *(f"steps to {SOLVED:g}", "lowest, relative to base", "lowest acting, relative to base", "paper", ""),
+)
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Line(NamedTuple):
+    """A variant on a task. Numbers are means over its seeds unless they say otherwise."""
+
+    task: str
+    variant: str
+    seeds: int
+    """With an evaluation."""
+    base: float
+    last: float
+    """Success rate of the last evaluation of each seed."""
+    interval: tuple[float, float]
+    """Of `last`: bootstrap over the seeds; for a single seed, of its episodes."""
+    last_five: float
+    last_five_lowest: float
+    """Lowest of the last five evaluations of all seeds."""
+    solved: list[float]
+    """Of each seed, the step of its first evaluation of 0.95 or more; inf where there was none."""
+    lowest: float
+    """Lowest evaluation, minus the base."""
+    lowest_acting: float
+    """Lowest average over 100 training episodes, minus the base; NaN where nothing was trained."""
+    paper: float | None
+    remark: str
+    """Says of trials that are failed or unfinished."""
+
+    @property
+    def steps_to_solve(self) -> float:
+        """Median over the seeds; inf where half of them have not got there."""
+        return float(np.median(self.solved))
+
+
+def compared(rows: Rows) -> list[Line]:
+    """A line for each task and variant, in the order of the rows."""
+    groups: dict[tuple[str, str], dict[str, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        groups.setdefault((str(row["task"]), str(row["variant"])), {}).setdefault(str(row["seed"]), []).append(row)
+    return [_line(task, variant, list(seeds.values())) for (task, variant), seeds in groups.items()]
+
+
+def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Line:
+    states = [str(trial[0]["state"]) for trial in trials]
+    marks = [f"{states.count(state)} of {len(states)} {state}" for state in ("failed", "unfinished") if state in states]
+    seeds = [evaluated(trial) for trial in trials]
+    seeds = [trial for trial in seeds if trial]
+    paper = str(trials[0][0]["paper"])
+    if not seeds:
+        nothing = float("nan")
+        published = float(paper) if paper else None
+        remark = ", ".join(marks)
+        return Line(
+            task, variant, 0, nothing, nothing, (nothing, nothing), nothing, nothing, [], nothing, nothing, published, remark
+        )
+    rates = [np.array([float(row["success_rate"]) for row in trial]) for trial in seeds]
+    bases = np.array([float(trial[-1]["base_success_rate"]) for trial in seeds])
+    acting = [float(trial[-1]["lowest_acting_success_rate"] or "nan") for trial in seeds]
+    last = np.array([rate[-1] for rate in rates])
+    return Line(
+        task=task,
+        variant=variant,
+        seeds=len(seeds),
+        base=float(bases.mean()),
+        last=float(last.mean()),
+        interval=mean_interval(last) if len(seeds) > 1 else _of_episodes(seeds[0][-1]),
+        last_five=float(np.mean([rate[-LAST:].mean() for rate in rates])),
+        last_five_lowest=float(min(rate[-LAST:].min() for rate in rates)),
+        solved=[
+            next((float(row["step"]) for row in trial if float(row["success_rate"]) >= SOLVED), float("inf")) for trial in seeds
+        ],
+        lowest=float(np.mean([rate.min() - base for rate, base in zip(rates, bases, strict=True)])),
+        lowest_acting=float(np.mean(np.array(acting) - bases)),
+        paper=float(paper) if paper else None,
+        remark=", ".join(marks),
+    )
+
+
+def evaluated(rows: Rows) -> list[Mapping[str, Any]]:
+    """The rows that have numbers, in the order of their steps."""
+    return sorted((row for row in rows if str(row["step"])), key=lambda row: float(row["step"]))
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean over seeds `[S]`."""
+    return _bootstrapped([values], np.mean)
+
+
+def iqm(scores: Sequence[np.ndarray]) -> float:
+    """Interquartile mean of the scores of all tasks, each `[S]`: the mean of the middle half."""
+    return float(stats.trim_mean(np.concatenate(scores), 0.25))
+
+
+def iqm_interval(scores: Sequence[np.ndarray]) -> tuple[float, float]:
+    """95 % interval of `iqm`, seeds resampled within each task. Source: Agarwal et al. 2021."""
+    return _bootstrapped(
+        list(scores), lambda *samples, axis: stats.trim_mean(np.concatenate(samples, axis=axis), 0.25, axis=axis)
+    )
+
+
+def _bootstrapped(samples: list[np.ndarray], statistic: Callable[..., Any]) -> tuple[float, float]:
+    """Percentile bootstrap; each sample is resampled on its own."""
+    found = stats.bootstrap(
+        samples, statistic, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0), vectorized=True
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def _of_episodes(row: Mapping[str, Any]) -> tuple[float, float]:
+    episodes = round(float(row["episodes"]))
+    return wilson_interval(round(float(row["success_rate"]) * episodes), episodes)
+
+
+def overall(rows: Rows) -> list[tuple[str, float, tuple[float, float]]]:
+    """Variant, IQM of the last success over tasks and seeds, and its interval: of the variants that every task has twice."""
+    last: dict[str, dict[str, list[float]]] = {}
+    for line in compared(rows):
+        mine = [row for row in rows if row["task"] == line.task and row["variant"] == line.variant]
+        for seed in dict.fromkeys(row["seed"] for row in mine):
+            trial = evaluated([row for row in mine if row["seed"] == seed])
+            if trial:
+                last.setdefault(line.variant, {}).setdefault(line.task, []).append(float(trial[-1]["success_rate"]))
+    tasks = {str(row["task"]) for row in rows}
+    complete = {
+        variant: [np.array(values) for values in by_task.values()]
+        for variant, by_task in last.items()
+        if len(tasks) > 1 and by_task.keys() == tasks and min(map(len, by_task.values())) > 1
+    }
+    return [(variant, iqm(scores), iqm_interval(scores)) for variant, scores in complete.items()]
+
+
+def cells(line: Line) -> list[str]:
+    """A line as the text under `COLUMNS`."""
+
+    def rate(value: float | None, form: str = ".3f") -> str:
+        return "" if value is None or np.isnan(value) else format(value, form)
+
+    solved = ""
+    if line.solved and line.remark == "" and line.steps_to_solve == float("inf"):
+        solved = "not reached"
+    elif line.solved and line.steps_to_solve < float("inf"):
+        solved = f"{line.steps_to_solve / 1000:g}k"
+    if line.solved and len(line.solved) > 1:
+        reached = sum(step < float("inf") for step in line.solved)
+        solved += f" ({reached} of {len(line.solved)})"
+    interval = f"{line.interval[0]:.3f} to {line.interval[1]:.3f}" if line.seeds else ""
+    return [
+        *(line.task, line.variant, str(line.seeds), rate(line.base), rate(line.last), interval),
+        *(rate(line.last_five), rate(line.last_five_lowest), solved.strip(), rate(line.lowest, "+.3f")),
+        *(rate(line.lowest_acting, "+.3f"), rate(line.paper, "g"), line.remark),
+    ]
+
+
+def markdown(rows: Rows) -> str:
+    """The table, and under it the variants over all tasks."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    lines += [f"| {' | '.join(cells(line))} |" for line in compared(rows)]
+    over = overall(rows)
+    if over:
+        lines += ["", "| all tasks | IQM of last success | 95 % interval |", "|---|---|---|"]
+        lines += [f"| {variant} | {value:.3f} | {low:.3f} to {high:.3f} |" for variant, value, (low, high) in over]
+    return "\n".join(lines) + "\n"

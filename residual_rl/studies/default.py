@@ -1,0 +1,25 @@
+"""The default learner beside its base, learning from scratch, and the published method: four tasks, five seeds."""
+
+from residual_rl.studies.trial import INITIAL, Study, Trial
+
+EVALUATED = {"evaluation_interval": 10_000, "evaluation_episodes": 500}
+BUDGETS = {"slippery-push": 250_000, "pick-and-place": 250_000, "mpc-push": 250_000, "noisy-hook": 1_000_000}
+"""Environment steps. Bases: ReactivePush, the oscillating ReactivePickAndPlace, DiscreteMPC, ReactiveHook."""
+
+STUDY = Study(
+    name="default",
+    summary="the default learner beside its base, learning from scratch and the published method, on four tasks",
+    trials=(
+        *(Trial(task, "initial", seed=0, steps=1, method=INITIAL, fields=EVALUATED) for task in BUDGETS),
+        *(
+            Trial(task, variant, seed, steps, method=method, preset=preset, fields=EVALUATED)
+            for seed in range(5)
+            for task, steps in BUDGETS.items()
+            for variant, method, preset in (
+                ("default", "rpl", "default"),
+                ("silver2018", "rpl", "silver2018"),
+                ("scratch", "scratch", "silver2018"),
+            )
+        ),
+    ),
+)

@@ -1,0 +1,73 @@
+"""The experiments of Silver et al. 2018 whose worlds are here: figures 3 and 4.
+
+Source: the published scripts, whose batches of 19 processes are one large batch here.
+Differs: expert-explore, ComplexHook and MBRLPusher are missing; NoisyHook's networks see both frames in one vector, because the
+published network for two frames is missing too.
+"""
+
+from typing import Any
+
+from residual_rl.studies.trial import INITIAL, Study, Trial
+
+WORKERS = 19
+PUSHES: dict[str, Any] = {
+    "episodes_per_cycle": 2 * WORKERS,
+    "batch_size": 256 * WORKERS,
+    "evaluation_interval": 95_000,  # an epoch: 50 cycles of 38 episodes of 50 steps
+    "evaluation_episodes": 500,
+}
+HOOKS: dict[str, Any] = {
+    "episodes_per_cycle": 4,
+    "algorithm.noise": 0.1,
+    "evaluation_interval": 100_000,  # five epochs
+    "evaluation_episodes": 500,
+}
+SEEDS = range(5)
+
+
+def _silver2018(task: str, variant: str, seed: int, epochs: int, epoch_steps: int, fields: dict[str, Any]) -> Trial:
+    method = {"rpl": "rpl", "scratch": "scratch", "initial": INITIAL}[variant]
+    return Trial(task, variant, seed, epochs * epoch_steps, method=method, preset="silver2018", fields=fields)
+
+
+STUDY = Study(
+    name="silver2018",
+    summary="residual policy learning as published, beside its bases and learning from scratch",
+    trials=(
+        # The from-scratch learner of the paper's Push has the plain task, whose actions are not scaled.
+        *(_silver2018(task, "initial", 0, 1, 1, PUSHES) for task in ("mpc-push", "slippery-push", "pick-and-place")),
+        _silver2018("noisy-hook", "initial", 0, 1, 1, HOOKS),
+        *(
+            trial
+            for seed in SEEDS
+            for trial in (
+                _silver2018("mpc-push", "rpl", seed, 50, 95_000, PUSHES),
+                _silver2018("push", "scratch", seed, 50, 95_000, PUSHES),
+                _silver2018("slippery-push", "rpl", seed, 50, 95_000, PUSHES),
+                _silver2018("slippery-push", "scratch", seed, 50, 95_000, PUSHES),
+                _silver2018("pick-and-place", "rpl", seed, 50, 95_000, PUSHES),
+                _silver2018("pick-and-place", "scratch", seed, 50, 95_000, PUSHES),
+                _silver2018("noisy-hook", "rpl", seed, 300, 20_000, HOOKS),
+                _silver2018("noisy-hook", "scratch", seed, 300, 20_000, HOOKS),
+            )
+        ),
+    ),
+    figures={
+        "figure-3": ("mpc-push", "push", "slippery-push", "pick-and-place"),
+        "figure-4": ("noisy-hook",),
+    },
+    paper={
+        ("mpc-push", "initial"): 0.5,
+        ("mpc-push", "rpl"): 1.0,
+        ("push", "scratch"): 1.0,
+        ("slippery-push", "initial"): 0.45,
+        ("slippery-push", "rpl"): 1.0,
+        ("slippery-push", "scratch"): 1.0,
+        ("pick-and-place", "initial"): 0.5,
+        ("pick-and-place", "rpl"): 1.0,
+        ("pick-and-place", "scratch"): 1.0,
+        ("noisy-hook", "initial"): 0.15,
+        ("noisy-hook", "rpl"): 0.8,
+        ("noisy-hook", "scratch"): 0.0,
+    },
+)

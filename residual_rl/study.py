@@ -1,0 +1,233 @@
+"""Runs the trials of a study: one a process, all cores busy, and whatever happens to a process the others go on.
+
+A trial is a plain value and `run_trial` a plain function of it: what runs them here could be anything else.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from residual_rl.controllers import make_controller, reads_state
+from residual_rl.errors import Interrupted, ResidualRLError, RunError
+from residual_rl.evaluation import base_alone, evaluation_envs, evaluation_row, roll_out
+from residual_rl.front_door import improve
+from residual_rl.results import State, begin, check_same, end, error_of, forget_failure, rows_of, state_of, write_rows
+from residual_rl.run import EVALUATIONS
+from residual_rl.seeds import Purpose, evaluation_seeds
+from residual_rl.studies.trial import INITIAL, Trial
+from residual_rl.tasks import find_task
+from residual_rl.tasks.physics import usable_cores
+from residual_rl.train import stop_requested
+
+Rows = list[dict[str, Any]]
+RunTrial = Callable[[Trial, Path], Rows]
+
+STOPPED = 130  # exit status of a process that was asked to stop, and did
+GRACE = 60.0  # seconds to write a checkpoint in, before a process that should stop is killed
+GLANCE = 0.5  # seconds between two looks at the trials that run
+
+
+def run_trial(trial: Trial, directory: Path) -> Rows:
+    """Runs a trial to its end, or goes on where it was stopped; returns its rows of `results.csv`.
+
+    It uses one physics thread, and writes only below `directory / "run"`.
+
+    Raises:
+        ResidualRLError: the trial cannot be run, or was told to stop.
+    """
+    if trial.method == INITIAL:
+        _evaluate_initial(trial, directory / "run")
+    else:
+        improve(
+            trial.task,
+            trial.controller,
+            steps=trial.steps,
+            seed=trial.seed,
+            out=directory / "run",
+            method=trial.method,
+            preset=trial.preset,
+            num_threads=1,
+            **trial.fields,
+        )
+    return rows_of(trial, directory)
+
+
+def _evaluate_initial(trial: Trial, path: Path) -> None:
+    """One evaluation of the controller alone."""
+    config, task = trial.config(), find_task(trial.task)
+    controller = make_controller(config.controller, task.spec, 1)
+    act = base_alone(controller, config.algorithm.composition, task.spec.action_size)
+    started = time.monotonic()
+    with closing(evaluation_envs(task, config.evaluation_episodes, 1, reads_state(controller))) as envs:
+        base = roll_out(envs, act, evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes))
+    row = evaluation_row(0, time.monotonic() - started, base, base)
+    path.mkdir(parents=True, exist_ok=True)
+    rounded = {name: round(value, 6) for name, value in row.items()}
+    write_rows(path / "evaluations.csv", EVALUATIONS, [rounded])
+
+
+def attempt(trial: Trial, directory: Path, run: RunTrial = run_trial) -> Rows:
+    """Runs a trial and notes in its directory how it ended.
+
+    Raises:
+        Interrupted: it was told to stop; nothing is noted, it is unfinished.
+        Exception: whatever made it fail.
+    """
+    begin(trial, directory)
+    try:
+        rows = run(trial, directory)
+    except Interrupted:
+        raise
+    except Exception as error:
+        said = str(error) if isinstance(error, ResidualRLError) else f"{type(error).__name__}: {error}"
+        end(directory, State.FAILED, said)
+        raise
+    end(directory, State.FINISHED)
+    return rows
+
+
+def run_study(
+    trials: Sequence[Trial],
+    out: Path,
+    *,
+    jobs: int | None = None,
+    retry: bool = False,
+    run: RunTrial = run_trial,
+    watch: Callable[[Mapping[Trial, State]], None] = lambda states: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[Trial, State]:
+    """Runs the trials that are not finished, and returns where each of them stands.
+
+    Killed at any moment, the same call goes on where it was. A trial whose process is killed is unfinished, one that raises
+    has failed: the others go on.
+
+    Args:
+        trials: what to run, in this order.
+        out: the study's directory; each trial has its own in it, by its name.
+        jobs: processes at a time; None for one a usable core.
+        retry: whether trials that failed before are run again, from their last checkpoint.
+        run: a function that a new process can import.
+        watch: called about twice a second.
+        tell: is told a line about each trial that ends.
+
+    Raises:
+        RunError: another process runs a study in `out`, or a trial is not what it was when it began there.
+        Interrupted: SIGINT or SIGTERM arrived; all trials wrote a checkpoint and have stopped.
+    """
+    jobs = jobs or usable_cores()
+    directories = {trial: out / trial.name for trial in trials}
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunError(f"{out} is in use by another process") from None
+    states: dict[Trial, State] = {}
+    running: dict[Trial, SpawnProcess] = {}
+    try:
+        with stop_requested() as stopped:
+            for trial, directory in directories.items():
+                check_same(trial, directory)
+                if retry:
+                    forget_failure(directory)
+                states[trial] = state_of(directory)
+            waiting = [trial for trial, state in states.items() if state in (State.WAITING, State.UNFINISHED)]
+            while running or (waiting and not stopped()):
+                while waiting and len(running) < jobs and not stopped():
+                    trial = waiting.pop(0)
+                    running[trial] = _start(trial, directories[trial], run)
+                    states[trial] = State.RUNNING
+                watch(states)
+                connection.wait([process.sentinel for process in running.values()], timeout=GLANCE)
+                for trial in [trial for trial, process in running.items() if not process.is_alive()]:
+                    states[trial] = _ended(trial, directories[trial], running.pop(trial), stopped(), tell)
+                if stopped() and running:
+                    tell(f"stopping {len(running)} trials at their next checkpoint")
+                    _stop(list(running.values()))
+            watch(states)
+            if stopped():
+                raise Interrupted("stopped; the same command goes on from there")
+    finally:
+        for process in running.values():
+            process.kill()
+        lock.release()
+    return states
+
+
+def _start(trial: Trial, directory: Path, run: RunTrial) -> SpawnProcess:
+    # Spawned: threads of JAX and MuJoCo do not survive a fork.
+    process = get_context("spawn").Process(target=_work, args=(trial, directory, run), name=trial.name, daemon=True)
+    process.start()
+    return process
+
+
+def _stop(processes: Sequence[SpawnProcess]) -> None:
+    """Asks all of them to write a checkpoint and end, and kills those that take too long. A second Ctrl-C ends the patience."""
+    for process in processes:
+        process.terminate()
+    try:
+        deadline = time.monotonic() + GRACE
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def _ended(trial: Trial, directory: Path, process: SpawnProcess, stopped: bool, tell: Callable[[str], None]) -> State:
+    """Where a trial stands whose process has ended; where it failed without a word, that is noted."""
+    process.join()
+    code, state = process.exitcode or 0, state_of(directory)
+    if state == State.UNFINISHED and code < 0 and not stopped:
+        tell(f"{trial.name}: killed by {signal.Signals(-code).name}; the same command, started again, goes on with it")
+    elif state in (State.UNFINISHED, State.WAITING) and code >= 0 and code != STOPPED:
+        end(directory, State.FAILED, f"its process ended with status {code}; see {directory / 'log.txt'}")
+        state = State.FAILED
+    if state == State.FAILED:
+        tell(f"{trial.name}: failed: {error_of(directory)}")
+    elif state == State.FINISHED:
+        tell(f"{trial.name}: finished")
+    return state
+
+
+def _work(trial: Trial, directory: Path, run: RunTrial) -> None:
+    """What the process of a trial does."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C reaches the process that runs the study alone, which then asks the others to stop
+    threading.Thread(target=_stop_with_the_study, daemon=True).start()
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "log.txt").open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    try:
+        # The process of a study that was killed may still be writing its last checkpoint.
+        with FileLock(directory / ".lock", timeout=2 * GRACE):
+            attempt(trial, directory, run)
+    except Interrupted as stop:
+        print(stop, flush=True)
+        sys.exit(STOPPED)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def _stop_with_the_study() -> None:
+    """Ends this process, after a checkpoint, when the one that runs the study is gone, however that came about."""
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(STOPPED)

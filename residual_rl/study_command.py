@@ -1,0 +1,135 @@
+"""`residual-rl study` as a person sees it: what would run, a line for each trial while it runs, and what came of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from residual_rl.errors import ResidualRLError
+from residual_rl.estimate import estimates
+from residual_rl.results import Standing, State, collect, error_of, standing, state_of
+from residual_rl.studies import find_study
+from residual_rl.studies.trial import chosen
+from residual_rl.study import Trial, run_study
+from residual_rl.tasks.physics import usable_cores
+
+STYLES = {State.RUNNING: "bold", State.FAILED: "red", State.FINISHED: "green"}
+
+
+def study(
+    name: str,
+    *,
+    only: list[str],
+    seeds: list[int] | None,
+    budget: int | None,
+    jobs: int | None,
+    dry_run: bool,
+    retry: bool,
+    out: Path | None,
+    console: Console,
+) -> bool:
+    """Runs a study, or lists what it would run; returns whether all of it is finished."""
+    found = find_study(name)
+    trials = chosen(found.trials, only, seeds, budget)
+    for trial in trials:
+        trial.config()  # what cannot be run is said before anything runs
+    out = out or Path("runs") / "studies" / (name if budget is None else f"{name}-{budget}")
+    if dry_run:
+        _list(trials, out, jobs or usable_cores(), console)
+        return True
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    tell(f"{len(trials)} trials in {out}")
+    try:
+        with Live(console=console, refresh_per_second=2, transient=True) as live:
+            states = run_study(
+                trials,
+                out,
+                jobs=jobs,
+                retry=retry,
+                watch=lambda states: live.update(lines(states, out)),
+                tell=tell,
+            )
+    finally:
+        if out.exists():
+            collect(found, out)
+    counts = {state: list(states.values()).count(state) for state in State}
+    tell(", ".join(f"{count} {state}" for state, count in counts.items() if count))
+    for trial in (trial for trial, state in states.items() if state == State.FAILED):
+        console.print(Text(f"{trial.name} failed: {error_of(out / trial.name)}", style="red"), soft_wrap=True)
+    if counts[State.FAILED]:
+        tell("--retry runs failed trials again")
+    tell(f"results {out / 'results.csv'}")
+    return counts[State.FINISHED] == len(trials)
+
+
+def lines(states: Mapping[Trial, State], out: Path) -> Group:
+    """A line for each trial, those that run first."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("trial", "state", "steps", "base", "policy", "left"):
+        table.add_column(column, justify="left" if column in ("trial", "state") else "right", no_wrap=True)
+    order = [State.RUNNING, State.FAILED, State.UNFINISHED, State.WAITING, State.FINISHED]
+    for trial, state in sorted(states.items(), key=lambda pair: order.index(pair[1])):
+        at = standing(trial, out / trial.name)
+        table.add_row(
+            trial.name,
+            Text(str(state), style=STYLES.get(state, "dim")),
+            f"{at.step:,} of {at.steps:,}" if at.step else "compiling" if state == State.RUNNING else "",
+            "" if at.base_success_rate is None else f"{at.base_success_rate:.2f}",
+            "" if at.success_rate is None else f"{at.success_rate:.2f}",
+            _left(at) if state == State.RUNNING else "",
+        )
+    done = sum(state == State.FINISHED for state in states.values())
+    return Group(table, Text(f"{done} of {len(states)} finished", style="dim"))
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`"0-2,7"` is 0, 1, 2 and 7.
+
+    Raises:
+        ResidualRLError: it is something else.
+    """
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            seeds += range(int(first), int(last if dash else first) + 1)
+    except ValueError:
+        seeds = []
+    if not seeds:
+        raise ResidualRLError(f"seeds are given as in '0-4' or '0,3,7', not {text!r}")
+    return seeds
+
+
+def _left(at: Standing) -> str:
+    if not at.step or not at.wall_seconds:
+        return ""
+    minutes = round(max(0, at.steps - at.step) * at.wall_seconds / at.step / 60)
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def _list(trials: list[Trial], out: Path, jobs: int, console: Console) -> None:
+    """What would run, and how long it would take."""
+
+    def tell(line: str) -> None:
+        console.print(line, style="dim", markup=False, highlight=False)
+
+    open_ = [trial for trial in trials if state_of(out / trial.name) != State.FINISHED]
+    hours = estimates(open_, out, tell)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("trial", "state", "steps", "hours left", "told from"):
+        table.add_column(column, justify="right" if column in ("steps", "hours left") else "left", no_wrap=True)
+    for trial in trials:
+        left = hours.get(trial)
+        told = ("", "") if left is None else (f"{left.hours:.2f}", left.told_from)
+        table.add_row(trial.name, str(state_of(out / trial.name)), f"{trial.steps:,}", *told)
+    console.print(table)
+    total = sum(left.hours for left in hours.values())
+    longest = max((left.hours for left in hours.values()), default=0.0)
+    tell(f"{len(trials)} trials in {out}, {len(open_)} to run: about {total:.1f} h on one core, ")
+    tell(f"{max(total / jobs, longest):.1f} h with {jobs} at a time")

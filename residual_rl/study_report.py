@@ -1,0 +1,88 @@
+"""What a person looks at of a study: page, figure and table, from its `results.csv` alone."""
+
+from pathlib import Path
+from typing import Any
+
+from residual_rl import comparison
+from residual_rl.errors import ResidualRLError
+from residual_rl.figures import Rows, learning_curve, need
+from residual_rl.report import SEVERAL, drawn, page, replace_text
+from residual_rl.results import read_results
+from residual_rl.studies import STUDIES
+
+WIDTH = 9.5  # inches, of a figure in a file of its own
+CAPTION = (
+    f"Success at the last step, means over seeds. Last success: of each seed's last evaluation, its interval a bootstrap over"
+    f" the seeds, for a single seed the interval of its episodes. Steps to {comparison.SOLVED:g}: median over the seeds of the"
+    f" first evaluation that reached it, burn-in included. Lowest: of all evaluations, and while learning of all averages over"
+    f" 100 training episodes. Trials that have failed or are unfinished are in these numbers as far as they came."
+)
+DOTTED = "The base is orange; dotted is what was published."
+
+
+def write_study_report(results: Path, out: Path | None = None) -> Path:
+    """Writes the report of a study, and returns where it is.
+
+    Args:
+        results: the study's `results.csv`.
+        out: what to write, and by its suffix what it is: `.html` a page, `.md` the table, `.svg`, `.pdf` or `.png` the figure.
+            None for `report.html` beside the results.
+
+    Raises:
+        RunError: these are no results of a study, or the file cannot be written.
+        ResidualRLError: matplotlib or jinja2 is not installed, or nobody knows such a suffix.
+    """
+    rows = read_results(results)
+    out = out or results.with_name("report.html")
+    if out.suffix == ".md":
+        replace_text(out, comparison.markdown(rows))
+    elif out.suffix == ".html":
+        for package in ("matplotlib", "jinja2"):
+            need(package)
+        replace_text(out, page(_content(rows)))
+    elif out.suffix in (".svg", ".pdf", ".png"):
+        need("matplotlib")
+        import matplotlib
+
+        out.parent.mkdir(parents=True, exist_ok=True)
+        metadata = {"Date": None} if out.suffix == ".svg" else None
+        with matplotlib.rc_context({"svg.hashsalt": "study"}):  # the same rows, the same file
+            learning_curve(rows, width=WIDTH).savefig(out, metadata=metadata)
+    else:
+        raise ResidualRLError(f"a study's report ends in .html, .md, .svg, .pdf or .png, not {out.suffix!r}")
+    return out
+
+
+def _content(rows: Rows) -> dict[str, Any]:
+    """The content of a study's page."""
+    name = str(rows[0]["study"])
+    states = {(row["task"], row["variant"], row["seed"]): row["state"] for row in rows}
+    counts = {state: list(states.values()).count(state) for state in ("finished", "unfinished", "failed")}
+    others = [f"{count} {state}" for state, count in counts.items() if count and state != "finished"]
+    figures = []
+    for title, tasks in _figures_of(name, rows).items():
+        shown = [row for row in rows if row["task"] in tasks and str(row["step"])]
+        figures += drawn(shown, f"{title}. {SEVERAL} {DOTTED}")
+    lines = [comparison.cells(line) for line in comparison.compared(rows)]
+    return {
+        "title": f"study {name}",
+        "state": "kept" if others else "",
+        "headline": f"Study {name}",
+        "detail": STUDIES[name].summary if name in STUDIES else "",
+        "facts": {"trials": len(states), "finished": ", ".join([str(counts["finished"]), *others])},
+        "figures": figures,
+        "table": {"columns": comparison.COLUMNS, "lines": lines, "caption": CAPTION},
+        "overall": comparison.overall(rows),
+        "provenance": {
+            str(versions): dict(entry.split("=", 1) for entry in str(versions).split() if "=" in entry)
+            for versions in dict.fromkeys(row["versions"] for row in rows)
+        },
+    }
+
+
+def _figures_of(study: str, rows: Rows) -> dict[str, tuple[str, ...]]:
+    """Title and tasks of each figure: the study's own, or one of everything."""
+    tasks = tuple(dict.fromkeys(str(row["task"]) for row in rows))
+    wanted = STUDIES[study].figures if study in STUDIES else {}
+    here = {title: tuple(task for task in tasks if task in shown) for title, shown in wanted.items()}
+    return {title: shown for title, shown in here.items() if shown} or {"All tasks": tasks}

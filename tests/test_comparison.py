@@ -1,0 +1,179 @@
+"""What a study's table, figure and page say, from invented results."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from residual_rl import comparison
+from residual_rl.comparison import compared, iqm, iqm_interval, markdown, mean_interval, overall
+from residual_rl.errors import ResidualRLError, RunError
+from residual_rl.evaluation import wilson_interval
+from residual_rl.figures import learning_curve
+from residual_rl.results import COLUMNS, read_results, write_rows
+from residual_rl.study_report import write_study_report
+
+BASE = 0.5
+
+
+def trial(
+    task: str, variant: str, seed: int, rates: list[float], state: str = "finished", **others: Any
+) -> list[dict[str, Any]]:
+    """The rows of a trial that was evaluated every 1000 steps, as strings: as they are read."""
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"study": "made-up", "task": task, "variant": variant, "seed": seed}
+    row |= {"method": "rpl", "preset": "default", "controller": "reactive-push", "state": state, "versions": "numpy=2"}
+    rows = []
+    for index, rate in enumerate(rates):
+        low, high = wilson_interval(round(100 * rate), 100)
+        numbers = {"success_rate": rate, "low": low, "high": high, "episodes": 100, "base_success_rate": BASE}
+        rows.append(row | {"step": 1000 * index, "lowest_acting_success_rate": 0.3 if index else ""} | numbers | others)
+    return [{name: str(value) for name, value in each.items()} for each in rows or [row]]
+
+
+ROWS = [
+    *trial("push", "initial", 0, [0.5], method="initial", paper=0.45),
+    *trial("push", "ours", 0, [0.5, 0.4, 0.8, 0.95, 0.9, 1.0, 1.0], paper=1.0),
+    *trial("push", "ours", 1, [0.5, 0.6, 0.97, 0.9, 0.95, 0.9, 0.9], paper=1.0),
+    *trial("push", "ours", 2, [0.5, 0.6], state="unfinished", paper=1.0),
+    *trial("push", "theirs", 0, [0.5, 0.1, 0.7]),
+    *trial("push", "broken", 0, [], state="failed"),
+]
+
+
+def line(variant: str) -> comparison.Line:
+    (found,) = [each for each in compared(ROWS) if each.variant == variant]
+    return found
+
+
+def test_every_number_of_a_line_is_what_its_heading_says() -> None:
+    ours = line("ours")
+    assert ours.seeds == 3
+    assert ours.base == pytest.approx(0.5)
+    assert ours.last == pytest.approx((1.0 + 0.9 + 0.6) / 3)
+    assert ours.last_five == pytest.approx((0.93 + 0.924 + 0.55) / 3)
+    assert ours.last_five_lowest == 0.5
+    assert ours.solved == [3000, 2000, float("inf")]
+    assert ours.steps_to_solve == 3000
+    assert ours.lowest == pytest.approx((-0.1 + 0.0 + 0.0) / 3)
+    assert ours.lowest_acting == pytest.approx(-0.2)
+    assert ours.paper == 1.0
+    assert ours.interval == mean_interval(np.array([1.0, 0.9, 0.6]))
+
+
+def test_a_single_seed_has_the_interval_of_its_episodes() -> None:
+    assert line("theirs").interval == wilson_interval(70, 100)
+    assert line("theirs").steps_to_solve == float("inf")
+
+
+def test_trials_that_did_not_finish_are_in_the_table_and_marked() -> None:
+    table = markdown(ROWS)
+    assert "1 of 3 unfinished" in next(each for each in table.splitlines() if "| ours |" in each)
+    broken = next(each for each in table.splitlines() if "| broken |" in each)
+    assert "1 of 1 failed" in broken
+    assert "nan" not in table
+    assert len({each.count("|") for each in table.splitlines()}) == 1
+
+
+def test_the_order_of_rows_changes_nothing_within_a_line() -> None:
+    shuffled = [ROWS[index] for index in np.random.default_rng(0).permutation(len(ROWS))]
+    again = {each.variant: each for each in compared(shuffled)}
+    for each in compared(ROWS):
+        other = again[each.variant]
+        assert sorted(other.solved) == sorted(each.solved)
+        numbers = [other.last, other.last_five, other.lowest, other.base]
+        np.testing.assert_allclose(numbers, [each.last, each.last_five, each.lowest, each.base])
+
+
+def test_the_interquartile_mean_is_that_of_the_middle_half() -> None:
+    assert iqm([np.array([0.0, 0.2, 0.4]), np.array([0.6, 0.9])]) == pytest.approx(0.4)  # of 0, .2, .4, .6, .9
+    assert iqm([np.array([0.0, 1.0, 1.0, 1.0])]) == 1.0
+
+
+def test_seeds_are_resampled_within_their_task_alone() -> None:
+    """No chance is left where all seeds of each task agree, however far the tasks lie apart."""
+    assert iqm_interval([np.full(3, 0.2), np.full(3, 0.8)]) == pytest.approx((0.5, 0.5))
+
+
+def test_an_interval_of_the_mean_covers_it_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(60):
+        low, high = mean_interval(rng.normal(0.5, 0.1, size=30))
+        covered.append(low <= 0.5 <= high)
+    assert 0.85 <= np.mean(covered) <= 1.0
+
+
+def test_all_tasks_together_are_told_only_of_variants_that_have_them_all() -> None:
+    rows = [row for task in ("push", "hook") for seed in (0, 1) for row in trial(task, "ours", seed, [0.5, 0.8 + 0.1 * seed])]
+    rows += [row for seed in (0, 1) for row in trial("push", "theirs", seed, [0.5, 0.9])]
+    assert overall(ROWS) == []
+    ((name, value, (low, high)),) = overall(rows)
+    assert (name, value) == ("ours", pytest.approx(0.85))
+    assert 0.8 <= low <= value <= high <= 0.9
+
+
+def texts(rows: list[dict[str, Any]]) -> list[str]:
+    return [text.get_text() for axis in learning_curve(rows).axes for text in axis.texts]
+
+
+def test_a_figure_names_variants_marks_the_unfinished_and_shows_the_initial_policy_as_the_base() -> None:
+    names = texts(ROWS)
+    assert "ours (1 of 3 not finished)" in names
+    assert "theirs" in names
+    assert "base" in names
+    assert not any("initial" in name or "broken" in name for name in names)
+
+
+def test_a_published_number_is_a_dotted_line() -> None:
+    dotted = [each for each in learning_curve(ROWS).axes[0].lines if each.get_linestyle() == ":"]
+    assert [each.get_ydata()[0] for each in dotted] == [1.0]  # type: ignore[index]
+
+
+def test_a_variant_has_one_colour_in_all_panels() -> None:
+    rows = ROWS + [row for seed in (0, 1) for row in trial("hook", "theirs", seed, [0.5, 0.9])]
+    rows += trial("hook", "ours", 0, [0.5, 0.8])
+    colors: dict[str, set[Any]] = {}
+    for axis in learning_curve(rows).axes:
+        for text in axis.texts:
+            colors.setdefault(text.get_text().split(" (")[0], set()).add(text.get_color())
+    assert {name: len(found) for name, found in colors.items()} == {"ours": 1, "theirs": 1, "base": 1}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    write_rows(tmp_path / "results.csv", COLUMNS, ROWS)
+    return tmp_path / "results.csv"
+
+
+def test_a_page_holds_every_line_of_the_table_and_needs_nothing_outside_itself(results: Path) -> None:
+    text = write_study_report(results).read_text()
+    assert (results.parent / "report.html").exists()
+    cells = re.findall(r"<td>(.*?)</td>", text)
+    for each in compared(ROWS):
+        assert each.variant in cells
+    assert "1 unfinished, 1 failed" in text
+    assert "Learning curves" in text
+    assert "<script" not in text
+    assert "http" not in re.sub(
+        r"http://www.w3.org|http://purl.org|http://creativecommons.org|https://matplotlib.org/", "", text
+    )
+
+
+def test_the_same_rows_are_the_same_figure(results: Path, tmp_path: Path) -> None:
+    one, other = (write_study_report(results, tmp_path / name) for name in ("one.svg", "other.svg"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_committed_results_can_be_read() -> None:
+    for path in (Path(__file__).parents[1] / "studies").glob("*/results.csv"):
+        assert all(each.remark == "" for each in compared(read_results(path)))
+
+
+def test_what_is_no_result_is_named(tmp_path: Path, results: Path) -> None:
+    (tmp_path / "other.csv").write_text("step,success_rate\n0,0.5\n")
+    with pytest.raises(RunError, match=r"other\.csv holds no results of a study: it lacks study"):
+        read_results(tmp_path / "other.csv")
+    with pytest.raises(ResidualRLError, match=r"not '\.txt'"):
+        write_study_report(results, tmp_path / "report.txt")

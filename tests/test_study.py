@@ -1,0 +1,325 @@
+"""Studies as they are run: real processes that fail, are killed and go on, and what of it stands in the results."""
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from test_front_door import TINY
+
+from residual_rl import study, study_command
+from residual_rl.config import to_json
+from residual_rl.errors import Interrupted, ResidualRLError, RunError
+from residual_rl.estimate import estimates
+from residual_rl.results import COLUMNS, State, begin, collect, read_results, rows_of, standing, state_of
+from residual_rl.run import EVALUATIONS, METRICS, Run
+from residual_rl.studies import STUDIES
+from residual_rl.studies.trial import INITIAL, Study, Trial, chosen
+from residual_rl.study import run_study
+
+PROBE = Trial("push", "probe", seed=0, steps=800)
+
+
+def quick(trial: Trial, directory: Path) -> list[dict[str, Any]]:
+    """Stands in for `run_trial`: does at once what the trial's variant says, and counts its attempts."""
+    with (directory / "attempts").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if trial.variant == "raises" and not (directory.parents[2] / "repaired").exists():
+        raise ResidualRLError("the arm fell off")
+    if trial.variant == "exits":
+        os._exit(3)
+    if trial.variant == "killed" and len(attempts(directory)) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if trial.variant == "waits":
+        from residual_rl.train import stop_requested
+
+        with stop_requested() as stopped:
+            while not (directory.parents[2] / "go").exists():
+                time.sleep(0.02)
+                if stopped():
+                    (directory / "checkpoint").touch()
+                    raise Interrupted("stopped")
+    return []
+
+
+def attempts(directory: Path) -> list[int]:
+    path = directory / "attempts"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def until(condition: Any, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# ---- what studies are made of ----
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_trial_of_a_study_can_be_run_and_told_from_the_others(name: str) -> None:
+    trials = STUDIES[name].trials
+    assert len({trial.name for trial in trials}) == len(trials)
+    for trial in trials:
+        assert trial.config().seed == trial.seed
+        assert Trial(**json.loads(json.dumps(trial.to_json()))) == trial
+    lines = {(trial.task, trial.variant) for trial in trials}
+    assert lines >= STUDIES[name].paper.keys()
+    assert {task for task, _ in lines} >= {task for tasks in STUDIES[name].figures.values() for task in tasks}
+
+
+def test_a_line_of_a_study_has_one_kind_of_trial() -> None:
+    """What differs in more than its seed must have another name, or a mean would be over unlike things."""
+    for each in STUDIES.values():
+        kinds: dict[tuple[str, str], set[str]] = {}
+        for trial in each.trials:
+            kinds.setdefault((trial.task, trial.variant), set()).add(trial.kind)
+        assert all(len(kind) == 1 for kind in kinds.values())
+
+
+GRID = [
+    Trial("push", "initial", seed=0, steps=1, method=INITIAL),
+    *(Trial(task, variant, seed, steps=100) for seed in (0, 1) for task in ("push", "hook") for variant in ("ours", "theirs")),
+]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("hook", ["hook/ours/seed-0", "hook/theirs/seed-0", "hook/ours/seed-1", "hook/theirs/seed-1"]),
+        ("ours", ["push/ours/seed-0", "hook/ours/seed-0", "push/ours/seed-1", "hook/ours/seed-1"]),
+        ("push/th*", ["push/theirs/seed-0", "push/theirs/seed-1"]),
+        ("*/seed-1", [trial.name for trial in GRID if trial.seed == 1]),
+    ],
+)
+def test_a_pattern_is_a_task_a_variant_or_both(pattern: str, names: list[str]) -> None:
+    assert [trial.name for trial in chosen(GRID, [pattern])] == names
+
+
+def test_a_pattern_that_names_nothing_is_told_what_there_is() -> None:
+    with pytest.raises(ResidualRLError, match=r"'slippery' names no trial .*push/initial, push/ours"):
+        chosen(GRID, ["slippery"])
+
+
+def test_other_seeds_replace_those_of_the_learning_trials_alone() -> None:
+    seeds = [(trial.variant, trial.seed) for trial in chosen(GRID, ["push"], seeds=[5, 6])]
+    assert seeds == [("initial", 0), ("ours", 5), ("theirs", 5), ("ours", 6), ("theirs", 6)]
+
+
+def test_a_budget_is_every_trials() -> None:
+    assert {trial.steps for trial in chosen(GRID, steps=7)} == {7}
+
+
+# ---- processes ----
+
+
+def test_whatever_one_trial_does_the_others_finish_and_only_retry_repeats_a_failure(tmp_path: Path) -> None:
+    names = ("raises", "exits", "killed", "fine")
+    trials = [replace(PROBE, variant=name) for name in names]
+    directories = {name: tmp_path / trial.name for name, trial in zip(names, trials, strict=True)}
+    told: list[str] = []
+
+    def states(**options: Any) -> dict[str, State]:
+        ended = run_study(trials, tmp_path, jobs=4, run=quick, tell=told.append, **options)
+        return {trial.variant: state for trial, state in ended.items()}
+
+    first = states()
+    assert first == {
+        "raises": State.FAILED,
+        "exits": State.FAILED,
+        "killed": State.UNFINISHED,
+        "fine": State.FINISHED,
+    }
+    assert any("the arm fell off" in line for line in told)
+    assert any("status 3" in line for line in told)
+    assert any("SIGKILL" in line for line in told)
+    assert "the arm fell off" in (directories["raises"] / "log.txt").read_text()
+
+    (tmp_path / "repaired").touch()
+    assert states() == first | {"killed": State.FINISHED}
+    assert states(retry=True) == first | {"killed": State.FINISHED, "raises": State.FINISHED}
+    assert {name: len(attempts(path)) for name, path in directories.items()} == {
+        "raises": 2,
+        "exits": 2,
+        "killed": 2,
+        "fine": 1,
+    }
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from dataclasses import replace
+from test_study import PROBE, quick
+from residual_rl.errors import Interrupted
+from residual_rl.study import run_study
+if __name__ == "__main__":
+    trials = [replace(PROBE, variant="waits", seed=seed) for seed in range(2)]
+    try:
+        run_study(trials, Path({out!r}), jobs=1, run=quick)
+    except Interrupted:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_study_that_is_stopped_or_killed_leaves_no_process_behind_and_goes_on(tmp_path: Path, how: signal.Signals) -> None:
+    script, out = tmp_path / "runner.py", tmp_path / "out"
+    script.write_text(RUNNER.format(tests=str(Path(__file__).parent), out=str(out)))
+    trials = [replace(PROBE, variant="waits", seed=seed) for seed in range(2)]
+    begun, waiting = (out / trial.name for trial in trials)
+    with subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL) as runner:
+        until(lambda: attempts(begun))
+        with pytest.raises(RunError, match="in use by another process"):
+            run_study(trials, out, run=quick)
+        (child,) = attempts(begun)
+        assert alive(child)
+        runner.send_signal(how)
+        assert runner.wait(60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    until(lambda: not alive(child))
+    assert (begun / "checkpoint").exists()
+    assert [state_of(begun), state_of(waiting)] == [State.UNFINISHED, State.WAITING]
+    if how == signal.SIGKILL:
+        (out / "go").touch()
+        assert set(run_study(trials, out, jobs=2, run=quick).values()) == {State.FINISHED}
+        assert [len(attempts(begun)), len(attempts(waiting))] == [2, 1]
+
+
+def test_a_directory_of_another_trial_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / PROBE.name).mkdir(parents=True)
+    study.attempt(PROBE, tmp_path / PROBE.name, quick)
+    other = replace(PROBE, steps=900, fields={"batch_size": 64})
+    with pytest.raises(RunError, match=r"(?s)fields.batch_size: None -> 64.*steps: 800 -> 900"):
+        run_study([other], tmp_path, run=quick)
+    assert len(attempts(tmp_path / PROBE.name)) == 1
+
+
+# ---- real trials ----
+
+
+def dotted(values: dict[str, Any]) -> dict[str, Any]:
+    config = Trial("push", "tiny", 0, 800, fields={name: value for name, value in values.items() if name != "steps"}).config()
+    plain = to_json(config)
+    return {name: plain[name] for name in values if name != "steps"}
+
+
+TINY_TRIAL = Trial("slippery-push", "tiny", seed=0, steps=1600, fields=dotted(TINY))
+FAILING = Trial("slippery-push", "nobody", seed=0, steps=400, controller="nobody.npz")
+BASE = Trial("slippery-push", "base", seed=0, steps=1, method=INITIAL, fields={"evaluation_episodes": 10})
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study whose process was killed in the middle of a training, and which was then started again."""
+    out = tmp_path_factory.mktemp("studied")
+    trials = [TINY_TRIAL, FAILING, BASE]
+    killed = []
+
+    def kill_once(states: Any) -> None:
+        if not killed and standing(TINY_TRIAL, out / TINY_TRIAL.name).step >= 400:
+            (child,) = [child for child in multiprocessing.active_children() if child.name == TINY_TRIAL.name]
+            child.kill()
+            killed.append(child)
+
+    first = run_study(trials, out, jobs=2, watch=kill_once)
+    assert killed
+    assert list(first.values()) == [State.UNFINISHED, State.FAILED, State.FINISHED]
+    collect(Study("tiny", "", tuple(trials)), out)
+    assert {row["state"] for row in read_results(out / "results.csv")} == {"unfinished", "failed", "finished"}
+    second = run_study(trials, out, jobs=2)
+    assert list(second.values()) == [State.FINISHED, State.FAILED, State.FINISHED]
+    return out
+
+
+def test_results_hold_every_trial_whole_whatever_happened_to_it_and_say_how_it_ended(studied: Path) -> None:
+    made = Study("tiny", "", (TINY_TRIAL, FAILING, BASE), paper={("slippery-push", "tiny"): 1.0})
+    assert collect(made, studied) == 3
+    rows = read_results(studied / "results.csv")
+    assert tuple(rows[0]) == COLUMNS
+    assert {row["study"] for row in rows} == {"tiny"}
+    by_variant = {variant: [row for row in rows if row["variant"] == variant] for variant in ("tiny", "nobody", "base")}
+    assert [row["step"] for row in by_variant["tiny"]] == ["0", "800", "1600"]
+    assert {(row["state"], row["paper"], row["steps"]) for row in by_variant["tiny"]} == {("finished", "1.0", "1600")}
+    (failed,) = by_variant["nobody"]
+    assert failed["state"] == "failed"
+    assert failed["step"] == failed["success_rate"] == ""
+    assert "nobody.npz" in json.loads((studied / FAILING.name / "outcome.json").read_text())["error"]
+    (base,) = by_variant["base"]
+    assert base["success_rate"] == base["base_success_rate"] == by_variant["tiny"][0]["base_success_rate"]
+    assert "mujoco=3.3" in base["versions"]
+    with (studied / "verdicts.csv").open() as file:
+        assert [row["variant"] for row in csv.DictReader(file)] == ["tiny"]
+
+
+def test_the_lowest_acting_average_is_over_a_hundred_episodes_and_never_rises(tmp_path: Path) -> None:
+    trial = replace(PROBE, fields={"episodes_per_cycle": 50})
+    begin(trial, tmp_path)
+    evaluation = dict.fromkeys(EVALUATIONS, 0.5)
+    with Run(tmp_path / "run", trial.config()) as run:
+        for cycle, rate in enumerate((0.5, 0.3, 0.9, 0.1, 1.0)):
+            step = {"step": 2500 * (cycle + 1)}
+            run.append("metrics.csv", dict.fromkeys(METRICS, 0.0) | step | {"acting_success_rate": rate})
+            run.append("evaluations.csv", evaluation | step)
+    lowest = [row["lowest_acting_success_rate"] for row in rows_of(trial, tmp_path)]
+    assert lowest == ["", 0.4, 0.4, 0.4, 0.4]  # means of two cycles: 0.4, 0.6, 0.5, 0.55
+
+
+def test_a_trial_is_told_from_its_kind_and_tried_where_there_is_none(studied: Path) -> None:
+    half = replace(TINY_TRIAL, seed=7, steps=2 * TINY_TRIAL.steps)
+    stranger = replace(TINY_TRIAL, variant="stranger")
+    base = replace(BASE, variant="other")
+    found = estimates([TINY_TRIAL, half, stranger, base], studied)
+    assert found[TINY_TRIAL] == (0.0, "its kind")
+    at = standing(TINY_TRIAL, studied / TINY_TRIAL.name)
+    assert found[half].hours == pytest.approx(2 * at.wall_seconds / 3600)
+    assert [found[trial].told_from for trial in (half, stranger, base)] == ["its kind", "a try", "a try"]
+    assert 0 < found[base].hours < found[stranger].hours < 1
+
+
+def test_the_command_lists_without_running_then_runs_and_says_what_came_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STUDIES, "tiny", Study("tiny", "a base and a mistake", (BASE, FAILING)))
+    shown = Console(file=io.StringIO(), width=200)
+    options: dict[str, Any] = {"seeds": None, "budget": None, "jobs": 2, "retry": False, "out": tmp_path, "console": shown}
+    assert study_command.study("tiny", only=["base"], dry_run=True, **options)
+    listed = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert BASE.name in listed
+    assert FAILING.name not in listed
+    assert list(tmp_path.iterdir()) == []
+    assert not study_command.study("tiny", only=[], dry_run=False, **options)
+    said = shown.file.getvalue()[len(listed) :]  # type: ignore[attr-defined]
+    assert f"{BASE.name}: finished" in said
+    assert "1 failed, 1 finished" in said
+    assert "--retry" in said
+    assert {row["state"] for row in read_results(tmp_path / "results.csv")} == {"finished", "failed"}
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0-2", [0, 1, 2]), ("3", [3]), ("0,4-5", [0, 4, 5])])
+def test_seeds_are_read_as_ranges(text: str, seeds: list[int]) -> None:
+    assert study_command.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "2-", "-1", "3-1"])
+def test_seeds_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ResidualRLError, match="seeds are given as"):
+        study_command.parse_seeds(text)

@@ -38,7 +38,7 @@ def test_list_shows_everything_that_can_be_asked_for() -> None:
 
 def test_help_names_every_command() -> None:
     shown = command("--help").stdout
-    for name in ("list", "train", "evaluate", "watch", "report", "benchmark"):
+    for name in ("list", "train", "evaluate", "watch", "report", "export", "benchmark"):
         assert re.search(rf"\b{name}\b", shown)
 
 

@@ -85,6 +85,13 @@ def test_the_composition_knows_types_alone():
     assert offenders(["residual_rl.residual"], ["jax", "equinox", "numpy", "mujoco", "gymnasium"]) == []
 
 
+def test_the_runtime_of_bundles_knows_numpy_alone():
+    """It is copied into every bundle."""
+    import sys
+
+    assert {name.split(".")[0] for name in IMPORTS["residual_rl.runtime"]} - sys.stdlib_module_names == {"numpy"}
+
+
 def test_learning_knows_no_world():
     modules = inside("residual_rl.learning")
     assert (

@@ -1,6 +1,7 @@
 """Who may import whom: the rules of the design, read off the source."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,8 +88,6 @@ def test_the_composition_knows_types_alone():
 
 def test_the_runtime_of_bundles_knows_numpy_alone():
     """It is copied into every bundle."""
-    import sys
-
     assert {name.split(".")[0] for name in IMPORTS["residual_rl.runtime"]} - sys.stdlib_module_names == {"numpy"}
 
 

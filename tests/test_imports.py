@@ -1,6 +1,7 @@
 """Who may import whom: the rules of the design, read off the source."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,11 @@ def test_the_composition_knows_types_alone():
     """It works on NumPy and JAX alike by knowing neither."""
     assert ours_beyond(["residual_rl.residual"], ["residual_rl.types"]) == []
     assert offenders(["residual_rl.residual"], ["jax", "equinox", "numpy", "mujoco", "gymnasium"]) == []
+
+
+def test_the_runtime_of_bundles_knows_numpy_alone():
+    """It is copied into every bundle."""
+    assert {name.split(".")[0] for name in IMPORTS["residual_rl.runtime"]} - sys.stdlib_module_names == {"numpy"}
 
 
 def test_learning_knows_no_world():

@@ -489,8 +489,8 @@ class TestOnnx:
             given = {name: np.asarray(array, np.float32) for name, array in (observation | {"base_action": proposal}).items()}
             given = {each.name: given[each.name] for each in session.get_inputs() if each.name in given}
             (action,) = session.run(None, given)
-            (base,) = session.run(None, given | {"scale": np.float32(0.0)})
-            (on,) = session.run(None, given | {"scale": np.float32(policy.trained_scale)})
+            (base,) = session.run(None, given | {"scale": np.array(0.0, np.float32)})
+            (on,) = session.run(None, given | {"scale": np.array(policy.trained_scale, np.float32)})
             np.testing.assert_allclose(action, policy(observation, proposal), atol=2e-6)
             assert base.tobytes() == proposal.clip(-1, 1).tobytes()
             policy.scale = policy.trained_scale

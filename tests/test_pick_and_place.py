@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from residual_rl.controllers import make_controller
-from residual_rl.controllers.pick_and_place import CLOSE, HOLD, OPEN, OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
+from residual_rl.controllers.phases import CLOSE, HOLD, OPEN
+from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
 from residual_rl.errors import ControllerError
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
 from residual_rl.residual import Composition

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from residual_rl.controllers.phases import CLOSE, HOLD, OPEN, first_that_holds, squared_length
 from residual_rl.tasks.fetch import FINGER_POSITION, GRIPPER_POSITION, OBJECT_POSITION
 from residual_rl.tasks.hook import HOOK_POSITION, SPEC
 from residual_rl.types import Observation
-
-OPEN, HOLD, CLOSE = 1.0, 0.0, -1.0  # the fingers' command
 
 
 @dataclass(frozen=True)
@@ -65,18 +64,18 @@ class ReactiveHook:
         sweep = np.column_stack([self.sweep_speed * object_to_goal / distance[:, None], np.zeros(len(seen))])
 
         arrived = np.abs(object_to_goal).sum(axis=1) <= self.arrived_distance
-        off_grasp = _squared(gripper - grasp)
+        off_grasp = squared_length(gripper - grasp)
         held = (off_grasp < self.held_tolerance) & (finger <= self.closed_at)
         too_far = hook[:, 0] >= place[:, 0] + self.aligned_tolerance
         too_near = hook[:, 1] + self.aligned_tolerance <= place[:, 1]
         inside = off_grasp < self.inside_tolerance
-        above = _squared(gripper[:, :2] - hook[:, :2]) < self.above_tolerance
+        above = squared_length(gripper[:, :2] - hook[:, :2]) < self.above_tolerance
         opened = np.abs(finger - self.open_at) <= self.open_tolerance
 
         to_grasp = self.gain * (grasp - gripper)
         travel = to_grasp + self.gain * np.array([0.0, 0.0, self.clearance])
         still = np.zeros_like(gripper)
-        phases = [  # the first that holds
+        phases = [
             (arrived, still, CLOSE),
             (held & (too_far | too_near), self.gain * (place - gripper), CLOSE),
             (held, sweep, CLOSE),
@@ -85,12 +84,4 @@ class ReactiveHook:
             (above, to_grasp, HOLD),
             (np.ones_like(above), travel, HOLD),
         ]
-        conditions = [holds for holds, _, _ in phases]
-        moves = np.select([holds[:, None] for holds in conditions], [move for _, move, _ in phases])
-        fingers = np.select(conditions, [command for _, _, command in phases])
-        return np.column_stack([moves, fingers])
-
-
-def _squared(vector: np.ndarray) -> np.ndarray:
-    """Squared length: `[B, N] -> [B]`."""
-    return np.einsum("bn,bn->b", vector, vector)
+        return first_that_holds(phases)

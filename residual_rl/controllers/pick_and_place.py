@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from residual_rl.controllers.phases import CLOSE, HOLD, OPEN, first_that_holds, squared_length
 from residual_rl.tasks.fetch import FINGER_POSITION, GRIPPER_POSITION, OBJECT_POSITION
 from residual_rl.types import Observation
-
-OPEN, HOLD, CLOSE = 1.0, 0.0, -1.0  # the fingers' command
 
 
 @dataclass(frozen=True)
@@ -54,16 +53,16 @@ class ReactivePickAndPlace:
         goal = observation["desired_goal"]
         grasp = np.array([0.0, 0.0, self.grasp_offset])
 
-        inside = _squared(gripper - block - grasp) < self.inside_tolerance
+        inside = squared_length(gripper - block - grasp) < self.inside_tolerance
         closed = np.abs(finger - self.closed_at) < self.finger_tolerance
         opened = np.abs(finger - self.open_at) < self.finger_tolerance
-        above = _squared(gripper[:, :2] - block[:, :2]) < self.above_tolerance
-        arrived = _squared(block - goal) < self.arrived_tolerance
+        above = squared_length(gripper[:, :2] - block[:, :2]) < self.above_tolerance
+        arrived = squared_length(block - goal) < self.arrived_tolerance
 
         to_grasp = block + grasp - gripper
         to_goal = goal + grasp + np.array([0.0, 0.0, self.carry_offset]) - gripper
         travel = to_grasp + np.array([0.0, 0.0, self.clearance])
-        phases = [  # the first that holds
+        phases = [
             (inside & closed & arrived, np.zeros_like(gripper), CLOSE),
             (inside & closed, self.carry_gain * to_goal, CLOSE),
             (inside, np.zeros_like(gripper), CLOSE),
@@ -71,10 +70,7 @@ class ReactivePickAndPlace:
             (above, self.move_gain * to_grasp, HOLD),
             (np.ones_like(above), self.move_gain * travel, HOLD),
         ]
-        conditions = [holds for holds, _, _ in phases]
-        moves = np.select([holds[:, None] for holds in conditions], [move for _, move, _ in phases])
-        fingers = np.select(conditions, [command for _, _, command in phases])
-        return np.column_stack([moves, fingers])
+        return first_that_holds(phases)
 
 
 OSCILLATING = ReactivePickAndPlace(carry_gain=50.0, arrived_tolerance=1e-6, above_tolerance=1.4e-7)
@@ -87,8 +83,3 @@ until the end: 3 % succeed. With 0.37 mm half of the episodes get through, as in
 
 OSCILLATING_AS_RUN = ReactivePickAndPlace(carry_gain=50.0, arrived_tolerance=1e-6, above_tolerance=5e-8)
 """The published constants."""
-
-
-def _squared(vector: np.ndarray) -> np.ndarray:
-    """Squared length: `[B, N] -> [B]`."""
-    return np.einsum("bn,bn->b", vector, vector)

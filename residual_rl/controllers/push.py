@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from residual_rl.controllers.phases import squared_length
 from residual_rl.tasks.fetch import GRIPPER_POSITION, OBJECT_POSITION
 from residual_rl.types import Observation
 
@@ -48,14 +49,14 @@ class ReactivePush:
         push_position = block + np.array([0.0, 0.0, self.height_offset])
         push_position[:, :2] -= self.stand_off * direction
 
-        arrived = _squared(block - goal) < self.tolerance
+        arrived = squared_length(block - goal) < self.tolerance
         angle = _angle_between(gripper_to_goal, block_to_goal)
         behind = (
             ((gripper[:, 2] - push_position[:, 2]) ** 2 < self.tolerance)
             & (angle < self.max_angle)
             & (block_distance < np.linalg.norm(gripper_to_goal, axis=1))
         )
-        above = _squared(gripper[:, :2] - push_position[:, :2]) < self.tolerance
+        above = squared_length(gripper[:, :2] - push_position[:, :2]) < self.tolerance
 
         push = self.push_gain * np.column_stack([gripper_to_goal, np.zeros(len(gripper))])
         descend = self.approach_gain * (push_position - gripper)
@@ -63,11 +64,6 @@ class ReactivePush:
         move = np.where(behind[:, None], push, np.where(above[:, None], descend, travel))
         move[arrived] = 0.0
         return np.column_stack([move, np.zeros(len(move))])
-
-
-def _squared(vector: np.ndarray) -> np.ndarray:
-    """Squared length: `[B, N] -> [B]`."""
-    return np.einsum("bn,bn->b", vector, vector)
 
 
 def _angle_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:

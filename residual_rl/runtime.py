@@ -22,7 +22,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Optional, Tuple  # noqa: UP035
+from typing import Any, Optional, Tuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ MAX_CRITICS = 64
 FEATURES = ("observation", "desired_goal", "to_goal", "base_action")
 """What a network may see; `to_goal` is the way from the achieved to the desired goal."""
 
-Layer = Tuple[np.ndarray, np.ndarray, Optional[Tuple[np.ndarray, np.ndarray]]]  # noqa: UP006, UP045  for Python 3.9
+Layer = Tuple[np.ndarray, np.ndarray, Optional[Tuple[np.ndarray, np.ndarray]]]
 """Weight `[I, out]`, bias `[out]` and, where the layer is normalised, the norm's weight and bias `[out]`. Of critics:
 `[Q, I, out]`, and all else `[Q, 1, out]`."""
 
@@ -220,11 +220,11 @@ def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         raise ValueError(f"hidden must hold 1 to {MAX_LAYERS} sizes")
     hidden = [_whole(size, "hidden", 1, MAX_SIZE) for size in manifest["hidden"]]
     shapes: dict[str, tuple[int, ...]] = {"normalizer.mean": (seen,), "normalizer.factor": (seen,)}
-    for i, (fan_in, fan_out) in enumerate(zip([seen, *hidden], [*hidden, actions])):  # noqa: B905  for older Pythons on robots
+    for i, (fan_in, fan_out) in enumerate(zip([seen, *hidden], [*hidden, actions])):
         shapes |= {f"actor.{i}.weight": (fan_in, fan_out), f"actor.{i}.bias": (fan_out,)}
     if gate is not None:
         critics = _whole(gate["critics"], "gate.critics", 1, MAX_CRITICS)
-        for i, (fan_in, fan_out) in enumerate(zip([seen + actions, *hidden], [*hidden, 1])):  # noqa: B905
+        for i, (fan_in, fan_out) in enumerate(zip([seen + actions, *hidden], [*hidden, 1])):
             shapes |= {f"critics.{i}.weight": (critics, fan_in, fan_out), f"critics.{i}.bias": (critics, fan_out)}
             if i < len(hidden):
                 shapes |= {f"critics.{i}.norm_weight": (critics, fan_out), f"critics.{i}.norm_bias": (critics, fan_out)}
@@ -282,7 +282,7 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
             raise ValueError(f"bounds.{side} must hold a number for each entry of an action")
         for value in bounds[side]:
             _number(value, f"bounds.{side}", -1e6, 1e6)
-    if not all(high - low >= 1e-6 for low, high in zip(bounds["low"], bounds["high"])):  # noqa: B905
+    if not all(high - low >= 1e-6 for low, high in zip(bounds["low"], bounds["high"])):
         raise ValueError("bounds.low must lie below bounds.high")
     if not isinstance(manifest["verdict"], dict) or not isinstance(manifest["verdict"]["promoted"], bool):
         raise ValueError("verdict.promoted must be true or false")

@@ -6,8 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from residual_rl.tasks.physics import usable_cores
@@ -32,7 +31,11 @@ def conditions(peers: Sequence[str]) -> dict[str, Any]:
 
 def installed(peer: str) -> bool:
     """Whether a peer can be measured."""
-    return find_spec(peer.replace("-", "_")) is not None
+    try:
+        version(peer)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How fast a whole training is: env steps per second, beside Stable-Baselines3's DDPG with hindsight."""
+"""How fast a whole training is: env steps per second, beside Stable-Baselines3 and SBX, both with hindsight."""
 
 import json
 import subprocess
@@ -6,22 +6,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr
 from dataclasses import replace
-from importlib.metadata import version
-from io import StringIO
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from residual_rl.benchmarks.conditions import PEER_TASKS, TASK, conditions, installed, quiet
-from residual_rl.benchmarks.rounds import Speed, alternate, compared, medians, stepper
+from residual_rl.benchmarks.conditions import TASK, conditions, installed, quiet
+from residual_rl.benchmarks.peers import Peer, Work, fastest_vector_env, sbx, stable_baselines3
+from residual_rl.benchmarks.rounds import Speed, alternate, compared
 from residual_rl.errors import ResidualRLError
 from residual_rl.tasks import find_task
 from residual_rl.tasks.block import HORIZON
 from residual_rl.tasks.physics import usable_cores
 
 NUM_ENVS = 8
-PEER_TASK = PEER_TASKS[TASK]
 CYCLE_STEPS = NUM_ENVS * HORIZON
 CYCLE_UPDATES = CYCLE_STEPS // 10
 BATCH_SIZE = 256
@@ -33,11 +31,12 @@ def learning(
     transitions: int = 1_000_000,
     tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Env steps per second of a whole training, beside Stable-Baselines3's DDPG with hindsight; and the memory it takes.
+    """Env steps per second of a whole training, beside two peers that learn with hindsight; and the memory it takes.
 
-    Both sides simulate, store, relabel and learn, with one update of batch 256 on 3x256 networks for every 10 env steps.
+    All simulate, store, relabel and learn, with one update of batch 256 on 3x256 networks for every 10 env steps.
     Ours is the preset `silver2018` on SlipperyPush with its controller; the `default` preset, whose three critics cost
-    more, is given for information.
+    more, is given for information. `peer` is Stable-Baselines3's DDPG. `sbx` is SBX's TQC with a single critic: SBX has no
+    DDPG that takes observations with goals.
 
     Args:
         steps: env steps of one contestant in one round.
@@ -45,7 +44,7 @@ def learning(
         transitions: how many the run holds whose memory is measured.
         tell: is told what is being measured.
     """
-    measured_under = conditions(("stable-baselines3", "torch"))
+    measured_under = conditions(("stable-baselines3", "torch", "sbx-rl"))
     tell("learning: compiling")
     result: dict[str, Any] = {
         "benchmark": "learning",
@@ -57,6 +56,7 @@ def learning(
         "batch_size": BATCH_SIZE,
         "compile_seconds": round(_compile_seconds("silver2018"), 2),
         "peer": None,
+        "sbx": None,
     }
     _training("default", steps=1)  # compiles
     measures: dict[str, Speed] = {
@@ -64,16 +64,22 @@ def learning(
         "default_preset": lambda: _training_speed("default", steps),
     }
     with quiet():
-        peer = None
+        peers: dict[str, Peer] = {}
         if installed("stable-baselines3"):
-            tell("learning: which of the peer's vector environments is faster")
-            peer = _StableBaselines3()
-            result |= {"peer": peer.name, "peer_vector_env_speeds": peer.vector_env_speeds}
-            measures["peer"] = lambda: peer.speed(steps)
+            tell("learning: which of the peers' vector environments is faster")
+            env_speeds, envs = fastest_vector_env(NUM_ENVS)
+            result["peer_vector_env_speeds"] = env_speeds
+            work = Work(envs, NUM_ENVS, CYCLE_STEPS, CYCLE_UPDATES, BATCH_SIZE)
+            peers["peer"] = stable_baselines3(work)
+            if installed("sbx-rl"):
+                peers["sbx"] = sbx(work)
+        for name, peer in peers.items():
+            result[name] = peer.name
+            measures[name] = partial(peer.speed, steps)
         tell(f"learning: {rounds} rounds of {steps} steps each")
         result |= compared(alternate(measures, rounds))
-        if peer is not None:
-            result["peer_updates_per_step"] = round(peer.updates_per_step, 3)
+        result |= {f"{name}_updates_per_step": round(peer.updates_per_step, 3) for name, peer in peers.items()}
+        for peer in peers.values():
             peer.close()
     tell(f"learning: memory of a run with {transitions} transitions")
     return result | memory(transitions) | measured_under
@@ -141,63 +147,3 @@ def _training(preset: str, steps: int) -> list[float]:
         controller = make_controller(task.default_controller, task.spec)
         train(config, task, controller, run, lambda progress: times.append(time.perf_counter()), num_threads=usable_cores())
     return times
-
-
-class _StableBaselines3:
-    """Stable-Baselines3's DDPG with hindsight on Gymnasium-Robotics' FetchPush, set up to do the same work as ours."""
-
-    def __init__(self):
-        import torch  # type: ignore
-        from stable_baselines3 import DDPG, HerReplayBuffer  # type: ignore
-        from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv  # type: ignore
-
-        torch.set_num_threads(usable_cores())
-        makers = [_gymnasium_robotics_env] * NUM_ENVS
-        candidates = {"DummyVecEnv": DummyVecEnv(makers), "SubprocVecEnv": SubprocVecEnv(makers)}
-        steppers = {name: stepper(envs, NUM_ENVS, 1.5) for name, envs in candidates.items()}
-        self.vector_env_speeds = medians(alternate(steppers, 2))
-        best = max(self.vector_env_speeds, key=lambda name: self.vector_env_speeds[name])
-        for name, envs in candidates.items():
-            if name != best:
-                envs.close()
-        self.name = f"Stable-Baselines3 {version('stable-baselines3')}, DDPG + HerReplayBuffer, {PEER_TASK}, {best}"
-        self._model = DDPG(
-            "MultiInputPolicy",
-            candidates[best],
-            replay_buffer_class=HerReplayBuffer,
-            policy_kwargs={"net_arch": [256] * 3},
-            batch_size=BATCH_SIZE,
-            train_freq=HORIZON,  # calls of the vector env
-            gradient_steps=CYCLE_UPDATES,
-            learning_starts=CYCLE_STEPS,
-            device="cpu",
-            seed=0,
-        )
-        self._model.learn(2 * CYCLE_STEPS)  # the second cycle is the first one that learns
-        self._start = self._model.num_timesteps, self._model._n_updates
-
-    def speed(self, steps: int) -> float:
-        """Goes on learning for about so many steps: env steps per second."""
-        before, started = self._model.num_timesteps, time.perf_counter()
-        self._model.learn(steps, reset_num_timesteps=False)
-        return (self._model.num_timesteps - before) / (time.perf_counter() - started)
-
-    @property
-    def updates_per_step(self) -> float:
-        """Gradient steps for each env step, as they were counted."""
-        return (self._model._n_updates - self._start[1]) / (self._model.num_timesteps - self._start[0])
-
-    def close(self) -> None:
-        """Ends its processes."""
-        self._model.get_env().close()
-
-
-def _gymnasium_robotics_env() -> Any:
-    """One of the peer's environments, without Gymnasium's own checks at every step."""
-    import gymnasium
-
-    with redirect_stderr(StringIO()):  # each of the peer's processes imports it, and each would tell of tasks not used here
-        import gymnasium_robotics
-
-    gymnasium.register_envs(gymnasium_robotics)
-    return gymnasium.make(PEER_TASK, disable_env_checker=True)

@@ -34,11 +34,11 @@ def medians(speeds: Mapping[str, Sequence[float]]) -> dict[str, float]:
 def compared(speeds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Medians over the rounds, and the median of each round's ratio `ours / peer`; None where no peer was measured.
 
-    Likewise `ratio_to_raw` is `ours / raw`, where that was measured.
+    Likewise `ratio_to_raw` is `ours / raw` and `ratio_to_sbx` is `ours / sbx`, where those were measured.
     """
     result: dict[str, Any] = {f"{name}_steps_per_second": speed for name, speed in medians(speeds).items()}
     result["ratio"] = None
-    for other, name in (("peer", "ratio"), ("raw", "ratio_to_raw")):
+    for other, name in (("peer", "ratio"), ("raw", "ratio_to_raw"), ("sbx", "ratio_to_sbx")):
         if other in speeds:
             ratios = [ours / theirs for ours, theirs in zip(speeds["ours"], speeds[other], strict=True)]
             result[name] = round(statistics.median(ratios), 3)

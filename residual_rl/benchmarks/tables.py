@@ -26,6 +26,7 @@ def _learning(result: Mapping[str, Any]) -> list[str]:
         ["ours, silver2018", _whole(result["ours_steps_per_second"]), _times(result["ratio"])],
         ["ours, default", _whole(result["default_preset_steps_per_second"]), ""],
         ["peer", _whole(result.get("peer_steps_per_second")), ""],
+        ["SBX", _whole(result.get("sbx_steps_per_second")), _times(result.get("ratio_to_sbx"))],
     ]
     return [
         f"Env steps per second of a whole training, {result['envs']} envs, one update for every 10 steps",

@@ -1,0 +1,115 @@
+"""Other libraries' learners, set up to do the same work as ours."""
+
+import time
+from contextlib import redirect_stderr
+from importlib.metadata import version
+from io import StringIO
+from typing import Any, NamedTuple
+
+from residual_rl.benchmarks.conditions import PEER_TASKS, TASK
+from residual_rl.benchmarks.rounds import alternate, medians, stepper
+from residual_rl.tasks.block import HORIZON
+from residual_rl.tasks.physics import usable_cores
+
+PEER_TASK = PEER_TASKS[TASK]
+VECTOR_ENVS = ("DummyVecEnv", "SubprocVecEnv")
+
+
+class Work(NamedTuple):
+    """What each learner has to do."""
+
+    envs: str
+    """One of `VECTOR_ENVS`."""
+    num_envs: int
+    cycle_steps: int
+    """Environment steps between two times of learning."""
+    cycle_updates: int
+    batch_size: int
+
+
+def fastest_vector_env(num_envs: int) -> tuple[dict[str, float], str]:
+    """Steps per second of the peers' vector environments, and which is the fastest."""
+    speeds = {}
+    for name in VECTOR_ENVS:
+        envs = _vector_env(name, num_envs)
+        speeds[name] = medians(alternate({name: stepper(envs, num_envs, 1.5)}, 2))[name]
+        envs.close()
+    return speeds, max(speeds, key=lambda name: speeds[name])
+
+
+def _vector_env(name: str, num_envs: int) -> Any:
+    from stable_baselines3.common import vec_env  # type: ignore
+
+    return getattr(vec_env, name)([_gymnasium_robotics_env] * num_envs)
+
+
+def stable_baselines3(work: Work) -> "Peer":
+    """Stable-Baselines3's DDPG."""
+    import torch  # type: ignore
+    from stable_baselines3 import DDPG  # type: ignore
+
+    torch.set_num_threads(usable_cores())
+    return Peer(f"Stable-Baselines3 {version('stable-baselines3')}, DDPG", DDPG, work, {"net_arch": [256] * 3})
+
+
+def sbx(work: Work) -> "Peer":
+    """SBX's TQC, which has no DDPG that takes observations with goals."""
+    from sbx import TQC  # type: ignore
+
+    return Peer(f"SBX {version('sbx-rl')}, TQC with one critic", TQC, work, {"net_arch": [256] * 3, "n_critics": 1})
+
+
+class Peer:
+    """Another library's learner with hindsight on Gymnasium-Robotics' FetchPush, set up to do the same work as ours.
+
+    Args:
+        name: what to call it.
+        algorithm: a class with Stable-Baselines3's interface.
+        work: how much of what.
+        policy_kwargs: its networks.
+    """
+
+    def __init__(self, name: str, algorithm: Any, work: Work, policy_kwargs: dict[str, Any]):
+        from stable_baselines3 import HerReplayBuffer  # type: ignore
+
+        self.name = f"{name} + HerReplayBuffer, {PEER_TASK}, {work.envs}"
+        self._model = algorithm(
+            "MultiInputPolicy",
+            _vector_env(work.envs, work.num_envs),
+            replay_buffer_class=HerReplayBuffer,
+            policy_kwargs=policy_kwargs,
+            batch_size=work.batch_size,
+            train_freq=HORIZON,  # calls of the vector env
+            gradient_steps=work.cycle_updates,
+            learning_starts=work.cycle_steps,
+            device="cpu",
+            seed=0,
+        )
+        self._model.learn(2 * work.cycle_steps)  # the second cycle is the first one that learns
+        self._start = self._model.num_timesteps, self._model._n_updates
+
+    def speed(self, steps: int) -> float:
+        """Goes on learning for about so many steps: env steps per second."""
+        before, started = self._model.num_timesteps, time.perf_counter()
+        self._model.learn(steps, reset_num_timesteps=False)
+        return (self._model.num_timesteps - before) / (time.perf_counter() - started)
+
+    @property
+    def updates_per_step(self) -> float:
+        """Gradient steps for each env step, as they were counted."""
+        return (self._model._n_updates - self._start[1]) / (self._model.num_timesteps - self._start[0])
+
+    def close(self) -> None:
+        """Ends its processes."""
+        self._model.get_env().close()
+
+
+def _gymnasium_robotics_env() -> Any:
+    """One of the peer's environments, without Gymnasium's own checks at every step."""
+    import gymnasium
+
+    with redirect_stderr(StringIO()):  # each of the peer's processes imports it, and each would tell of tasks not used here
+        import gymnasium_robotics
+
+    gymnasium.register_envs(gymnasium_robotics)
+    return gymnasium.make(PEER_TASK, disable_env_checker=True)

@@ -128,6 +128,7 @@ def collect(
                     reward=reward,
                     terminated=terminated,
                     truncated=truncated,
+                    discount=np.where(terminated, 0.0, envs.task_spec.discount),
                     next_observation=without_state(next_observation),
                     next_base_action=next_base_action,
                 )

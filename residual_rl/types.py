@@ -59,6 +59,9 @@ class Transition(NamedTuple):
     """[B] bool, ended by the world: nothing follows, so nothing is bootstrapped."""
     truncated: Array
     """[B] bool, ended by time: the value of what would have followed still counts."""
+    discount: Array
+    """[B] what the value of `next_observation` counts for: the spec's discount as collected, 0 where the world ended the
+    episode; a power of it where hindsight looks several steps ahead."""
     next_observation: Observation
     next_base_action: Array
     """[B, A] the controller's proposal at `next_observation`."""
@@ -74,6 +77,11 @@ class Spec(NamedTuple):
     """Steps per episode."""
     reward_range: tuple[float, float] = (-float("inf"), float("inf"))
     """The least and the most that one step can be rewarded with, which bounds every value."""
+
+    @property
+    def discount(self) -> float:
+        """`1 - 1/horizon`. Source: the code published with Silver et al. 2018."""
+        return 1.0 - 1.0 / self.horizon
 
 
 def map_observation(function: Callable[..., Any], *observations: Observation) -> Observation:

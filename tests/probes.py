@@ -60,6 +60,7 @@ def random_batch(algorithm: Algorithm, spec: Spec, size: int, seed: int = 0) -> 
         reward=rng.uniform(-1, 0, size).astype(np.float32),
         terminated=np.arange(size) % 3 == 0,
         truncated=np.arange(size) % 3 == 1,
+        discount=np.where(np.arange(size) % 3 == 0, 0.0, spec.discount).astype(np.float32),
         next_observation=random_observation(rng, spec, size),
         next_base_action=next_base_action,
     )
@@ -179,6 +180,7 @@ def line_transitions(
         reward=np.broadcast_to(np.asarray(reward(action[:, 0]), np.float32), size).copy(),
         terminated=np.broadcast_to(terminated, size).copy(),
         truncated=np.zeros(size, dtype=bool),
+        discount=np.where(np.broadcast_to(terminated, size), 0.0, LINE.discount).astype(np.float32),
         next_observation=at(next_position),
         next_base_action=column(base_action),
     )
@@ -226,6 +228,7 @@ class Plane(NamedTuple):
                     reward=self.reward(position, goal),
                     terminated=np.zeros(count, dtype=bool),
                     truncated=np.full(count, step == self.spec.horizon - 1),
+                    discount=np.full(count, self.spec.discount),
                     next_observation=next_observation,
                     next_base_action=composition.base_action(controller(next_observation)),
                 )

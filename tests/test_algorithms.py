@@ -14,7 +14,7 @@ from probes import ROBOT, SMALL, fresh_learner, random_batch, random_observation
 from pydantic import ValidationError
 
 from residual_rl.learning import algorithm as learning
-from residual_rl.learning.algorithm import Learner, bounded_value, discount
+from residual_rl.learning.algorithm import Learner, bounded_value
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.residual import Composition
 from residual_rl.types import Spec
@@ -100,7 +100,7 @@ def target_in_numpy(name, learner, batch):
         assert is_open.any()
         assert not is_open.all()
         next_value = np.where(is_open, acting.mean(axis=0), alone.mean(axis=0))
-    return (batch.reward + 19 / 20 * np.where(batch.terminated, 0.0, next_value)).clip(-20.0, 0.0)
+    return (batch.reward + batch.discount * next_value).clip(-20.0, 0.0)
 
 
 # ---- acting ----
@@ -339,17 +339,18 @@ def test_targets_stay_within_what_is_possible(name, amount, bound, used):
 
 
 @BOTH
-def test_terminated_stops_bootstrapping_and_truncated_does_not(name, used):
+def test_the_discount_alone_decides_what_is_bootstrapped(name, used):
     algorithm, learner = RULES[name], used[name]
     batch = random_batch(algorithm, ROBOT, BATCH)
     elsewhere = batch._replace(next_observation=random_observation(np.random.default_rng(9), ROBOT, BATCH))
 
-    def critics_after(batch, terminated, truncated):
-        return updated(algorithm, learner, batch._replace(terminated=terminated, truncated=truncated), ROBOT)[0].critics
+    def critics_after(batch, discount, **ends):
+        discounts = np.full(BATCH, discount, np.float32)
+        return updated(algorithm, learner, batch._replace(discount=discounts, **ends), ROBOT)[0].critics
 
-    assert same(critics_after(batch, EVERYBODY, NOBODY), critics_after(elsewhere, EVERYBODY, NOBODY))
-    assert not same(critics_after(batch, NOBODY, NOBODY), critics_after(elsewhere, NOBODY, NOBODY))
-    assert same(critics_after(batch, NOBODY, EVERYBODY), critics_after(batch, NOBODY, NOBODY))
+    assert same(critics_after(batch, 0.0), critics_after(elsewhere, 0.0))
+    assert not same(critics_after(batch, 0.9), critics_after(elsewhere, 0.9))
+    assert same(critics_after(batch, 0.9), critics_after(batch, 0.9, terminated=EVERYBODY, truncated=EVERYBODY))
 
 
 @BOTH
@@ -401,7 +402,7 @@ def test_an_update_by_hand():
         zero = jax.tree.map(jnp.zeros_like, learner.critics)
         learner = learner._replace(critics=lifted(zero, 0.5), target_critics=lifted(zero, 0.25))
         batch = random_batch(algorithm, spec, 2)
-        batch = batch._replace(reward=np.full(2, -1.0, np.float32), terminated=np.array([False, True]))
+        batch = batch._replace(reward=np.full(2, -1.0, np.float32), discount=np.array([0.5, 0.0], np.float32))
         after, metrics = updated(algorithm, learner, batch, spec)
         np.testing.assert_allclose(float(metrics["critic_loss"]), (1.890625 + 2.25) / 2, rtol=1e-6)
         # Adam's first step is its learning rate, down the gradient: the value falls.
@@ -425,7 +426,7 @@ def test_no_value_that_is_possible_is_clipped(low, width, shares, horizon):
     """An episode's rewards, discounted, whenever it ends."""
     spec = Spec(1, 0, 1, horizon, reward_range=(low, low + width))
     rewards = low + width * np.array(shares)
-    value = (rewards * discount(spec) ** np.arange(len(rewards))).sum()
+    value = (rewards * spec.discount ** np.arange(len(rewards))).sum()
     np.testing.assert_allclose(bounded_value(spec, np.asarray(value)), value, rtol=1e-9, atol=1e-9)
 
 
@@ -436,7 +437,7 @@ def test_without_a_known_reward_range_nothing_is_clipped():
 
 @pytest.mark.parametrize(("horizon", "expected"), [(50, 0.98), (100, 0.99), (150, 1 - 1 / 150), (1, 0.0)])
 def test_the_discount_is_that_of_the_horizon(horizon, expected):
-    assert discount(Spec(1, 0, 1, horizon)) == pytest.approx(expected)
+    assert Spec(1, 0, 1, horizon).discount == pytest.approx(expected)
 
 
 # ---- what the networks see ----

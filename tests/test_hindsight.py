@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from residual_rl.learning.hindsight import Hindsight, relabel
+from residual_rl.learning.hindsight import Hindsight, followed, relabel, rewarded
 from residual_rl.learning.replay import Replay
 from residual_rl.types import Observation, Spec, Transition, with_goal
 
@@ -50,6 +50,7 @@ def episode(number):
         reward=np.full(len(rows), -1.0),
         terminated=np.zeros(len(rows), dtype=bool),
         truncated=np.arange(len(rows)) == len(rows) - 1,
+        discount=np.full(len(rows), SPEC.discount),
         next_observation=next_observation,
         next_base_action=base(next_observation),
     )
@@ -194,7 +195,8 @@ def test_the_same_generator_gives_the_same_batch(replay):
 def test_relabelling_by_hand(replay):
     """Row 100 leads from (100, 200) to (101, 202). Asked for (101, 202) it succeeds, asked for (105, 210) it does not."""
     batch = replay.rows(np.array([100, 100, 100]))
-    changed = relabel(batch, np.array([0, 2]), np.array([[101.0, 202.0], [105.0, 210.0]]), reward, base)
+    rows, goals = np.array([0, 2]), np.array([[101.0, 202.0], [105.0, 210.0]])
+    changed = relabel(rewarded(batch, rows, goals, reward), rows, goals, base)
     np.testing.assert_array_equal(changed.reward, [0.0, -1.0, -1.0])
     goals = [[101.0, 202.0], [NOBODYS_GOAL, NOBODYS_GOAL], [105.0, 210.0]]
     np.testing.assert_array_equal(changed.observation["desired_goal"], goals)
@@ -206,9 +208,52 @@ def test_relabelling_by_hand(replay):
 
 def test_relabelling_nothing_changes_nothing(replay):
     batch = replay.rows(np.arange(5))
-    changed = relabel(batch, np.array([], dtype=int), np.zeros((0, 2)), reward, base)
+    nothing = np.array([], dtype=int), np.zeros((0, 2))
+    changed = relabel(rewarded(batch, *nothing, reward), *nothing, base)
     np.testing.assert_array_equal(changed.base_action, batch.base_action)
     np.testing.assert_array_equal(changed.reward, batch.reward)
+
+
+def test_looking_ahead_by_hand(replay):
+    """A discount of 9/10. Asked for what row 102 achieves, row 100 fails twice and then succeeds: -1 - 9/10 + 0."""
+    numbers = np.array([100, 100, 108])
+    rows, goals = np.array([0]), np.array([[103.0, 206.0]])
+    batch = rewarded(replay.rows(numbers), rows, goals, reward)
+    for steps in (1, 2):
+        later = replay.ahead(numbers, steps)
+        batch = followed(batch, rewarded(replay.rows(later), rows, goals, reward), later > replay.ahead(numbers, steps - 1))
+    np.testing.assert_allclose(batch.reward, [-1.9, -2.71, -1.9])
+    np.testing.assert_allclose(batch.discount, [0.729, 0.729, 0.81], rtol=1e-6)  # the last episode ends with row 109
+    np.testing.assert_array_equal(batch.next_observation["observation"][:, 0], [103, 103, 110])
+    np.testing.assert_array_equal(batch.truncated, [False, False, True])
+    np.testing.assert_array_equal(batch.action, replay.rows(numbers).action)
+
+
+@pytest.mark.parametrize("lookahead", [1, 3, 50])
+def test_looking_ahead_ends_with_the_episode(replay, lookahead):
+    batch, _, numbers = sample(replay, lookahead=lookahead)
+    last = np.minimum(numbers + lookahead - 1, numbers // SPEC.horizon * SPEC.horizon + SPEC.horizon - 1)
+    np.testing.assert_array_equal(batch.next_observation["observation"][:, 0], last + 1)
+    np.testing.assert_allclose(batch.discount, 0.9 ** (last - numbers + 1), rtol=1e-5)
+    np.testing.assert_array_equal(batch.truncated, last % SPEC.horizon == SPEC.horizon - 1)
+
+
+def test_all_rewards_ahead_are_for_the_same_goal(replay):
+    batch, _, numbers = sample(replay, lookahead=2, relabel_ratio=1.0)
+    goal = batch.observation["desired_goal"]
+    second = replay.ahead(numbers, 1)
+    rewards = [reward(replay.rows(rows).next_observation["achieved_goal"], goal, {}) for rows in (numbers, second)]
+    np.testing.assert_allclose(batch.reward, rewards[0] + 0.9 * (second > numbers) * rewards[1], rtol=1e-6)
+
+
+def test_nothing_follows_what_the_world_has_ended(replay):
+    """An episode that is terminated leaves nothing to bootstrap from, however far one looks ahead."""
+    ended = Replay(SPEC, 10)
+    steps = episode(10)
+    last = np.arange(SPEC.horizon) == SPEC.horizon - 1
+    ended.add_episode(steps._replace(terminated=last, truncated=np.zeros(SPEC.horizon, dtype=bool), discount=np.where(last, 0.0, 0.9)))
+    batch, _, numbers = sample(ended, lookahead=3, relabel_ratio=0.0)
+    np.testing.assert_array_equal(batch.discount == 0, numbers % SPEC.horizon >= SPEC.horizon - 3)
 
 
 def test_with_goal_changes_only_the_goal(replay):

@@ -15,7 +15,7 @@ from scripted_pusher import scripted
 from residual_rl.controllers import Zero
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
 from residual_rl.learning.algorithm import bounded_value
-from residual_rl.learning.hindsight import relabel
+from residual_rl.learning.hindsight import rewarded
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
 from residual_rl.tasks import TASKS, pusher
@@ -242,9 +242,9 @@ def test_hindsight_recomputes_the_reward_of_every_step_from_what_is_stored():
     envs.close()
     for episode in episodes:
         steps, rows = episode.transitions, np.arange(150)
-        as_it_was = relabel(steps, rows, steps.next_observation["desired_goal"], TASK.reward, None)
+        as_it_was = rewarded(steps, rows, steps.next_observation["desired_goal"], TASK.reward)
         np.testing.assert_array_equal(as_it_was.reward, steps.reward)
-        reached = relabel(steps, rows, steps.next_observation["achieved_goal"], TASK.reward, None)
+        reached = rewarded(steps, rows, steps.next_observation["achieved_goal"], TASK.reward)
         to_goal = np.abs(steps.next_observation["achieved_goal"] - steps.next_observation["desired_goal"]).sum(axis=1)
         np.testing.assert_allclose(reached.reward, steps.reward + 1.25 * to_goal, atol=1e-12)
 

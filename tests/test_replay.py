@@ -35,6 +35,7 @@ def rows_of(numbers, spec=SPEC):
         reward=-numbers.astype(np.float32),
         terminated=numbers % 3 == 0,
         truncated=numbers % 3 == 1,
+        discount=numbers.astype(np.float32) + 0.75,
         next_observation=observation(1000),
         next_base_action=filled(spec.action_size, 0.625),
     )

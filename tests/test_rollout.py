@@ -111,6 +111,7 @@ def test_success_is_that_of_the_last_step_not_of_any():
 def test_an_episode_is_truncated_at_its_last_step_and_terminated_at_none(task):
     (episode, *_), _ = collect(envs_of(task, 2), quick(task), Composition(), zero, [1, 2])
     assert not episode.transitions.terminated.any()
+    np.testing.assert_array_equal(episode.transitions.discount, task.spec.discount)
     assert episode.transitions.truncated.tolist() == [False] * (HORIZON - 1) + [True]
 
 

@@ -131,14 +131,9 @@ def follow(target: MLP, network: MLP, rate: Array | float) -> MLP:
 
 def bounded_value(spec: Spec, value: Array) -> Array:
     """A bootstrap target, clipped to the discounted sums that are possible. Source: Andrychowicz et al. 2017."""
-    horizon = 1.0 / (1.0 - discount(spec))
+    horizon = 1.0 / (1.0 - spec.discount)
     low, high = spec.reward_range
     return value.clip(horizon * min(low, 0.0), horizon * max(high, 0.0))
-
-
-def discount(spec: Spec) -> float:
-    """`1 - 1/horizon`. Source: the code published with Silver et al. 2018."""
-    return 1.0 - 1.0 / spec.horizon
 
 
 @partial(jax.jit, static_argnames="algorithm")

@@ -10,7 +10,7 @@ import optax
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from residual_rl.learning.algorithm import Learner, Metrics, Networks, bounded_value, descend, discount, follow, init_learner
+from residual_rl.learning.algorithm import Learner, Metrics, Networks, bounded_value, descend, follow, init_learner
 from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
 from residual_rl.learning.networks import MLP, residual_of, values_of
 from residual_rl.learning.normalizer import normalize
@@ -78,8 +78,7 @@ class DDPG:
         next_residual = residual_of(learner.target_actor, next_features)
         next_scored = self.composition.scored(batch.next_base_action, next_residual)
         next_value = values_of(learner.target_critics, next_features, next_scored)[0]
-        target = batch.reward + discount(spec) * jnp.where(batch.terminated, 0.0, next_value)
-        target = bounded_value(spec, target)
+        target = bounded_value(spec, batch.reward + batch.discount * next_value)
 
         def critic_loss(critics: MLP) -> Array:
             value = values_of(critics, features, self.composition.scored_of(batch))[0]

@@ -20,7 +20,7 @@ import optax
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from residual_rl.learning.algorithm import Learner, Metrics, Networks, bounded_value, descend, discount, follow, init_learner
+from residual_rl.learning.algorithm import Learner, Metrics, Networks, bounded_value, descend, follow, init_learner
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.networks import MLP, residual_of, values_of
 from residual_rl.learning.normalizer import normalize
@@ -101,8 +101,7 @@ class GatedDDPG:
         features = normalize(learner.normalizer, self.features(batch.observation, batch.base_action))
         next_features = normalize(learner.normalizer, self.features(batch.next_observation, batch.next_base_action))
         next_value = self._next_value(learner, next_features, batch.next_base_action)
-        target = batch.reward + discount(spec) * jnp.where(batch.terminated, 0.0, next_value)
-        target = bounded_value(spec, target)
+        target = bounded_value(spec, batch.reward + batch.discount * next_value)
 
         def critic_loss(critics: MLP) -> tuple[Array, Array]:
             values = values_of(critics, features, self.composition.scored_of(batch))

@@ -21,6 +21,9 @@ Base = Callable[[Observation], np.ndarray]
 class Hindsight:
     """Which transitions are relabelled. Source: Andrychowicz et al. 2017, strategy "future"."""
 
+    lookahead: int = Field(default=1, gt=0)
+    """Steps whose rewards are summed before the bootstrap; those after the first are as they were taken, uncorrected. News of
+    a goal reached travels back that many steps an update. Source: Sutton 1988; Hessel et al. 2018."""
     relabel_ratio: float = Field(default=0.8, ge=0, le=1)
     """Share of a batch that gets a goal achieved later in its episode."""
     keep_achieved_ratio: float = Field(default=1.0, ge=0, le=1)
@@ -54,22 +57,48 @@ class Hindsight:
         chosen = rng.random(size) < self.relabel_ratio
         started_there = success(batch.observation["achieved_goal"], goal)
         chosen &= ~started_there | (rng.random(size) < self.keep_achieved_ratio)
-        return relabel(batch, np.flatnonzero(chosen), goal[chosen], reward, base)
+        rows, goal = np.flatnonzero(chosen), goal[chosen]
+        batch = rewarded(batch, rows, goal, reward)
+        before = numbers
+        for steps in range(1, self.lookahead):
+            later = replay.ahead(numbers, steps)
+            batch = followed(batch, rewarded(replay.rows(later), rows, goal, reward), later > before)
+            before = later
+        return relabel(batch, rows, goal, base)
 
 
-def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, reward: RewardFunction, base: Base | None) -> Transition:
-    """The batch with other goals `[R, G]` in some of its rows `[R]`; all other rows are untouched."""
+def rewarded(steps: Transition, rows: np.ndarray, goal: np.ndarray, reward: RewardFunction) -> Transition:
+    """The same steps `[B]`, some of them `[R]` rewarded for other goals `[R, G]`."""
+    if not len(rows):
+        return steps
+    after = steps.next_observation
+    info = {"observation": after["observation"][rows], "action": steps.action[rows]}
+    return steps._replace(reward=_replaced(steps.reward, rows, reward(after["achieved_goal"][rows], goal, info)))
+
+
+def followed(batch: Transition, then: Transition, live: np.ndarray) -> Transition:
+    """Steps `[B]` taken together with the ones after them; where `live` `[B]` is false there is none after."""
+
+    def joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.where(live.reshape(-1, *[1] * (first.ndim - 1)), second, first)
+
+    return batch._replace(
+        reward=joined(batch.reward, batch.reward + batch.discount * then.reward),
+        discount=joined(batch.discount, batch.discount * then.discount),
+        terminated=joined(batch.terminated, then.terminated),
+        truncated=joined(batch.truncated, then.truncated),
+        next_observation=map_observation(joined, batch.next_observation, then.next_observation),
+        next_base_action=joined(batch.next_base_action, then.next_base_action),
+    )
+
+
+def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, base: Base | None) -> Transition:
+    """The batch with other goals `[R, G]` in some of its rows `[R]`; all other rows, and all rewards, are untouched."""
     if not len(rows):
         return batch
-    observation, next_observation = batch.observation, batch.next_observation
-    observation = with_goal(observation, _replaced(observation["desired_goal"], rows, goal))
-    next_observation = with_goal(next_observation, _replaced(next_observation["desired_goal"], rows, goal))
-    info = {"observation": next_observation["observation"][rows], "action": batch.action[rows]}
-    batch = batch._replace(
-        observation=observation,
-        next_observation=next_observation,
-        reward=_replaced(batch.reward, rows, reward(next_observation["achieved_goal"][rows], goal, info)),
-    )
+    observation = with_goal(batch.observation, _replaced(batch.observation["desired_goal"], rows, goal))
+    next_observation = with_goal(batch.next_observation, _replaced(batch.next_observation["desired_goal"], rows, goal))
+    batch = batch._replace(observation=observation, next_observation=next_observation)
     if base is None:
         return batch
     return batch._replace(

@@ -63,6 +63,10 @@ class Replay:
         places = numbers % self.capacity
         return _from_leaves(leaf[places] for leaf in _leaves(self._rows))
 
+    def ahead(self, numbers: np.ndarray, steps: int) -> np.ndarray:
+        """The numbers `[B]` of the rows so many steps later, or of the last rows of their episodes."""
+        return np.minimum(numbers + steps, self._episode_end[numbers % self.capacity])
+
     def later_achieved_goal(self, rng: np.random.Generator, numbers: np.ndarray) -> np.ndarray:
         """For each row number a goal that was achieved after that step, in the same episode: `[B, G]`."""
         ends = self._episode_end[numbers % self.capacity]
@@ -103,6 +107,7 @@ def _empty(spec: Spec, capacity: int) -> Transition:
         reward=floats(),
         terminated=np.zeros(capacity, dtype=bool),
         truncated=np.zeros(capacity, dtype=bool),
+        discount=floats(),
         next_observation=observations(),
         next_base_action=floats(spec.action_size),
     )

@@ -75,7 +75,7 @@ def episode(world, seeds, steps):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_each_episode_of_a_batch_steps_as_in_its_scene_compiled_from_scratch(worlds, name):
     world, controller = worlds[name], ReactiveHook()
-    # Of these seeds no object strays to the robot. There its links meet, whose hulls' corners (`scene_models.py`) are rounded anew.
+    # None of these objects strays to the robot. There its links meet, whose hulls (`scene_models.py`) are rounded anew.
     state, goal = world.reset(generators((0, 1, 3, 4)))
     arms = [FetchArm(world.drawable(int(scene)), blocked=False, num_threads=1) for scene in state.scene]
     alone = [lane(state, index).of_arm for index in range(4)]

@@ -171,8 +171,11 @@ def _model(spec: mujoco.MjSpec) -> mujoco.MjModel:
 
 def _without_robot(spec: mujoco.MjSpec) -> mujoco.MjSpec:
     """The same scene with nothing of the robot, which touches nothing while things settle; changed and returned."""
-    for element in (*spec.equalities, *spec.actuators, *spec.sensors, *spec.excludes, *spec.meshes, *spec.textures):
+    for element in (*spec.equalities, *spec.actuators, *spec.sensors, *spec.excludes, *spec.textures):
         spec.delete(element)
+    for mesh in list(spec.meshes):
+        if mesh.name.startswith(ROBOT):
+            spec.delete(mesh)
     for body in list(spec.worldbody.bodies):
         if body.name.startswith(ROBOT):
             spec.delete(body)

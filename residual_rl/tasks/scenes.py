@@ -47,8 +47,8 @@ class Variant:
     """Whether an object lies beside its start, by as much as the published meshes lie beside their origin: 1 cm in the median,
     beyond 10 cm in 16 % of the scenes, some of them off the table. The plain hook's cube never does."""
     highest_bump: float = 0.0075
-    """m. Bumps are as high as this at most, uniformly. Differs: 0.01 in the published scenes, because today's MuJoCo holds the hook
-    up at lower edges, half of it by contacts that are none (docs/physics.md): at 0.01 bumps alone cost 0.33 instead of 0.2."""
+    """m. Bumps are as high as this at most, uniformly. Differs: 0.01 in the published scenes, because under today's MuJoCo such
+    bumps stop ReactiveHook more often than in the paper, half of it by contacts that are none (docs/physics.md)."""
 
 
 class Scene(NamedTuple):

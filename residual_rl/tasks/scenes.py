@@ -45,10 +45,11 @@ class Variant:
     a place without bumps, and then moved in x and y, possibly into a bump, possibly still falling."""
     stray_origin: bool = True
     """Whether an object lies beside its start, by as much as the published meshes lie beside their origin: 1 cm in the median,
-    beyond 10 cm in 16 % of the scenes, some of them off the table. The plain hook's cube never does."""
+    beyond 10 cm in 16 % of the scenes, some of them off the table. The plain hook's cube never does. False, as the paper
+    describes: each object is put where Hook puts its cube."""
     highest_bump: float = 0.0075
-    """m. Bumps are as high as this at most, uniformly. Differs: 0.01 in the published scenes, because under today's MuJoCo such
-    bumps stop ReactiveHook more often than in the paper, half of it by contacts that are none (docs/physics.md)."""
+    """m. Bumps are as high as this at most, uniformly. Differs: 0.01 in the published scenes, because under today's MuJoCo bumps
+    of that height stop ReactiveHook more often than in the paper (docs/physics.md, also on what is known of the cause)."""
 
 
 class Scene(NamedTuple):

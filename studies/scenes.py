@@ -1,8 +1,9 @@
-"""Measures what bumps alone cost ReactiveHook, by their height and by the routine that finds the hook's contacts.
+"""Measures what bumps alone and objects alone cost ReactiveHook: by the bumps' height, by how far objects stray, and by the routine
+that finds the hook's contacts.
 
-    python studies/bumps.py [--episodes 500]
+    python studies/scenes.py [--episodes 500]
 
-Writes `studies/controllers/bumps.csv`, the table in `docs/physics.md`. The initial states are those that select checkpoints;
+Writes `studies/controllers/scenes.csv`, the table in `docs/physics.md`. The initial states are those that select checkpoints;
 verdicts and `studies/rates.py` use others.
 """
 
@@ -23,17 +24,20 @@ from residual_rl.residual import Composition
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks import TASKS, complex_hook
 from residual_rl.tasks.hook import hook_spec
+from residual_rl.tasks.scenes import Variant
 
-FILE = Path(__file__).parent / "controllers" / "bumps.csv"
-CASES = (  # the highest bump in m, and what the hook is made of
-    (0.002, "boxes"),
-    (0.005, "boxes"),
-    (0.0075, "boxes"),
-    (0.01, "boxes"),
-    (0.0075, "meshes"),
-    (0.01, "meshes"),
+FILE = Path(__file__).parent / "controllers" / "scenes.csv"
+BUMPS, OBJECTS = complex_hook.ONLY_BUMPS, complex_hook.ONLY_OBJECTS
+CASES = (  # a variant, and what the hook is made of
+    (replace(OBJECTS, stray_origin=False), "boxes"),
+    (replace(BUMPS, highest_bump=0.002), "boxes"),
+    (replace(BUMPS, highest_bump=0.005), "boxes"),
+    (replace(BUMPS, highest_bump=0.0075), "boxes"),
+    (replace(BUMPS, highest_bump=0.01), "boxes"),
+    (replace(BUMPS, highest_bump=0.0075), "meshes"),
+    (replace(BUMPS, highest_bump=0.01), "meshes"),
 )
-TASK = TASKS["complex-hook-only-bumps"]
+TASK = TASKS["complex-hook"]
 
 
 @contextmanager
@@ -53,9 +57,8 @@ def hook_made_of(kind: str) -> Iterator[None]:
         yield
 
 
-def measure(highest_bump: float, kind: str, episodes: int) -> dict[str, float | str]:
+def measure(variant: Variant, kind: str, episodes: int) -> dict[str, float | str]:
     """One row."""
-    variant = replace(complex_hook.ONLY_BUMPS, highest_bump=highest_bump)
     task = replace(TASK, make_world=lambda num_threads: complex_hook.ComplexHookWorld(variant, num_threads))
     with hook_made_of(kind):
         envs = evaluation_envs(task, episodes, num_threads=None)
@@ -64,7 +67,8 @@ def measure(highest_bump: float, kind: str, episodes: int) -> dict[str, float | 
     envs.close()
     low, high = outcome.interval
     return {
-        "highest_bump": highest_bump,
+        "object": ("astray" if variant.stray_origin else "at its start") if variant.shapes else "cube",
+        "highest_bump": variant.highest_bump if variant.bumps else 0.0,
         "hook": kind,
         "episodes": episodes,
         "success_rate": outcome.success_rate,

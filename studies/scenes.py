@@ -1,5 +1,4 @@
-"""Measures what bumps alone and objects alone cost ReactiveHook: by the bumps' height, by how far objects stray, and by the routine
-that finds the hook's contacts.
+"""Measures what makes ComplexHook's scenes hard for ReactiveHook: bumps by their height, strays, and how contacts are found.
 
     python studies/scenes.py [--episodes 500]
 

@@ -48,8 +48,8 @@ class Variant:
     beyond 10 cm in 16 % of the scenes, some of them off the table. The plain hook's cube never does. False, as the paper
     describes: each object is put where Hook puts its cube."""
     highest_bump: float = 0.0075
-    """m. Bumps are as high as this at most, uniformly. Differs: 0.01 in the published scenes, because under today's MuJoCo bumps
-    of that height stop ReactiveHook more often than in the paper (docs/physics.md, also on what is known of the cause)."""
+    """m. Bumps are as high as this at most, uniformly. Differs: published with 0.01, because under today's MuJoCo those
+    stop ReactiveHook more often than in the paper (docs/physics.md, also on what is known of the cause)."""
 
 
 class Scene(NamedTuple):

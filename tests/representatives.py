@@ -12,6 +12,7 @@ VARIANTS = (
     "complex-hook-test",
     "complex-hook-only-bumps",
     "complex-hook-only-objects",
-    "complex-hook-stray-origins",
+    "complex-hook-published-bumps",
+    "complex-hook-centered-origins",
 )
 REPRESENTATIVES = {name: task for name, task in TASKS.items() if name not in VARIANTS}

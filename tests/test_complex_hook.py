@@ -9,11 +9,22 @@ from scipy.stats import kstest
 
 from residual_rl.controllers.hook import ReactiveHook
 from residual_rl.tasks import find_task, hook
-from residual_rl.tasks.complex_hook import AS_DESCRIBED, AS_RUN, HELD_OUT, ONLY_BUMPS, ONLY_OBJECTS, ComplexHookWorld, State
-from residual_rl.tasks.fetch import FetchArm
+from residual_rl.tasks.complex_hook import (
+    AS_DESCRIBED,
+    AS_RUN,
+    CENTERED_ORIGINS,
+    HELD_OUT,
+    ONLY_BUMPS,
+    ONLY_OBJECTS,
+    PUBLISHED_BUMPS,
+    ComplexHookWorld,
+    State,
+)
+from residual_rl.tasks.fetch import FetchArm, fetch_model
+from residual_rl.tasks.hook import SELF_CONTACTS, SPEC, hook_spec
 from residual_rl.tasks.objects import held_out_shapes, training_shapes
 from residual_rl.tasks.objects.shapes import box, normalized
-from residual_rl.tasks.scenes import draw_scene
+from residual_rl.tasks.scenes import draw_scene, furnish
 
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
 VARIANTS = {
@@ -22,6 +33,7 @@ VARIANTS = {
     "held out": HELD_OUT,
     "only bumps": ONLY_BUMPS,
     "only objects": ONLY_OBJECTS,
+    "centered origins": CENTERED_ORIGINS,
 }
 
 
@@ -63,7 +75,8 @@ def episode(world, seeds, steps):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_each_episode_of_a_batch_steps_as_in_its_scene_compiled_from_scratch(worlds, name):
     world, controller = worlds[name], ReactiveHook()
-    state, goal = world.reset(generators(range(4)))
+    # None of these objects strays to the robot. There its links meet, whose hulls (`scene_models.py`) are rounded anew.
+    state, goal = world.reset(generators((0, 1, 3, 4)))
     arms = [FetchArm(world.drawable(int(scene)), blocked=False, num_threads=1) for scene in state.scene]
     alone = [lane(state, index).of_arm for index in range(4)]
     for _ in range(60):  # by then the hook has reached the object
@@ -128,6 +141,34 @@ def test_a_state_from_long_ago_steps_as_it_did(worlds):
     assert not any(np.shares_memory(one, other) for one, other in zip(after, kept, strict=True))
 
 
+def test_contacts_that_the_model_leaves_out_do_not_occur_where_objects_stray_to_the_robot(worlds):
+    world, controller = worlds["as run"], ReactiveHook()
+    seeds = [seed for seed in range(200) if draw_scene(AS_RUN, _scene_of(seed)).stray[0] < -0.15]
+    assert len(seeds) > 10
+    state, goal = world.reset(generators(seeds))
+    whole = [fetch_model(furnish(hook_spec(), draw_scene(AS_RUN, int(scene))), all_contacts=True) for scene in state.scene]
+    listed = {frozenset(pair) for pair in SELF_CONTACTS}
+    found = set()
+    for _ in range(SPEC.horizon):
+        observation = world.observe(state, goal)
+        behind = np.flatnonzero(observation["observation"][:, 0] < 1.0)  # where `test_hook.py` has not looked
+        for index in behind:
+            data = mujoco.MjData(whole[index])
+            mujoco.mj_setState(whole[index], data, state.physics[index], FULL)
+            mujoco.mj_forward(whole[index], data)
+            for pair in data.contact.geom:
+                names = frozenset(whole[index].body(whole[index].geom_bodyid[geom]).name for geom in pair)
+                found |= {names} if all(name.startswith("robot0:") for name in names) else set()
+        state = world.step(state, controller(observation).clip(-1.0, 1.0))
+    assert found
+    assert found <= listed
+
+
+def _scene_of(seed):
+    """The scene of the pool that an episode from this seed is in."""
+    return int(np.random.default_rng(seed).integers(AS_RUN.pool))
+
+
 def test_a_shape_with_too_many_parts_is_refused():
     tower = normalized("tower", [box((0, 0, height), (1, 1, 1)) for height in range(11)])
     with pytest.raises(ValueError, match="'tower' has 11 parts"):
@@ -138,7 +179,7 @@ def test_a_shape_with_too_many_parts_is_refused():
 
 
 def test_starts_and_goals_are_where_the_published_code_puts_them(worlds):
-    world = worlds["as run"]
+    world = worlds["centered origins"]
     state, goal = world.reset(generators(range(300)))
     start = world.observe(state, goal)["achieved_goal"]
     for values, low, high in ((start[:, 0], 1.75, 1.85), (start[:, 1], 0.70, 0.80), (goal[:, 0], 1.60, 1.70)):
@@ -166,7 +207,7 @@ def test_objects_rest_on_the_table_or_on_bumps_where_they_settle_in_place(worlds
     state, goal = world.reset(generators(range(40)))
     height = world.observe(state, goal)["achieved_goal"][:, 2]
     assert height.min() > 0.400
-    assert height.max() < 0.420  # 7 mm above the lowest point, on a bump of at most 1 cm
+    assert height.max() < 0.418  # 7 mm above the lowest point, on a bump of at most 7.5 mm
     start = world.observe(state, goal)["achieved_goal"]
     assert np.all((start[:, 0] > 1.74) & (start[:, 0] < 1.86))
 
@@ -198,7 +239,7 @@ def test_a_hook_left_alone_stays_and_so_does_an_object(worlds):
 
 
 def test_bumps_are_as_in_the_published_scenes():
-    scenes = [draw_scene(AS_DESCRIBED, number) for number in range(1000)]
+    scenes = [draw_scene(PUBLISHED_BUMPS, number) for number in range(1000)]
     counts = np.array([len(scene.bump_positions) for scene in scenes])
     assert (counts.min(), counts.max()) == (5, 15)
     assert counts.mean() == pytest.approx(9.95, abs=0.25)  # over the 1003 published scenes
@@ -208,6 +249,22 @@ def test_bumps_are_as_in_the_published_scenes():
     for axis, (low, high) in enumerate(((0.001, 0.05), (0.001, 0.05), (0.0001, 0.005))):
         assert kstest(half_sizes[:, axis], "uniform", (low, high - low)).pvalue > 1e-3
     assert kstest(positions.ravel(), "uniform", (-0.3, 0.6)).pvalue > 1e-3
+
+
+def test_only_the_height_of_the_bumps_differs_from_the_published_scenes():
+    for number in range(20):
+        ours, published = draw_scene(AS_RUN, number), draw_scene(PUBLISHED_BUMPS, number)
+        assert np.array_equal(ours.bump_positions, published.bump_positions)
+        assert np.array_equal(ours.bump_half_sizes[:, :2], published.bump_half_sizes[:, :2])
+        assert np.all(ours.bump_half_sizes[:, 2] < published.bump_half_sizes[:, 2])
+        assert ours.bump_half_sizes[:, 2].max() <= 0.0075 / 2
+        assert np.array_equal(ours.stray, published.stray)
+        assert (ours.shape, ours.size, ours.mass, ours.damping) == (
+            published.shape,
+            published.size,
+            published.mass,
+            published.damping,
+        )
 
 
 def test_objects_are_as_in_the_published_scenes():
@@ -257,12 +314,27 @@ def test_held_out_scenes_show_held_out_objects_only():
     assert shown.isdisjoint(training_shapes())
 
 
-def test_objects_lie_beside_their_start_where_origins_stray_as_published():
-    strays = [np.linalg.norm(draw_scene(replace(AS_RUN, stray_origin=True), number).stray) for number in range(2000)]
-    assert all(draw_scene(AS_RUN, number).stray.any() == 0 for number in range(20))
+def test_objects_lie_beside_their_start_as_published():
+    strays = [np.linalg.norm(draw_scene(AS_RUN, number).stray) for number in range(2000)]
     assert np.median(strays) == pytest.approx(0.013, abs=0.003)
     for distance, share in ((0.02, 0.43), (0.05, 0.29), (0.1, 0.16), (0.2, 0.07), (0.4, 0.04)):
         assert np.mean(np.array(strays) > distance) == pytest.approx(share, abs=0.04)
+
+
+@pytest.mark.parametrize("variant", [ONLY_BUMPS, CENTERED_ORIGINS, AS_DESCRIBED, HELD_OUT])
+def test_neither_the_cube_nor_objects_placed_as_the_paper_says_lie_beside_their_start(variant):
+    assert not any(draw_scene(variant, number).stray.any() for number in range(100))
+
+
+def test_an_episode_starts_its_object_as_far_from_the_published_place_as_it_strays(worlds):
+    starts = {}
+    for name in ("as run", "centered origins"):
+        state, goal = worlds[name].reset(generators(range(20)))
+        starts[name] = worlds[name].observe(state, goal)["achieved_goal"]
+    strays = np.array([draw_scene(AS_RUN, int(number)).stray for number in state.scene])
+    moved = starts["as run"] - starts["centered origins"]
+    np.testing.assert_allclose(moved[:, :2], strays, atol=1e-12)
+    np.testing.assert_allclose(moved[:, 2], 0.0, atol=1e-12)
 
 
 def test_a_folder_of_meshes_is_a_task(tmp_path, monkeypatch):

@@ -157,10 +157,16 @@ TASKS = {
             complex_hook.HELD_OUT,
         ),
         _complex_hook(
-            "-stray-origins",
-            "the 100 scenes with objects beside their start, as the published meshes lie",
-            "residual_rl/ComplexHookStrayOrigins-v0",
-            complex_hook.STRAY_ORIGINS,
+            "-published-bumps",
+            "the 100 scenes with bumps as high as published, which today's contacts make harder",
+            "residual_rl/ComplexHookPublishedBumps-v0",
+            complex_hook.PUBLISHED_BUMPS,
+        ),
+        _complex_hook(
+            "-centered-origins",
+            "the 100 scenes with every object at its start, none of them out of reach",
+            "residual_rl/ComplexHookCenteredOrigins-v0",
+            complex_hook.CENTERED_ORIGINS,
         ),
         _complex_hook(
             "-only-bumps",

@@ -12,6 +12,7 @@ Source: Silver et al. 2018, section V-A; the scene files and the code published 
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple
 
 import mujoco
@@ -39,15 +40,17 @@ from residual_rl.types import Observation
 
 STARTS = Starts(object_x=(1.75, 1.85))  # m; Hook's reaches 5 cm farther
 DROP_HEIGHT = 0.6  # m, of hook and object, 0.2 m above the table
-OVER_BUMPS = 0.4 + 0.01 + 0.001 + SITE_HEIGHT  # m: table, highest bump and clearance; where an object is let go in place
+TABLE_TOP = 0.4  # m
+CLEARANCE = 0.001  # m over the highest bump, where an object that settles in place is let go
 SCENES_KEPT = 1024  # compiled, without the robot: about 50 kB each
 SITES = ("object0", "hook")
 JOINTS = ("object0:joint", "hook:joint")
 
 AS_RUN = Variant()
-STRAY_ORIGINS = Variant(stray_origin=True)
-AS_DESCRIBED = Variant(pool=None, settles_in_place=True)
-HELD_OUT = Variant(pool=None, settles_in_place=True, shapes=held_out_shapes)
+CENTERED_ORIGINS = Variant(stray_origin=False)
+PUBLISHED_BUMPS = Variant(highest_bump=0.01)
+AS_DESCRIBED = Variant(pool=None, settles_in_place=True, stray_origin=False)
+HELD_OUT = replace(AS_DESCRIBED, shapes=held_out_shapes)
 ONLY_BUMPS = Variant(shapes=None)
 ONLY_OBJECTS = Variant(bumps=False)
 
@@ -143,7 +146,8 @@ class ComplexHookWorld:
         """Pose and velocity `[2, 13]` of object and hook some time after they were let go, the object at `place` (x, y)."""
         model = self._scene_model(scene)
         data = mujoco.MjData(model)
-        height = OVER_BUMPS if self.variant.settles_in_place else DROP_HEIGHT
+        over_bumps = TABLE_TOP + self.variant.highest_bump + CLEARANCE + SITE_HEIGHT
+        height = over_bumps if self.variant.settles_in_place else DROP_HEIGHT
         data.joint("object0:joint").qpos[:] = (*place, height, *UPRIGHT)
         data.joint("hook:joint").qpos[:] = (*HOOK_DROPPED_AT[:2], DROP_HEIGHT, *UPRIGHT)
         mujoco.mj_step(model, data, SETTLING_STEPS * SUBSTEPS)
@@ -167,8 +171,11 @@ def _model(spec: mujoco.MjSpec) -> mujoco.MjModel:
 
 def _without_robot(spec: mujoco.MjSpec) -> mujoco.MjSpec:
     """The same scene with nothing of the robot, which touches nothing while things settle; changed and returned."""
-    for element in (*spec.equalities, *spec.actuators, *spec.sensors, *spec.excludes, *spec.meshes, *spec.textures):
+    for element in (*spec.equalities, *spec.actuators, *spec.sensors, *spec.excludes, *spec.textures):
         spec.delete(element)
+    for mesh in list(spec.meshes):
+        if mesh.name.startswith(ROBOT):
+            spec.delete(mesh)
     for body in list(spec.worldbody.bodies):
         if body.name.startswith(ROBOT):
             spec.delete(body)

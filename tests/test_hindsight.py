@@ -251,7 +251,9 @@ def test_nothing_follows_what_the_world_has_ended(replay):
     ended = Replay(SPEC, 10)
     steps = episode(10)
     last = np.arange(SPEC.horizon) == SPEC.horizon - 1
-    ended.add_episode(steps._replace(terminated=last, truncated=np.zeros(SPEC.horizon, dtype=bool), discount=np.where(last, 0.0, 0.9)))
+    ended.add_episode(
+        steps._replace(terminated=last, truncated=np.zeros(SPEC.horizon, dtype=bool), discount=np.where(last, 0.0, 0.9))
+    )
     batch, _, numbers = sample(ended, lookahead=3, relabel_ratio=0.0)
     np.testing.assert_array_equal(batch.discount == 0, numbers % SPEC.horizon >= SPEC.horizon - 3)
 

@@ -9,7 +9,7 @@ import numpy as np
 from residual_rl.controllers import Controller, start_episodes
 from residual_rl.controllers.controller import size_of
 from residual_rl.evaluation import Act, base_alone
-from residual_rl.learning.algorithm import Algorithm, Networks, act
+from residual_rl.learning.algorithm import Algorithm, Networks, act, greedy
 from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composition
 from residual_rl.rollout import base_policy
@@ -27,8 +27,8 @@ class Residual:
 
     def __call__(self, observation: Observation, base_action: np.ndarray) -> np.ndarray:
         """What the learner adds, in [-1, 1]."""
-        no_row = np.zeros(len(base_action), dtype=bool)
-        return np.asarray(act(self.algorithm, self.networks, without_state(observation), base_action, self._key, no_row))
+        roles = greedy(len(base_action))
+        return np.asarray(act(self.algorithm, self.networks, without_state(observation), base_action, self._key, roles))
 
 
 def base_plus_residual(controller: Controller, composition: Composition, residual: Residual, action_size: int) -> Act:

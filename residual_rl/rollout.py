@@ -14,7 +14,7 @@ from residual_rl.controllers import Controller, naming_step, propose, start_epis
 from residual_rl.errors import WorldError
 from residual_rl.residual import Composition
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.types import Observation, Transition, map_observation, select, without_state
+from residual_rl.types import Measure, Observation, Transition, map_observation, select, without_state
 
 Actor = Callable[[Observation, np.ndarray, int], np.ndarray]
 """`Observation[E], base_action [E, A], step -> residual [E, A]`."""
@@ -27,6 +27,12 @@ class Episode(NamedTuple):
     """[T]"""
     success: bool
     """Whether the goal was reached at the last step."""
+    lane: int
+    """Where it took place."""
+
+    def score(self, by: Measure) -> float:
+        """Its success or its return: the more, the better."""
+        return float(self.success) if by == "success" else float(self.transitions.reward.sum())
 
 
 class Watch:
@@ -138,7 +144,7 @@ def collect(
         return [], [str(error)] * envs.num_envs
     over_time = _over_time(steps)
     sound = [
-        Episode(_lane(over_time, lane, int(watch.lengths[lane])), bool(success[lane]))
+        Episode(_lane(over_time, lane, int(watch.lengths[lane])), bool(success[lane]), lane)
         for lane in np.flatnonzero(~watch.broken).tolist()
     ]
     why = [watch.reasons.get(lane, "an observation or reward was not finite") for lane in np.flatnonzero(watch.broken).tolist()]

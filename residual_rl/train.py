@@ -24,7 +24,8 @@ from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, evaluat
 from residual_rl.evidence import gather
 from residual_rl.findings import diagnose
 from residual_rl.learning import algorithm as learning
-from residual_rl.learning.algorithm import Learner
+from residual_rl.learning.algorithm import Learner, Roles
+from residual_rl.learning.bandit import Scores
 from residual_rl.learning.replay import Replay
 from residual_rl.learning.serialization import from_arrays, to_arrays
 from residual_rl.policy import Residual, base_plus_residual
@@ -70,6 +71,8 @@ class State(NamedTuple):
     """The same of the selected policy, and its step."""
     wall_seconds: float
     dropped_in_a_row: int
+    scores: Scores
+    """What the latest episodes were worth."""
 
 
 class Selection(NamedTuple):
@@ -163,8 +166,8 @@ def train(
                 run.save_diagnosis(_diagnosis(trial, state))
                 return
             with _saved_on_error(run, state):
-                episodes, dropped = _collected(trial, envs, state)
-                state = _learned(trial, state, episodes, dropped, started)
+                episodes, dropped, roles = _collected(trial, envs, state)
+                state = _learned(trial, state, episodes, dropped, roles, started)
 
 
 def _evaluation_is_due(trial: Trial, state: State) -> bool:
@@ -191,19 +194,20 @@ def _fresh(trial: Trial) -> State:
         best=(-np.inf, 0),
         wall_seconds=0.0,
         dropped_in_a_row=0,
+        scores=Scores(),
     )
 
 
-def _collected(trial: Trial, envs: Lanes, state: State) -> tuple[list[Episode], list[str]]:
-    """The next cycle's episodes, one a lane, and why others were dropped."""
+def _collected(trial: Trial, envs: Lanes, state: State) -> tuple[list[Episode], list[str], Roles]:
+    """The next cycle's episodes, one a lane, why others were dropped, and what each lane was for."""
     config = trial.config
     rng, key = _chance(config, state.cycle, "collect")
-    explore = config.algorithm.exploring_lanes(rng, envs.num_envs, not _actor_learns(config, state))
+    roles = config.algorithm.roles(rng, envs.num_envs, not _actor_learns(config, state), state.scores)
     keys = jax.random.split(key, envs.horizon)
     networks = state.learner.current
 
     def act(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
-        return np.asarray(learning.act(config.algorithm, networks, observation, base_action, keys[step], explore))
+        return np.asarray(learning.act(config.algorithm, networks, observation, base_action, keys[step], roles))
 
     first = state.cycle * envs.num_envs
     seeds = [training_seed(config.seed, first + lane) for lane in range(envs.num_envs)]
@@ -212,12 +216,14 @@ def _collected(trial: Trial, envs: Lanes, state: State) -> tuple[list[Episode], 
         raise WorldError(
             f"{state.dropped_in_a_row + len(reasons)} episodes in a row had to be dropped; the last one because {reasons[-1]}"
         )
-    return episodes, reasons
+    return episodes, reasons, roles
 
 
-def _learned(trial: Trial, state: State, episodes: list[Episode], dropped: list[str], started: float) -> State:
+def _learned(trial: Trial, state: State, episodes: list[Episode], dropped: list[str], roles: Roles, started: float) -> State:
     """The state after learning from a cycle."""
     actor_learns = _actor_learns(trial.config, state)
+    by_residual = roles.driven & actor_learns
+    scores = [(episode.score(trial.config.measured_by), bool(by_residual[episode.lane])) for episode in episodes]
     new = sum(len(episode.transitions.reward) for episode in episodes)
     with state.replay.adding([episode.transitions for episode in episodes]):
         learner, metrics = _updated(trial, state, new, actor_learns)
@@ -228,6 +234,7 @@ def _learned(trial: Trial, state: State, episodes: list[Episode], dropped: list[
             mean_values=[*state.mean_values, metrics["mean_value"]],
             wall_seconds=time.monotonic() - started,
             dropped_in_a_row=0 if episodes else state.dropped_in_a_row + len(dropped),
+            scores=trial.config.algorithm.after(state.scores, scores),
         )
         trial.run.append(
             "metrics.csv",
@@ -237,6 +244,7 @@ def _learned(trial: Trial, state: State, episodes: list[Episode], dropped: list[
                 "acting_success_rate": float(np.mean([episode.success for episode in episodes] or [np.nan])),
                 "acting_mean_return": float(np.mean([episode.transitions.reward.sum() for episode in episodes] or [np.nan])),
                 "burn_in": int(not actor_learns),
+                "driven_by_residual": float(by_residual.mean()),
                 "dropped_episodes": len(dropped),
                 **metrics,
             },
@@ -332,6 +340,7 @@ def _save(run: Run, state: State) -> None:
         "best": state.best,
         "wall_seconds": state.wall_seconds,
         "dropped_in_a_row": state.dropped_in_a_row,
+        "scores": state.scores,
     }
     run.save_checkpoint(arrays, counters)
 
@@ -356,6 +365,7 @@ def _restored(trial: Trial) -> State | None:
             best=(float(counters["best"][0]), int(counters["best"][1])),
             wall_seconds=float(counters["wall_seconds"]),
             dropped_in_a_row=int(counters["dropped_in_a_row"]),
+            scores=Scores(*(tuple(float(score) for score in scores) for scores in counters["scores"])),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise RunError(f"{source} is damaged: {error}") from error

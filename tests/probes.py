@@ -238,10 +238,10 @@ class Plane(NamedTuple):
 
     def success_rate(self, algorithm: Algorithm, learner: Learner, controller: Any, episodes: int = 100) -> float:
         """Of base plus residual without exploration, at the last step."""
-        nobody, key = np.zeros(episodes, dtype=bool), jax.random.key(0)
+        roles, key = learning.greedy(episodes), jax.random.key(0)
 
         def act(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
-            return np.asarray(learning.act(algorithm, learner.current, observation, base_action, key, nobody))
+            return np.asarray(learning.act(algorithm, learner.current, observation, base_action, key, roles))
 
         ended = [
             jax.tree.map(lambda leaf: leaf[-1], episode)

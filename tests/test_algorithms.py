@@ -15,11 +15,14 @@ from pydantic import ValidationError
 
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Learner, bounded_value
+from residual_rl.learning.bandit import Scores
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.residual import Composition
 from residual_rl.types import Spec
 
 BATCH = 48
+SCORES = Scores(base=(1.0,) * 20, residual=(0.0,) * 20)
+"""The base succeeds, the residual fails."""
 HORIZON_VALUE = 20.0  # 1 / (1 - discount)
 # Of critics that know nothing few agree: with so little caution the gate is open in some rows, in others not.
 RULES = SMALL | {"gated-ddpg": replace(SMALL["gated-ddpg"], caution=0.3)}
@@ -42,10 +45,11 @@ def same(one, other):
     return all((first == second).all() for first, second in zip(leaves(one), leaves(other), strict=True))
 
 
-def residual_of(name, learner, batch, key=0, explore=NOBODY, algorithm=None):
+def residual_of(name, learner, batch, key=0, explore=NOBODY, driven=EVERYBODY, algorithm=None):
     algorithm = algorithm or RULES[name]
-    key = jax.random.key(key)
-    return np.asarray(learning.act(algorithm, learner.current, batch.observation, batch.base_action, key, explore))
+    key, rows = jax.random.key(key), len(batch.reward)
+    roles = learning.Roles(explore[:rows], driven[:rows])
+    return np.asarray(learning.act(algorithm, learner.current, batch.observation, batch.base_action, key, roles))
 
 
 def lifted(critics, amount):
@@ -153,18 +157,37 @@ def test_ddpg_acts_by_its_actor(used):
 
 def test_ddpg_explores_in_all_lanes_or_while_frozen_by_the_toss_of_a_coin():
     rng, algorithm = np.random.default_rng(0), RULES["ddpg"]
-    assert all(algorithm.exploring_lanes(rng, 8, burn_in=False).all() for _ in range(20))
-    tossed = [algorithm.exploring_lanes(rng, 8, burn_in=True) for _ in range(200)]
+    assert all(algorithm.roles(rng, 8, False, Scores()).explore.all() for _ in range(20))
+    tossed = [algorithm.roles(rng, 8, True, Scores()).explore for _ in range(200)]
     assert {tuple(lanes) for lanes in tossed} == {(True,) * 8, (False,) * 8}
     assert 0.3 < np.mean(tossed) < 0.7
 
 
 @BOTH
 @pytest.mark.parametrize("burn_in", [False, True])
-def test_exploring_lanes_are_a_mask_decided_by_the_generator(name, burn_in):
-    one, other = (RULES[name].exploring_lanes(np.random.default_rng(7), 8, burn_in) for _ in range(2))
-    assert (one.shape, one.dtype) == ((8,), bool)
-    np.testing.assert_array_equal(one, other)
+def test_roles_are_masks_decided_by_the_generator(name, burn_in):
+    one, other = (RULES[name].roles(np.random.default_rng(7), 8, burn_in, SCORES) for _ in range(2))
+    for mask, again in zip(one, other, strict=True):
+        assert (mask.shape, mask.dtype) == ((8,), bool)
+        np.testing.assert_array_equal(mask, again)
+
+
+def test_the_default_leaves_most_lanes_undisturbed_and_failing_residuals_few():
+    algorithm, rng = RULES["gated-ddpg"], np.random.default_rng(0)
+    while_frozen, later = (algorithm.roles(rng, 8, burn_in, SCORES) for burn_in in (True, False))
+    assert while_frozen.explore.sum() == later.explore.sum() == 2
+    assert while_frozen.driven.all()
+    assert later.driven.sum() == 2
+
+
+def test_rows_that_the_base_drives_have_no_residual_but_noise(used):
+    batch = random_batch(RULES["gated-ddpg"], ROBOT, BATCH)
+    half = np.arange(BATCH) % 2 == 0
+    alone = residual_of("gated-ddpg", used["gated-ddpg"], batch, driven=half)
+    np.testing.assert_array_equal(alone[half], residual_of("gated-ddpg", used["gated-ddpg"], batch)[half])
+    np.testing.assert_array_equal(alone[~half], 0.0)
+    disturbed = residual_of("gated-ddpg", used["gated-ddpg"], batch, 3, EVERYBODY, driven=NOBODY)
+    assert 0 < (disturbed != 0).any(axis=1).mean() < 0.5
 
 
 # ---- the gate ----
@@ -409,7 +432,7 @@ def test_an_update_by_hand():
         rate = getattr(algorithm, "critic_rate", None) or algorithm.learning_rate
         np.testing.assert_allclose(after.critics.layers[-1].bias, 0.5 - rate, rtol=1e-5)
         # No gradient, no residual.
-        residual = residual_of(algorithm.name, after, batch, explore=np.zeros(2, dtype=bool), algorithm=algorithm)
+        residual = residual_of(algorithm.name, after, batch, algorithm=algorithm)
         np.testing.assert_array_equal(residual, np.zeros((2, 1)))
 
 
@@ -463,8 +486,10 @@ def test_acting_mixes_no_dtypes_silently(name, used):
     """Adam itself does; what acts on the robot need not."""
     networks, batch = used[name].current, jax.tree.map(jnp.asarray, random_batch(RULES[name], ROBOT, BATCH))
 
+    roles = learning.Roles(jnp.asarray(EVERYBODY), jnp.asarray(EVERYBODY))
+
     def act():
-        return RULES[name].act(networks, batch.observation, batch.base_action, jax.random.key(0), jnp.asarray(EVERYBODY))
+        return RULES[name].act(networks, batch.observation, batch.base_action, jax.random.key(0), roles)
 
     with jax.numpy_dtype_promotion("strict"):
         residual = jax.eval_shape(act)

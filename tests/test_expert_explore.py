@@ -33,8 +33,8 @@ def acted(algorithm, learner, base_action, explore=True, key=0):
     """Actions in the same observation, `[B, A]`."""
     observation = random_observation(np.random.default_rng(0), ROBOT, 1)
     observation = jax.tree.map(lambda array: np.repeat(array, len(base_action), axis=0), observation)
-    rows = np.full(len(base_action), explore)
-    residual = learning.act(algorithm, learner.current, observation, base_action, jax.random.key(key), rows)
+    roles = learning.greedy(len(base_action))._replace(explore=np.full(len(base_action), explore))
+    residual = learning.act(algorithm, learner.current, observation, base_action, jax.random.key(key), roles)
     return algorithm.composition.action(base_action, np.asarray(residual))
 
 

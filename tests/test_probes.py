@@ -33,9 +33,9 @@ def values(algorithm, learner, transitions):
 
 def action(algorithm, learner, transitions):
     """What base plus residual would do, without exploration."""
-    nobody = np.zeros(len(transitions.reward), dtype=bool)
+    roles = learning.greedy(len(transitions.reward))
     residual = learning.act(
-        algorithm, learner.current, transitions.observation, transitions.base_action, jax.random.key(0), nobody
+        algorithm, learner.current, transitions.observation, transitions.base_action, jax.random.key(0), roles
     )
     return np.asarray(algorithm.composition.action(transitions.base_action, residual))[:, 0]
 

@@ -39,8 +39,7 @@ def test_fresh_residual_is_exactly_zero(algorithm):
     learner = fresh_learner(algorithm, ROBOT, jax.random.key(3))
     observation = random_observation(rng, ROBOT, 64)
     base_action = rng.uniform(-1, 1, (64, ROBOT.action_size))
-    nobody = np.zeros(64, dtype=bool)
-    residual = learning.act(algorithm, learner.current, observation, base_action, jax.random.key(0), nobody)
+    residual = learning.act(algorithm, learner.current, observation, base_action, jax.random.key(0), learning.greedy(64))
     np.testing.assert_array_equal(residual, np.zeros((64, ROBOT.action_size)))
     np.testing.assert_array_equal(algorithm.composition.action(base_action, np.asarray(residual)), base_action)
 

@@ -1,5 +1,6 @@
 """What an algorithm is: hyperparameters in a frozen record, and pure functions over one learner."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 import optax
 
 from residual_rl.learning import normalizer as norm
+from residual_rl.learning.bandit import Scores
 from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
 from residual_rl.learning.networks import MLP, make_actor, make_critics, values_of
 from residual_rl.learning.normalizer import Normalizer, normalize
@@ -55,6 +57,15 @@ class Learner(NamedTuple):
         return Networks(self.averaged_actor, self.averaged_critics, self.normalizer)
 
 
+class Roles(NamedTuple):
+    """What each lane is for."""
+
+    explore: Array
+    """[E] bool, whether its actions are disturbed."""
+    driven: Array
+    """[E] bool, whether base plus residual drives it; else the base."""
+
+
 class Algorithm(Protocol):
     """A rule of learning. Its fields are its hyperparameters; it is its own configuration."""
 
@@ -76,16 +87,20 @@ class Algorithm(Protocol):
         """What the networks see, before it is normalised: `[B, F]`."""
         ...
 
-    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, explore: Array) -> Array:
-        """Residual `[B, A]`, with exploration noise in the rows where `explore` `[B]` is true."""
+    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles) -> Array:
+        """Residual `[B, A]`, by what each row is for."""
         ...
 
     def update(self, learner: Learner, batch: Transition, spec: Spec, train_actor: bool) -> tuple[Learner, Metrics]:
         """One gradient step."""
         ...
 
-    def exploring_lanes(self, rng: np.random.Generator, num_envs: int, burn_in: bool) -> np.ndarray:
-        """Which lanes explore in the next cycle: `[E]` bool."""
+    def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
+        """What each lane is for in the next cycle, which may depend on what the latest episodes were worth."""
+        ...
+
+    def after(self, scores: Scores, new: Sequence[tuple[float, bool]]) -> Scores:
+        """The scores after other episodes, each with whether base plus residual drove it."""
         ...
 
 
@@ -138,10 +153,15 @@ def bounded_value(spec: Spec, value: Array) -> Array:
 
 @partial(jax.jit, static_argnames="algorithm")
 def act(
-    algorithm: Algorithm, networks: Networks, observation: Observation, base_action: Array, key: Array, explore: Array
+    algorithm: Algorithm, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles
 ) -> Array:
     """`algorithm.act`, compiled."""
-    return algorithm.act(networks, observation, base_action, key, explore)
+    return algorithm.act(networks, observation, base_action, key, roles)
+
+
+def greedy(rows: int) -> Roles:
+    """Rows in which nothing is explored: what is evaluated and delivered."""
+    return Roles(explore=np.zeros(rows, dtype=bool), driven=np.ones(rows, dtype=bool))
 
 
 @partial(jax.jit, static_argnames="algorithm")

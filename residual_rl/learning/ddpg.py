@@ -1,5 +1,6 @@
 """DDPG on the residual, as published: the learner of Silver et al. 2018."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import equinox as eqx
@@ -10,7 +11,8 @@ import optax
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from residual_rl.learning.algorithm import Learner, Metrics, Networks, bounded_value, descend, follow, init_learner
+from residual_rl.learning.algorithm import Learner, Metrics, Networks, Roles, bounded_value, descend, follow, init_learner
+from residual_rl.learning.bandit import Scores
 from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
 from residual_rl.learning.networks import MLP, residual_of, values_of
 from residual_rl.learning.normalizer import normalize
@@ -58,8 +60,8 @@ class DDPG:
             parts.append(base_action)
         return jnp.concatenate(parts, axis=-1)
 
-    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, explore: Array) -> Array:
-        """The actor's residual `[B, A]`; where `explore` `[B]`, with Gaussian noise, drawn uniformly, or the controller's.
+    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles) -> Array:
+        """The actor's residual `[B, A]`; in rows that explore with Gaussian noise, drawn uniformly, or the controller's.
 
         Differs: the controller's action is clipped and so stored as it was executed; the published code stored it unclipped.
         """
@@ -69,14 +71,18 @@ class DDPG:
         noisy = (residual + self.noise * jax.random.normal(noise_key, residual.shape)).clip(-1.0, 1.0)
         uniform = jax.random.uniform(uniform_key, residual.shape, minval=-1.0, maxval=1.0)
         by_expert = self.composition.residual(base_action, base_action.clip(-1.0, 1.0)).clip(-1.0, 1.0)
-        choice = jax.random.uniform(choice_key, explore.shape)[:, None]
+        choice = jax.random.uniform(choice_key, roles.explore.shape)[:, None]
         explored = jnp.where(choice < self.random_ratio, uniform, noisy)
         explored = jnp.where(choice < self.random_ratio * self.expert_ratio, by_expert, explored)
-        return jnp.where(explore[:, None], explored, residual)
+        return jnp.where(roles.explore[:, None], explored, residual)
 
-    def exploring_lanes(self, rng: np.random.Generator, num_envs: int, burn_in: bool) -> np.ndarray:
-        """All of them; while the actor is frozen a coin decides between all and none."""
-        return np.full(num_envs, not burn_in or rng.random() < 0.5)
+    def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
+        """All lanes explore; while the actor is frozen a coin decides between all and none. The residual drives all of them."""
+        return Roles(explore=np.full(num_envs, not burn_in or rng.random() < 0.5), driven=np.ones(num_envs, dtype=bool))
+
+    def after(self, scores: Scores, new: Sequence[tuple[float, bool]]) -> Scores:
+        """None are kept: nothing depends on them."""
+        return scores
 
     def update(self, learner: Learner, batch: Transition, spec: Spec, train_actor: bool) -> tuple[Learner, Metrics]:
         """One step of critic and actor. A frozen actor's optimizer still moves on, as published."""

@@ -10,6 +10,7 @@ the base acts, exactly. The same rule chooses the next action in the bootstrap t
 that acts.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
@@ -20,7 +21,8 @@ import optax
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from residual_rl.learning.algorithm import Learner, Metrics, Networks, bounded_value, descend, follow, init_learner
+from residual_rl.learning.algorithm import Learner, Metrics, Networks, Roles, bounded_value, descend, follow, init_learner
+from residual_rl.learning.bandit import Bandit, Scores
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.networks import MLP, residual_of, values_of
 from residual_rl.learning.normalizer import normalize
@@ -48,6 +50,9 @@ class GatedDDPG:
     flicker: welcome variety while learning, harmful afterwards."""
     residual_penalty: float = Field(default=0.05, ge=0)
     """Weight of the mean squared residual in the actor's loss."""
+    bandit: Bandit = Bandit()
+    exploring_ratio: float = Field(default=0.25, ge=0, le=1)
+    """Share of the lanes that explore; the others show what base and residual are worth undisturbed."""
     noise: float = Field(default=0.5, ge=0)
     """Standard deviation of the Gaussian noise on the residual, in the steps that have it."""
     noise_ratio: float = Field(default=0.15, ge=0, le=1)
@@ -76,25 +81,30 @@ class GatedDDPG:
         advantage = residual_values - base_values
         return advantage.mean(axis=0) > self.caution * advantage.std(axis=0)
 
-    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, explore: Array) -> Array:
-        """The actor's residual `[B, A]` where the gate is open, else exactly 0; where `explore` `[B]`, noise in a few steps."""
+    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles) -> Array:
+        """The actor's residual `[B, A]` where it drives and the gate is open, else exactly 0; exploring rows add noise."""
         features = normalize(networks.normalizer, self.features(observation, base_action))
         residual = residual_of(networks.actor, features)
         open_ = self.gate(
             values_of(networks.critics, features, self.composition.scored(base_action, residual)),
             values_of(networks.critics, features, self.composition.scored(base_action, jnp.zeros_like(residual))),
         )
-        residual = jnp.where(open_[:, None], residual, 0.0)
+        residual = jnp.where((open_ & roles.driven)[:, None], residual, 0.0)
         noise_key, uniform_key, choice_key = jax.random.split(key, 3)
         noisy = (residual + self.noise * jax.random.normal(noise_key, residual.shape)).clip(-1.0, 1.0)
         uniform = jax.random.uniform(uniform_key, residual.shape, minval=-1.0, maxval=1.0)
-        choice = jnp.where(explore, jax.random.uniform(choice_key, explore.shape), 1.0)[:, None]
+        choice = jnp.where(roles.explore, jax.random.uniform(choice_key, roles.explore.shape), 1.0)[:, None]
         explored = jnp.where(choice < self.random_ratio + self.noise_ratio, noisy, residual)
         return jnp.where(choice < self.random_ratio, uniform, explored)
 
-    def exploring_lanes(self, rng: np.random.Generator, num_envs: int, burn_in: bool) -> np.ndarray:
-        """A random half of the lanes."""
-        return rng.permutation(num_envs) < num_envs / 2
+    def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
+        """A random share of the lanes explores. The bandit decides who drives, once the actor learns."""
+        explore = rng.permutation(num_envs) < num_envs * self.exploring_ratio
+        return Roles(explore, np.ones(num_envs, dtype=bool) if burn_in else self.bandit.drivers(rng, num_envs, scores))
+
+    def after(self, scores: Scores, new: Sequence[tuple[float, bool]]) -> Scores:
+        """What the bandit remembers."""
+        return self.bandit.after(scores, new)
 
     def update(self, learner: Learner, batch: Transition, spec: Spec, train_actor: bool) -> tuple[Learner, Metrics]:
         """One step of the critics and, after burn-in, of the actor."""

@@ -12,13 +12,13 @@ Importing it registers its tasks with Gymnasium, as `residual_rl/<Task>-v0`.
 
 from typing import TYPE_CHECKING, Any
 
-from residual_rl.controllers import batched
+from residual_rl.controllers import batched, per_lane
 from residual_rl.tasks import TASKS
 
 if TYPE_CHECKING:
     from residual_rl.front_door import evaluate, export, improve, load
 
-__all__ = ["batched", "evaluate", "export", "improve", "load"]
+__all__ = ["batched", "evaluate", "export", "improve", "load", "per_lane"]
 
 for _task in TASKS.values():
     _task.register()

@@ -27,6 +27,7 @@ from residual_rl.learning import normalizer as norm
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.networks import MLP
 from residual_rl.policy import Residual
+from residual_rl.tasks.layout import Layout
 from residual_rl.types import Observation, Spec
 from residual_rl.verdict import Verdict
 
@@ -63,8 +64,18 @@ class Exported:
         return TypeAdapter(Exported).dump_python(self, mode="json")
 
 
-def write_bundle(out: Path, residual: Residual, spec: Spec, config: Config, verdict: Verdict, onnx: bool = False) -> Exported:
+def write_bundle(
+    out: Path,
+    residual: Residual,
+    spec: Spec,
+    config: Config,
+    verdict: Verdict,
+    onnx: bool = False,
+    layout: Layout | None = None,
+) -> Exported:
     """Writes a bundle, whole or not at all, after comparing it with the policy that it was made of.
+
+    With a layout, its bounds are those of that environment, and it says which entries make up an observation.
 
     Raises:
         RunError: `out` is there already or cannot be written, or the bundle would not be the same function.
@@ -73,7 +84,7 @@ def write_bundle(out: Path, residual: Residual, spec: Spec, config: Config, verd
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is there already, and not empty; choose another folder")
     arrays = _arrays(residual)
-    manifest = _manifest(residual, spec, config, verdict)
+    manifest = _manifest(residual, spec, config, verdict, layout)
     beside = out.parent / f".{out.name}.partial"
     try:
         shutil.rmtree(beside, ignore_errors=True)
@@ -88,7 +99,7 @@ def write_bundle(out: Path, residual: Residual, spec: Spec, config: Config, verd
             from residual_rl.onnx_graph import save_onnx
 
             save_onnx(policy, beside / ONNX)
-        difference = differences(policy, residual, *probes(arrays, manifest["features"], spec, PROBES))
+        difference = differences(policy, residual, *probes(arrays, manifest["features"], spec, PROBES), layout)
         if (difference > TOLERANCE).sum() > TIES:
             raise RunError(f"the bundle's actions differ by {difference.max():.1e} from those of the policy it was made of")
         size = sum(entry.stat().st_size for entry in beside.iterdir())
@@ -121,19 +132,26 @@ def probes(
     return observation, rng.uniform(-1.2, 1.2, (count, spec.action_size))
 
 
-def differences(policy: runtime.Policy, residual: Residual, observation: Observation, proposal: np.ndarray) -> np.ndarray:
-    """How far the bundle's action is from the training-side policy's, with the residual on: `[B]`, largest over entries."""
+def differences(
+    policy: runtime.Policy, residual: Residual, observation: Observation, proposal: np.ndarray, layout: Layout | None = None
+) -> np.ndarray:
+    """How far the bundle's action is from the training-side policy's, with the residual on: `[B]`, largest over entries.
+
+    In units where the bounds are -1 and 1, in which the proposals `[B, A]` are too.
+    """
     composition = residual.algorithm.composition
     base_action = composition.base_action(proposal)
     wanted = composition.action(base_action, residual(observation, base_action))
     scale, policy.scale = policy.scale, policy.trained_scale
     try:
-        return np.abs(policy(observation, proposal) - wanted).max(axis=1)
+        if layout is None:
+            return np.abs(policy(observation, proposal) - wanted).max(axis=1)
+        return np.abs(layout.to_unit(policy(observation, layout.from_unit(proposal))) - wanted).max(axis=1)
     finally:
         policy.scale = scale
 
 
-def _manifest(residual: Residual, spec: Spec, config: Config, verdict: Verdict) -> dict[str, Any]:
+def _manifest(residual: Residual, spec: Spec, config: Config, verdict: Verdict, layout: Layout | None) -> dict[str, Any]:
     algorithm = residual.algorithm
     gated = isinstance(algorithm, GatedDDPG)
     features = ["observation", "desired_goal"] + ["to_goal"] * gated
@@ -152,7 +170,11 @@ def _manifest(residual: Residual, spec: Spec, config: Config, verdict: Verdict) 
             "clip_base": algorithm.composition.clip_base,
             "critic_scores": algorithm.composition.critic_scores,
         },
-        "bounds": {"low": [-1.0] * spec.action_size, "high": [1.0] * spec.action_size},
+        "bounds": {
+            "low": [-1.0] * spec.action_size if layout is None else list(layout.low),
+            "high": [1.0] * spec.action_size if layout is None else list(layout.high),
+        },
+        "entries": None if layout is None else ["/".join(entry.path) for entry in layout.observation],
         "gate": {
             "critics": algorithm.num_critics,
             "caution": algorithm.caution,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from residual_rl.controllers import make_controller, reads_state
 from residual_rl.errors import Interrupted
@@ -76,6 +76,7 @@ def try_out(trial: Trial) -> float:
             raise Interrupted("enough")
 
     few = {"evaluation_episodes": 1, "verdict_episodes": 1, "evaluation_interval": TRIED_CYCLES * cycle_steps}
+    fields: dict[str, Any] = dict(trial.fields) | few
     with tempfile.TemporaryDirectory() as directory:
         with suppress(Interrupted):
             improve(
@@ -88,7 +89,7 @@ def try_out(trial: Trial) -> float:
                 num_threads=1,
                 on_progress=enough,
                 tell=lambda line: None,
-                **dict(trial.fields) | few,
+                **fields,
             )
         rows = read_rows(Path(directory) / "run" / "metrics.csv")
     return (rows[-1]["wall_seconds"] - rows[0]["wall_seconds"]) / (rows[-1]["step"] - rows[0]["step"])  # the first compiles

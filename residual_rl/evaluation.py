@@ -1,24 +1,24 @@
 """Roll a policy out on given initial states and note how each episode went."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from scipy.special import stdtrit
 from scipy.stats import binomtest
 
-from residual_rl.controllers import Controller, naming_step
+from residual_rl.controllers import Controller, naming_step, start_episodes
 from residual_rl.residual import Composition
 from residual_rl.rollout import Watch, base_policy
-from residual_rl.tasks.task import Task
-from residual_rl.tasks.vector import WorldVectorEnv
+from residual_rl.tasks.foreign import AnyTask
+from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Measure, Observation
 
 MAX_LANES = 64
 
 Act = Callable[[Observation], tuple[np.ndarray, np.ndarray]]
-"""`Observation[B] -> base_action [B, A], action [B, A]`."""
+"""`Observation[B] -> base_action [B, A], action [B, A]`. Its attribute `controller` is told of the start of episodes."""
 
 
 class Outcome(NamedTuple):
@@ -106,20 +106,21 @@ def base_alone(controller: Controller, composition: Composition, action_size: in
         base_action = base(observation)
         return base_action, base_action.clip(-1.0, 1.0)
 
+    act.controller = controller  # type: ignore[attr-defined]
     return act
 
 
-def evaluation_envs(task: Task, episodes: int, num_threads: int | None, with_state: bool = False) -> WorldVectorEnv:
+def evaluation_envs(task: AnyTask, episodes: int, num_threads: int | None, with_state: bool = False) -> Any:
     """Lanes enough for so many episodes, to be given to `roll_out`."""
     lanes = min(episodes, MAX_LANES)
     return task.make_envs(lanes, num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED, with_state=with_state)
 
 
-def roll_out(envs: WorldVectorEnv, act: Act, seeds: Sequence[int]) -> Outcome:
+def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
     """One episode from each seed.
 
     An episode in which the world shows something not finite is a failure, and has the least return that is possible: in every
-    step the least reward of the task, or, where that has no bound, the least that any lane has been given beside it.
+    step of the horizon the least reward of the task, or, where that has no bound, the least that any lane was given beside it.
 
     Raises:
         ControllerError: names the controller, the step and what is wrong with its proposal.
@@ -133,28 +134,30 @@ def roll_out(envs: WorldVectorEnv, act: Act, seeds: Sequence[int]) -> Outcome:
     return Outcome(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
-def _episodes(envs: WorldVectorEnv, act: Act, seeds: list[int]) -> Outcome:
+def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> Outcome:
     """One episode in each lane."""
     watch = Watch(envs)
     observation = watch.reset(seeds)
+    with naming_step(0):
+        start_episodes(getattr(act, "controller", None), envs.num_envs)
     lanes = envs.num_envs
     returns, deviation, jerk = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     steps_to_success = np.full(lanes, np.nan)
-    lowest = envs.world.spec.reward_range[0]
+    lowest = envs.task_spec.reward_range[0]
     least = min(lowest, 0.0) if np.isfinite(lowest) else 0.0
-    success = ended = np.zeros(lanes, dtype=bool)
+    success = np.zeros(lanes, dtype=bool)
     previous = None
-    while not ended.all():
+    while not watch.ended.all():
+        live = ~watch.ended
         with naming_step(watch.steps):
             base_action, action = act(observation)
-        observation, reward, terminated, truncated, success = watch.step(action)
-        ended = terminated | truncated
+        observation, reward, _, _, success = watch.step(action)
         returns += reward
         least = min(least, float(reward.min()))
         steps_to_success = np.where(np.isnan(steps_to_success) & success, watch.steps, steps_to_success)
-        deviation += np.abs(action - base_action.clip(-1.0, 1.0)).mean(axis=1)
+        deviation += live * np.abs(action - base_action.clip(-1.0, 1.0)).mean(axis=1)
         if previous is not None:
-            jerk += np.abs(action - previous).mean(axis=1)
+            jerk += live * np.abs(action - previous).mean(axis=1)
         previous = action
-    returns = np.where(watch.broken, watch.steps * least, returns)
-    return Outcome(success, returns, steps_to_success, deviation / watch.steps, jerk / max(watch.steps - 1, 1))
+    returns = np.where(watch.broken, envs.horizon * least, returns)
+    return Outcome(success, returns, steps_to_success, deviation / watch.lengths, jerk / np.maximum(watch.lengths - 1, 1))

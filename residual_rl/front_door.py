@@ -1,38 +1,71 @@
 """What a user calls: `improve` a controller; `evaluate`, `load` or `export` what came of it. The command line does the same."""
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from residual_rl.bundle import Exported, write_bundle
 from residual_rl.config import Config, make_config
-from residual_rl.controllers import CONTROLLERS, Controller, TableController, make_controller, name_of, reads_state
-from residual_rl.errors import ControllerError, ResidualRLError
+from residual_rl.controllers import (
+    CONTROLLERS,
+    Controller,
+    TableController,
+    is_random,
+    reads_state,
+    remembers,
+)
+from residual_rl.environments import (
+    Description,
+    adapted,
+    controller_of,
+    description_from,
+    look,
+    same_environment,
+)
+from residual_rl.errors import ControllerError, ResidualRLError, RunError
 from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
+from residual_rl.pace import pace
 from residual_rl.policy import Policy, base_plus_residual, restore_residual
 from residual_rl.residual import Composition
-from residual_rl.run import TABLE, Run, read_config, read_policy, read_verdict
+from residual_rl.run import ENVIRONMENT, TABLE, Run, read_config, read_environment, read_policy, read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
-from residual_rl.tasks import TASKS, find_task
+from residual_rl.tasks import TASKS, find_task, is_task
+from residual_rl.tasks.foreign import AnyEnv, AnyTask, Opened
 from residual_rl.tasks.task import Task
 from residual_rl.train import Progress, train
-from residual_rl.types import Measure
+from residual_rl.types import Measure, Spec
 from residual_rl.verdict import Side, Verdict, judge, side_of
+
+NOWHERE = Path("/dev/null")  # in which there is no run
+
+
+class Setting(NamedTuple):
+    """What is improved, and where."""
+
+    task: AnyTask
+    controller: Controller
+    name: str
+    """Of the controller."""
+    config: Config
+    description: Description | None
+    """None for a task of the library."""
 
 
 def improve(
-    env: str,
-    controller: Controller | str | None = None,
+    env: AnyEnv,
+    controller: Any = None,
     *,
     steps: int = 100_000,
     seed: int = 0,
     out: str | Path | None = None,
     method: str = "rpl",
     preset: str = "default",
+    horizon: int | None = None,
+    processes: bool = False,
     num_threads: int | None = None,
     checkpoint_seconds: float = 30.0,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -45,19 +78,28 @@ def improve(
     returns at once where it was finished.
 
     Args:
-        env: a task's name or Gymnasium id; `residual-rl list` shows them.
-        controller: `Observation[B] -> base_action [B, A]`, see `Controller` and `batched`; the name of one of `CONTROLLERS`,
-            or of a table's `.npz` file; None for the task's own.
+        env: a task's name (`residual-rl list` shows them), any Gymnasium id, a function without arguments that makes a
+            `gymnasium.Env`, a `gymnasium.Env`, or a `gymnasium.vector.VectorEnv`. Observations may be a `Box`, a `Dict` of
+            them, or a goal environment's; actions a `Box` with bounds. Of an id or a function as many are made as a cycle has
+            episodes.
+        controller: a callable of what the environment shows, one observation or a batch, to an action in the environment's
+            units; a model of Stable-Baselines3; the name of an `.onnx` file, of a table's `.npz` file, or of one of
+            `CONTROLLERS`; None for the task's own. In a task of the library a callable takes a batch, see `Controller`.
         steps: environment steps, base and burn-in included, evaluations excluded.
         seed: decides all chance of the run.
         out: the run's directory; None for `runs/<task>/<method>/seed-<seed>`.
         method: "rpl", or "scratch" to learn without the controller.
         preset: "default" or "silver2018".
+        horizon: the steps after which an episode of your environment is cut; needed where it has no time limit.
+        processes: whether each of your environments gets a process of its own, which pays where a step takes milliseconds. The
+            script that calls this then needs an `if __name__ == "__main__":`, and the function that makes an environment must
+            not be a lambda with open files or the like.
         num_threads: physics threads; None for one a core.
         checkpoint_seconds: what a kill may cost at most; a checkpoint is written at the end of the cycle after that.
         on_progress: called after each cycle.
         tell: is told, in a line, what was chosen because of what the controller is; see `train`.
-        **fields: any other field of `Config`.
+        **fields: any other field of `Config`. In your own environment those not given follow the length of its episodes, see
+            `pace`.
 
     Returns:
         The run; `run.verdict()` says what came of it.
@@ -66,31 +108,103 @@ def improve(
         ResidualRLError: a name, value, controller or directory that cannot be used; the message says what would be right.
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
     """
-    task = find_task(env)
     if method == "scratch":
         if controller not in (None, "zero"):
             raise ResidualRLError("method 'scratch' learns without a controller; use method 'rpl' to improve one")
         controller = "zero"
-    controller, name = resolve(controller, task, num_threads)
-    fields = {"measured_by": task.measured_by} | fields
-    config = make_config(preset, task=task.name, controller=name, method=method, steps=steps, seed=seed, **fields)
-    if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
-        raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
-    with Run(out or default_directory(config), config) as run:
-        if isinstance(controller, TableController):
-            run.save_table(controller.save)
-        if not run.finished:
-            train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, tell)
-            run.finish(compare(run.path, task, controller, config.verdict_episodes, num_threads))
+    said = {"method": method, "preset": preset, "steps": steps, "seed": seed, **fields}
+    directory = Path(out) if out else None
+    with _setting(env, controller, said, horizon, processes, num_threads, tell, directory) as setting:
+        task, controller, _, config, about = setting
+        if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
+            raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
+        with Run(directory or default_directory(config), config) as run:
+            if isinstance(controller, TableController):
+                run.save_table(controller.save)
+            if about is not None:
+                run.save_environment(about.to_json())
+            if not run.finished:
+                train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, tell)
+                run.finish(compare(run.path, task, controller, config.verdict_episodes, num_threads))
     return run
 
 
-def load(path: str | Path, controller: Controller | str | None = None) -> Policy:
+@contextmanager
+def _setting(
+    env: AnyEnv,
+    controller: Any,
+    said: dict[str, Any],
+    horizon: int | None,
+    processes: bool,
+    num_threads: int | None,
+    tell: Callable[[str], None],
+    directory: Path | None,
+) -> Iterator[Setting]:
+    """What a user's arguments amount to. What was opened for it is closed in the end.
+
+    What the directory says of the environment, if it is a run already, is taken as it is.
+    """
+    if isinstance(env, str) and is_task(env):
+        if horizon is not None or processes:
+            raise ResidualRLError(f"horizon and processes are for environments of your own; {env!r} is a task of the library")
+        task = find_task(env)
+        controller, name = resolve(controller, task, num_threads)
+        config = _config({"measured_by": task.measured_by}, said, task.name, name, _shown_base(controller))
+        yield Setting(task, controller, name, config, None)
+        return
+    if controller is None:
+        raise ControllerError("an environment of your own has no controller that could be improved: pass controller=...")
+    with closing(Opened(env, horizon, processes)) as opened:
+        directory = directory or _directory(opened.name, said["method"], said["preset"], said["seed"])
+        controller, name = controller_of(controller, opened.spec, num_threads)
+        about = described(directory)
+        if about is None:
+            about = look(opened, controller, tell)
+        else:
+            same_environment(about, opened, directory)
+        controller = adapted(controller, opened.layout, about.character)
+        paced: dict[str, Any] = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"])
+        if "algorithm" in said:
+            paced = {field: value for field, value in paced.items() if not field.startswith("algorithm.")}
+        forced = _shown_base(controller)
+        if about.findings.goal_rules is None:
+            forced["hindsight.relabel_ratio"] = 0.0
+        own = paced | {"measured_by": about.findings.measured_by}
+        config = _config(own, said, opened.name, name, forced)
+        yield Setting(opened.task(about.findings, config.episodes_per_cycle), controller, name, config, about)
+
+
+def _shown_base(controller: Controller) -> dict[str, Any]:
+    """The residual sees what cannot be known from the observation: what a random or remembering controller proposed."""
+    hidden = remembers(controller) or is_random(controller)
+    return {"algorithm.composition.actor_sees_base": True} if hidden else {}
+
+
+def _config(own: dict[str, Any], said: dict[str, Any], task: str, controller: str, follows: dict[str, Any]) -> Config:
+    """The configuration: what the user said goes before what the task has, and before what follows from the controller."""
+    return make_config(**{"task": task, "controller": controller, **own, **follows, **said})
+
+
+def described(path: str | Path) -> Description | None:
+    """What a run keeps of the environment that was brought; None for a task of the library, or where there is no run yet.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    values = read_environment(path)
+    return None if values is None else description_from(values, str(Path(path) / ENVIRONMENT))
+
+
+def load(path: str | Path, controller: Any = None) -> Policy:
     """The policy that a run delivers: base plus residual if the verdict promoted it, else the base alone.
 
     Args:
         path: a finished run's directory. Nothing in it is executed.
-        controller: the same that was improved; needed only where it is a callable of your own.
+        controller: the same that was improved; needed only where it is one of your own.
+
+    Returns:
+        `observation -> action`, one or a batch, as the environment shows and takes them. Where the controller remembers, call
+        `reset` at the start of an episode.
 
     Raises:
         RunError: the run is unfinished or damaged.
@@ -114,9 +228,10 @@ def export(path: str | Path, out: str | Path, *, onnx: bool = False) -> Exported
     """
     verdict = read_verdict(path)
     arrays, config, _ = read_policy(path)
-    spec = find_task(config.task).spec
+    about = described(path)
+    spec = _spec_of(config, about)
     residual = restore_residual(config.algorithm, spec, arrays, str(path))
-    return write_bundle(Path(out), residual, spec, config, verdict, onnx)
+    return write_bundle(Path(out), residual, spec, config, verdict, onnx, about and about.layout)
 
 
 @dataclass(frozen=True)
@@ -136,36 +251,55 @@ class Baseline:
 
 
 def evaluate(
-    target: str | Path,
-    controller: Controller | str | None = None,
+    target: AnyEnv | Path,
+    controller: Any = None,
     *,
+    env: AnyEnv | None = None,
     episodes: int = 500,
+    horizon: int | None = None,
+    processes: bool = False,
     num_threads: int | None = None,
+    tell: Callable[[str], None] = print,
 ) -> Verdict | Baseline:
     """Evaluates on the verdict's initial states, which no training and no selection ever sees.
 
     Args:
-        target: a run's directory: its selected policy is compared with its base. Or a task's name or Gymnasium id: the
+        target: a run's directory: its selected policy is compared with its base. Or an environment as for `improve`: the
             controller is evaluated alone.
-        controller: as for `improve`; for a run it is needed only where it is a callable of your own.
+        controller: as for `improve`; for a run it is needed only where it is one of your own.
+        env: of a run in an environment of your own: that environment.
         episodes: how many, of each.
+        horizon: as for `improve`.
+        processes: as for `improve`.
         num_threads: physics threads; None for one a core.
+        tell: is told, in a line, what a controller of your own was found to be.
 
     Raises:
         ResidualRLError: a name, run or controller that cannot be used.
     """
     if not 1 <= episodes <= MAX_EPISODES:
         raise ResidualRLError(f"episodes must be between 1 and {MAX_EPISODES}, not {episodes}")
-    if Path(target).is_dir() and str(target) not in TASKS:
-        task = find_task(read_config(target).task)
-        return compare(Path(target), task, _controller_of(target, controller, task, num_threads), episodes, num_threads)
-    task = find_task(str(target))
-    controller, name = resolve(controller, task, num_threads)
-    outcome = _base_outcome(task, controller, Composition(), episodes, num_threads)
+    if isinstance(target, str | Path) and Path(target).is_dir() and str(target) not in TASKS:
+        path, about, config = Path(target), described(target), read_config(target)
+        if about is None:
+            task = find_task(config.task)
+            return compare(path, task, _controller_of(path, controller, task.spec, num_threads), episodes, num_threads)
+        if env is None:
+            raise RunError(f"{path} was trained in {about.task!r}, an environment of your own: pass it as env=...")
+        with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
+            same_environment(about, opened, path)
+            resolved = adapted(_controller_of(path, controller, about.spec), about.layout, about.character)
+            foreign = opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle)
+            return compare(path, foreign, resolved, episodes, num_threads)
+    if isinstance(target, Path):
+        raise RunError(f"there is no run directory {target}")
+    said = {"method": "rpl", "preset": "default", "seed": 0}
+    with _setting(target, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
+        outcome = _base_outcome(task, controller, Composition(), episodes, num_threads)
     return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
 
 
-def compare(path: Path, task: Task, controller: Controller, episodes: int, num_threads: int | None) -> Verdict:
+def compare(path: Path, task: AnyTask, controller: Controller, episodes: int, num_threads: int | None) -> Verdict:
     """The verdict on a run's selected policy, from fresh initial states."""
     arrays, config, _ = read_policy(path)
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
@@ -179,29 +313,38 @@ def compare(path: Path, task: Task, controller: Controller, episodes: int, num_t
 
 def default_directory(config: Config) -> Path:
     """Where a run goes if nobody says otherwise."""
-    method = config.method if config.preset == "default" else f"{config.method}-{config.preset}"
-    return Path("runs") / config.task / method / f"seed-{config.seed}"
+    return _directory(config.task, config.method, config.preset, config.seed)
+
+
+def _directory(task: str, method: str, preset: str, seed: int) -> Path:
+    return Path("runs") / task / (method if preset == "default" else f"{method}-{preset}") / f"seed-{seed}"
 
 
 def _base_outcome(
-    task: Task, controller: Controller, composition: Composition, episodes: int, num_threads: int | None
+    task: AnyTask, controller: Controller, composition: Composition, episodes: int, num_threads: int | None
 ) -> Outcome:
     act = base_alone(controller, composition, task.spec.action_size)
     with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
         return roll_out(envs, act, evaluation_seeds(Purpose.VERDICT, episodes))
 
 
-def _stored_policy(path: str | Path, controller: Controller | str | None, promoted: bool) -> Policy:
+def _spec_of(config: Config, about: Description | None) -> Spec:
+    return find_task(config.task).spec if about is None else about.spec
+
+
+def _stored_policy(path: str | Path, controller: Any, promoted: bool) -> Policy:
     arrays, config, _ = read_policy(path)
-    task = find_task(config.task)
-    resolved = _controller_of(path, controller, task)
-    residual = restore_residual(config.algorithm, task.spec, arrays, str(path)) if promoted else None
-    return Policy(resolved, config.algorithm.composition, residual, task.spec)
+    about = described(path)
+    spec = _spec_of(config, about)
+    resolved = _controller_of(path, controller, spec)
+    residual = restore_residual(config.algorithm, spec, arrays, str(path)) if promoted else None
+    if about is None:
+        return Policy(resolved, config.algorithm.composition, residual, spec)
+    base = adapted(resolved, about.layout, about.character)
+    return Policy(base, config.algorithm.composition, residual, spec, about.layout)
 
 
-def _controller_of(
-    path: str | Path, controller: Controller | str | None, task: Task, num_threads: int | None = None
-) -> Controller:
+def _controller_of(path: str | Path, controller: Any, spec: Spec, num_threads: int | None = None) -> Any:
     """The controller that a run improves: the library's own, the table that the run keeps, or the one passed in.
 
     Raises:
@@ -215,20 +358,12 @@ def _controller_of(
         if wanted not in CONTROLLERS:
             raise ControllerError(f"{path} improves the controller {wanted!r}, which is yours: pass it as controller=...")
         controller = wanted
-    resolved, name = resolve(controller, task, num_threads)
+    resolved, name = controller_of(controller, spec, num_threads)
     if name != wanted:
         raise ControllerError(f"{path} improves the controller {wanted!r}, not {name!r}")
     return resolved
 
 
-def resolve(controller: Controller | str | None, task: Task, num_threads: int | None) -> tuple[Controller, str]:
-    """A controller and its name."""
-    if controller is None:
-        controller = task.default_controller
-    if isinstance(controller, str):
-        made = make_controller(controller, task.spec, num_threads)
-        return made, name_of(made) if isinstance(made, TableController) else controller
-    if not callable(controller):
-        raise ControllerError(f"a controller is a callable or a name, not {type(controller).__name__}")
-    name = name_of(controller)
-    return controller, f"{type(controller).__module__}.{name}" if name in CONTROLLERS else name
+def resolve(controller: Any, task: Task, num_threads: int | None) -> tuple[Controller, str]:
+    """A controller for a task of the library, and its name."""
+    return controller_of(task.default_controller if controller is None else controller, task.spec, num_threads)

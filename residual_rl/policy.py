@@ -1,15 +1,19 @@
 """What is left when learning is over: a base, a residual, and the verdict on whether the residual acts."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import numpy as np
 
-from residual_rl.controllers import Controller
+from residual_rl.controllers import Controller, start_episodes
+from residual_rl.controllers.controller import size_of
 from residual_rl.evaluation import Act, base_alone
 from residual_rl.learning.algorithm import Algorithm, Networks, act
 from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composition
 from residual_rl.rollout import base_policy
+from residual_rl.tasks.layout import Layout
 from residual_rl.types import Observation, Spec, map_observation, without_state
 
 
@@ -35,6 +39,7 @@ def base_plus_residual(controller: Controller, composition: Composition, residua
         base_action = base(observation)
         return base_action, composition.action(base_action, residual(observation, base_action))
 
+    policy.controller = controller  # type: ignore[attr-defined]
     return policy
 
 
@@ -51,11 +56,20 @@ def restore_residual(algorithm: Algorithm, spec: Spec, arrays: dict[str, np.ndar
 class Policy:
     """A base and, where the verdict promoted it, a residual: `observation -> action`.
 
-    Takes one observation, `{"observation": [O], ...} -> [A]`, or a batch, `{"observation": [B, O], ...} -> [B, A]`.
+    Takes one observation, `{"observation": [O], ...} -> [A]`, or a batch, `{"observation": [B, O], ...} -> [B, A]`; with a
+    layout, observations and actions are those of the environment that has it.
     """
 
-    def __init__(self, controller: Controller, composition: Composition, residual: Residual | None, spec: Spec):
+    def __init__(
+        self,
+        controller: Controller,
+        composition: Composition,
+        residual: Residual | None,
+        spec: Spec,
+        layout: Layout | None = None,
+    ):
         self.controller = controller
+        self.layout = layout
         self.composition = composition
         self.residual = residual
         """None where the base acts alone."""
@@ -70,9 +84,18 @@ class Policy:
         """Whether the residual acts."""
         return self.residual is not None
 
-    def __call__(self, observation: Observation) -> np.ndarray:
-        """The action, in [-1, 1]."""
-        single = np.ndim(observation["observation"]) == 1
+    def reset(self, episodes: int = 1) -> None:
+        """To be called where an episode starts (or so many side by side), if the controller remembers; else it does nothing."""
+        start_episodes(self.controller, episodes)
+
+    def __call__(self, observation: Any) -> np.ndarray:
+        """The action, in the units of the environment: in [-1, 1] for tasks of the library."""
+        layout = self.layout
+        single = layout.is_single(observation) if layout else np.ndim(observation["observation"]) == 1
+        if layout:
+            observation = layout.flatten(observation, () if single else (size_of(observation),))
         batch = map_observation(lambda array: np.asarray(array)[None], observation) if single else observation
         _, action = self._act(batch)
+        if layout:
+            action = layout.to_world(action)
         return action[0] if single else action

@@ -1,7 +1,8 @@
 """One cycle of episodes with base plus residual; the one place that knows how episodes end.
 
 Environments do not reset themselves here (autoreset mode DISABLED): what `step` returns is always what followed the action,
-also when the episode ends there, and the base is asked about it like about any other observation.
+also when the episode ends there, and the base is asked about it like about any other observation. Where episodes end at
+different times, a lane that has ended shows the same until the last one has; what it shows then is not recorded.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from residual_rl.controllers import Controller, naming_step, propose
+from residual_rl.controllers import Controller, naming_step, propose, start_episodes
 from residual_rl.errors import WorldError
 from residual_rl.residual import Composition
-from residual_rl.tasks.vector import WorldVectorEnv
+from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Observation, Transition, map_observation, select, without_state
 
 Actor = Callable[[Observation, np.ndarray, int], np.ndarray]
@@ -35,9 +36,14 @@ class Watch:
     it is not blamed for what the world did, and the other lanes can go on.
     """
 
-    def __init__(self, envs: WorldVectorEnv):
+    def __init__(self, envs: Lanes):
         self.envs = envs
         self.broken = np.zeros(envs.num_envs, dtype=bool)
+        self.ended = np.zeros(envs.num_envs, dtype=bool)
+        self.lengths = np.zeros(envs.num_envs, dtype=int)
+        """Steps of each lane's episode."""
+        self.reasons: dict[int, str] = {}
+        """Of broken lanes, where more is known than that something was not finite."""
         self.steps = 0
         self._shown: Observation | None = None
 
@@ -48,13 +54,16 @@ class Watch:
             WorldError: the environment raised, or no lane is sound.
         """
         try:
-            observation, _ = self.envs.reset(seed=list(seeds))
+            observation, info = self.envs.reset(seed=list(seeds))
         except Exception as error:
             raise WorldError(f"reset raised {type(error).__name__}: {error}") from error
         self.broken = ~_finite(observation, np.zeros(self.envs.num_envs))
+        self.ended = np.zeros(self.envs.num_envs, dtype=bool)
+        self.lengths = np.zeros(self.envs.num_envs, dtype=int)
+        self.reasons = dict(info.get("errors", {}))
         self.steps = 0
         if self.broken.all():
-            raise WorldError("what reset shows is not finite")
+            raise WorldError(next(iter(self.reasons.values()), "what reset shows is not finite"))
         sound = np.where(self.broken, np.argmin(self.broken), np.arange(self.envs.num_envs))
         self._shown = select(observation, sound)
         return self._shown
@@ -70,6 +79,9 @@ class Watch:
         except Exception as error:
             raise WorldError(f"step {self.steps} raised {type(error).__name__}: {error}") from error
         self.steps += 1
+        self.lengths = self.lengths + ~self.ended
+        self.ended = self.ended | terminated | truncated
+        self.reasons = info.get("errors", {}) | self.reasons
         self.broken = self.broken | ~_finite(observation, reward)
         self._shown = _where(self.broken, self._shown or observation, observation)
         reward = np.where(self.broken, 0.0, reward)
@@ -82,9 +94,9 @@ def base_policy(controller: Controller, composition: Composition, action_size: i
 
 
 def collect(
-    envs: WorldVectorEnv, controller: Controller, composition: Composition, act: Actor, seeds: list[int]
+    envs: Lanes, controller: Controller, composition: Composition, act: Actor, seeds: list[int]
 ) -> tuple[list[Episode], list[str]]:
-    """One episode in each lane, from `seeds` `[E]`. All lanes' episodes have the same length.
+    """One episode in each lane, from `seeds` `[E]`.
 
     Returns:
         The episodes, and why others were dropped: the environment raised, or showed something that is not finite.
@@ -92,15 +104,16 @@ def collect(
     Raises:
         ControllerError: names the controller, the step and what is wrong with its proposal.
     """
-    base = base_policy(controller, composition, envs.world.spec.action_size)
+    base = base_policy(controller, composition, envs.task_spec.action_size)
     watch = Watch(envs)
     steps: list[Transition] = []
-    ended = success = np.zeros(envs.num_envs, dtype=bool)
+    success = np.zeros(envs.num_envs, dtype=bool)
     try:
         observation = watch.reset(seeds)
         with naming_step(0):
+            start_episodes(controller, envs.num_envs)
             base_action = base(observation)
-        while not ended.all():
+        while not watch.ended.all():
             residual = act(without_state(observation), base_action, len(steps))
             action = composition.action(base_action, residual)
             next_observation, reward, terminated, truncated, success = watch.step(action)
@@ -120,11 +133,15 @@ def collect(
                 )
             )
             observation, base_action = next_observation, next_base_action
-            ended = terminated | truncated
     except WorldError as error:
         return [], [str(error)] * envs.num_envs
-    sound = [Episode(_lane(steps, lane), bool(success[lane])) for lane in np.flatnonzero(~watch.broken).tolist()]
-    return sound, ["an observation or reward was not finite"] * int(watch.broken.sum())
+    over_time = _over_time(steps)
+    sound = [
+        Episode(_lane(over_time, lane, int(watch.lengths[lane])), bool(success[lane]))
+        for lane in np.flatnonzero(~watch.broken).tolist()
+    ]
+    why = [watch.reasons.get(lane, "an observation or reward was not finite") for lane in np.flatnonzero(watch.broken).tolist()]
+    return sound, why
 
 
 def _finite(observation: Observation, reward: np.ndarray) -> np.ndarray:
@@ -137,12 +154,23 @@ def _where(mask: np.ndarray, first: Observation, second: Observation) -> Observa
     return map_observation(lambda one, other: np.where(mask[:, None], one, other), first, second)
 
 
-def _lane(steps: list[Transition], lane: int) -> Transition:
-    """What happened in one lane: leading axis `[T]`."""
+def _over_time(steps: list[Transition]) -> Transition:
+    """What happened in all lanes: leading axes `[T, E]`."""
 
-    def over_time(values: Sequence[Any]) -> Any:
+    def stacked(values: Sequence[Any]) -> Any:
         if isinstance(values[0], dict):
-            return map_observation(lambda *arrays: np.stack([array[lane] for array in arrays]), *values)
-        return np.stack([value[lane] for value in values])
+            return map_observation(lambda *arrays: np.stack(arrays), *values)
+        return np.stack(values)
 
-    return Transition(*(over_time(values) for values in zip(*steps, strict=True)))
+    return Transition(*(stacked(values) for values in zip(*steps, strict=True)))
+
+
+def _lane(steps: Transition, lane: int, length: int) -> Transition:
+    """What happened in one lane until its end: leading axis `[T]`."""
+
+    def of_lane(values: Any) -> Any:
+        if isinstance(values, dict):
+            return map_observation(lambda array: array[:length, lane], values)  # type: ignore[arg-type]
+        return values[:length, lane]
+
+    return Transition(*(of_lane(values) for values in steps))

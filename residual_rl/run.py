@@ -2,6 +2,7 @@
 
 config.json             what decides the run, and what made it: versions, commit, machine
 table.npz               the table that is improved, where the controller is one
+environment.json        spaces, horizon and what else is known of an environment that was brought
 metrics.csv             one row a cycle
 evaluations.csv         one row an evaluation
 checkpoint.safetensors  learner, replay and counters: replaced whole, so that a kill loses at most the last interval
@@ -62,6 +63,7 @@ EVALUATIONS = (
     "broken",
 )
 TABLE = "table.npz"
+ENVIRONMENT = "environment.json"
 PACKAGES = ("residual-rl", "mujoco", "gymnasium", "gymnasium-robotics", "jax", "equinox", "optax", "numpy")
 
 
@@ -166,6 +168,10 @@ class Run:
         """Keeps the table that is improved, so that nothing outside of the run is needed to use it. `write` writes a file."""
         self._replace(TABLE, write)
 
+    def save_environment(self, description: dict[str, Any]) -> None:
+        """Keeps what is known of an environment that was brought."""
+        self._write_json(ENVIRONMENT, description)
+
     def finish(self, verdict: Verdict) -> None:
         """Writes the verdict. Nothing can resume any more, so the checkpoint is freed."""
         self._write_json("verdict.json", verdict.to_json())
@@ -227,6 +233,16 @@ def read_config(path: str | Path) -> Config:
         return configuration.from_json(values["config"])
     except (KeyError, TypeError, ResidualRLError) as error:
         raise RunError(f"{path}/config.json is damaged: {error}") from error
+
+
+def read_environment(path: str | Path) -> Any:
+    """What a run keeps of an environment that was brought, as JSON values; None for a task of the library.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    file = Path(path) / ENVIRONMENT
+    return _read_json(file, "") if file.exists() else None
 
 
 def read_verdict(path: str | Path) -> Verdict:

@@ -11,6 +11,7 @@ class Purpose(IntEnum):
 
     VERDICT = 0
     SELECTION = 1_000_000
+    PROBE = 5_000_000
     TRAINING = EPISODES_PER_RUN
 
 

@@ -28,8 +28,8 @@ from residual_rl.policy import Residual, base_plus_residual
 from residual_rl.rollout import Episode, base_policy, collect
 from residual_rl.run import Run
 from residual_rl.seeds import Purpose, evaluation_seeds, training_seed
-from residual_rl.tasks.task import Task
-from residual_rl.tasks.vector import WorldVectorEnv
+from residual_rl.tasks.foreign import AnyTask
+from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Measure, Observation, Transition
 
 DISABLED = AutoresetMode.DISABLED
@@ -55,8 +55,10 @@ class State(NamedTuple):
     replay: Replay
     cycle: int
     """Cycles done."""
+    step: int
+    """Environment steps done. A dropped episode counts as if it had gone on to the horizon."""
     evaluated: int
-    """The cycle after which the last evaluation was; -1 before the first."""
+    """The step after which the last evaluation was; -1 before the first."""
     mean_values: list[float]
     """Mean Q of each cycle: what ends the burn-in."""
     measured: float
@@ -70,7 +72,7 @@ class State(NamedTuple):
 class Selection(NamedTuple):
     """What every evaluation of a run is made with: the states that select the checkpoint, and how the base does from them."""
 
-    envs: WorldVectorEnv
+    envs: Lanes
     seeds: list[int]
     base: Outcome
 
@@ -79,19 +81,18 @@ class Trial(NamedTuple):
     """What a run is about."""
 
     config: Config
-    task: Task
+    task: AnyTask
     controller: Controller
     run: Run
 
     @property
-    def cycle_steps(self) -> int:
-        """Environment steps of a cycle."""
+    def longest_cycle(self) -> int:
+        """Environment steps of a cycle, if no episode ends before the horizon."""
         return self.config.episodes_per_cycle * self.task.spec.horizon
 
-    @property
-    def cycles(self) -> int:
-        """Cycles that the budget pays for."""
-        return -(-self.config.steps // self.cycle_steps)
+    def is_over(self, step: int) -> bool:
+        """Whether the budget is spent; it pays for whole cycles."""
+        return step >= self.config.steps
 
     @property
     def asks_again(self) -> bool:
@@ -110,7 +111,7 @@ class Trial(NamedTuple):
 
 def train(
     config: Config,
-    task: Task,
+    task: AnyTask,
     controller: Controller,
     run: Run,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -140,22 +141,22 @@ def train(
         base = roll_out(judges, base_alone(controller, config.algorithm.composition, task.spec.action_size), seeds)
         selection = Selection(judges, seeds, base)
         state = _restored(trial) or _fresh(trial)
-        run.forget_after(state.cycle * trial.cycle_steps, evaluated=state.evaluated * trial.cycle_steps)
+        run.forget_after(state.step, evaluated=state.evaluated)
         started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
         while True:
-            step = state.cycle * trial.cycle_steps
+            step, over = state.step, trial.is_over(state.step)
             with _saved_on_error(run, state):
                 if _evaluation_is_due(trial, state):
                     state = _evaluated(trial, selection, state)
-            measured_by, steps = config.measured_by, trial.cycles * trial.cycle_steps
+            measured_by, steps = config.measured_by, max(config.steps, step)
             on_progress(Progress(step, steps, measured_by, base.measured(measured_by), state.measured))
             if stopped():
                 _save(run, state)
                 raise Interrupted(f"stopped at step {step}; the same command goes on from there")
-            if time.monotonic() - saved > checkpoint_seconds or state.cycle == trial.cycles:
+            if time.monotonic() - saved > checkpoint_seconds or over:
                 _save(run, state)
                 saved = time.monotonic()
-            if state.cycle == trial.cycles:
+            if over:
                 return
             with _saved_on_error(run, state):
                 episodes, dropped = _collected(trial, envs, state)
@@ -164,21 +165,22 @@ def train(
 
 def _evaluation_is_due(trial: Trial, state: State) -> bool:
     """Once for the base alone, once in each interval, once at the end."""
-    if state.evaluated == state.cycle:
+    if state.evaluated == state.step:
         return False
-    passed = state.cycle * trial.cycle_steps % trial.config.evaluation_interval < trial.cycle_steps
-    return passed or state.cycle == trial.cycles
+    interval = trial.config.evaluation_interval
+    return state.step // interval > state.evaluated // interval or trial.is_over(state.step)
 
 
 def _fresh(trial: Trial) -> State:
     config, spec = trial.config, trial.task.spec
     init = eqx.filter_jit(config.algorithm.init)  # compiled as a whole, not operation by operation
     learner = init(spec, jax.random.key(config.seed))
-    replay = Replay(spec, min(config.replay_capacity, config.steps + trial.cycle_steps))
+    replay = Replay(spec, min(config.replay_capacity, config.steps + trial.longest_cycle))
     return State(
         learner,
         replay,
         cycle=0,
+        step=0,
         evaluated=-1,
         mean_values=[],
         measured=-np.inf,
@@ -188,7 +190,7 @@ def _fresh(trial: Trial) -> State:
     )
 
 
-def _collected(trial: Trial, envs: WorldVectorEnv, state: State) -> tuple[list[Episode], list[str]]:
+def _collected(trial: Trial, envs: Lanes, state: State) -> tuple[list[Episode], list[str]]:
     """The next cycle's episodes, one a lane, and why others were dropped."""
     config = trial.config
     rng, key = _chance(config, state.cycle, "collect")
@@ -212,11 +214,13 @@ def _collected(trial: Trial, envs: WorldVectorEnv, state: State) -> tuple[list[E
 def _learned(trial: Trial, state: State, episodes: list[Episode], dropped: list[str], started: float) -> State:
     """The state after learning from a cycle."""
     actor_learns = _actor_learns(trial.config, state)
+    new = sum(len(episode.transitions.reward) for episode in episodes)
     with state.replay.adding([episode.transitions for episode in episodes]):
-        learner, metrics = _updated(trial, state, sum(len(episode.transitions.reward) for episode in episodes), actor_learns)
+        learner, metrics = _updated(trial, state, new, actor_learns)
         state = state._replace(
             learner=learner,
             cycle=state.cycle + 1,
+            step=state.step + new + len(dropped) * trial.task.spec.horizon,
             mean_values=[*state.mean_values, metrics["mean_value"]],
             wall_seconds=time.monotonic() - started,
             dropped_in_a_row=0 if episodes else state.dropped_in_a_row + len(dropped),
@@ -224,7 +228,7 @@ def _learned(trial: Trial, state: State, episodes: list[Episode], dropped: list[
         trial.run.append(
             "metrics.csv",
             {
-                "step": state.cycle * trial.cycle_steps,
+                "step": state.step,
                 "wall_seconds": state.wall_seconds,
                 "acting_success_rate": float(np.mean([episode.success for episode in episodes] or [np.nan])),
                 "acting_mean_return": float(np.mean([episode.transitions.reward.sum() for episode in episodes] or [np.nan])),
@@ -253,14 +257,15 @@ def _updated(trial: Trial, state: State, new: int, actor_learns: bool) -> tuple[
     ask = base_at_goal if trial.asks_again else None
 
     def sample(size: int, latest: int | None = None) -> Transition:
-        return config.hindsight.sample(state.replay, rng, size, task.reward, task.success, ask, latest)
+        batch = config.hindsight.sample(state.replay, rng, size, task.reward, task.success, ask, latest)
+        return batch if task.reward_scale == 1.0 else batch._replace(reward=batch.reward * np.float32(task.reward_scale))
 
     if new:
         learner = learning.count_in(algorithm, learner, sample(new, latest=new))
     updates = config.updates_per_cycle if actor_learns else algorithm.burn_in.updates
     flat = sample(updates * config.batch_size)
     batches = jax.tree.map(lambda leaf: leaf.reshape(updates, config.batch_size, *leaf.shape[1:]), flat)
-    learner, metrics = learning.update_many(algorithm, learner, batches, task.spec, actor_learns)
+    learner, metrics = learning.update_many(algorithm, learner, batches, task.learner_spec, actor_learns)
     return learner, {name: float(value) for name, value in metrics.items()}
 
 
@@ -280,10 +285,10 @@ def _evaluated(trial: Trial, selection: Selection, state: State) -> State:
     residual = Residual(trial.config.algorithm, state.learner.averaged)
     policy = base_plus_residual(trial.controller, trial.config.algorithm.composition, residual, trial.task.spec.action_size)
     outcome, base = roll_out(selection.envs, policy, selection.seeds), selection.base
-    step = state.cycle * trial.cycle_steps
+    step = state.step
     trial.run.append("evaluations.csv", evaluation_row(step, state.wall_seconds, outcome, base))
     measured = outcome.measured(trial.config.measured_by)
-    state = state._replace(measured=measured, evaluated=state.cycle)
+    state = state._replace(measured=measured, evaluated=step)
     if measured >= state.best[0]:
         trial.run.save_policy(to_arrays(state.learner.averaged, "networks"), step)
         state = state._replace(best=(measured, step))
@@ -295,6 +300,7 @@ def _save(run: Run, state: State) -> None:
     arrays |= {f"replay/{name}": array for name, array in state.replay.arrays().items()}
     counters = {
         "cycle": state.cycle,
+        "step": state.step,
         "mean_values": state.mean_values,
         "evaluated": state.evaluated,
         "measured": state.measured,
@@ -318,6 +324,7 @@ def _restored(trial: Trial) -> State | None:
         return fresh._replace(
             learner=from_arrays(fresh.learner, arrays, "learner", source),
             cycle=int(counters["cycle"]),
+            step=int(counters["step"]),
             mean_values=[float(value) for value in counters["mean_values"]],
             evaluated=int(counters["evaluated"]),
             measured=float(counters["measured"]),

@@ -53,6 +53,7 @@ class _Show(NamedTuple):
             action = self.policy(observation)
             return action, action
 
+        act.controller = self.policy.controller  # type: ignore[attr-defined]
         color = POLICY_COLOR if self.policy.promoted else BASE_COLOR
         with closing(evaluation_envs(self.task, lanes, num_threads, reads_state(self.policy.controller))) as envs:
             remaining = iter(seeds)

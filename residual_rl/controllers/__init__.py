@@ -4,16 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from residual_rl.controllers.adapted import per_lane
 from residual_rl.controllers.controller import (
     Controller,
     Zero,
     asked_again,
     batched,
+    is_random,
     name_of,
     naming_step,
     propose,
     reads_goal,
     reads_state,
+    remembers,
+    start_episodes,
 )
 from residual_rl.controllers.hook import ReactiveHook
 from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
@@ -35,12 +39,16 @@ __all__ = [
     "Zero",
     "asked_again",
     "batched",
+    "is_random",
     "make_controller",
     "name_of",
     "naming_step",
+    "per_lane",
     "propose",
     "reads_goal",
     "reads_state",
+    "remembers",
+    "start_episodes",
 ]
 
 

@@ -1,19 +1,20 @@
 """What a controller is, and how a proposal is asked of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
 from residual_rl.errors import ControllerError
-from residual_rl.types import Observation, map_observation, select
+from residual_rl.types import Observation, map_observation
 
 
 class Controller(Protocol):
-    """A base policy: batched and memoryless, `Observation[B] -> base_action [B, A]`.
+    """A base policy: batched, `Observation[B] -> base_action [B, A]`.
 
-    Any callable of this form will do. Its proposals may lie beyond [-1, 1].
+    Any callable of this form will do. Its proposals may lie beyond [-1, 1]. In an environment of one's own, a controller sees
+    what that environment shows, answers in its units, and may be one of a single observation: see `adapted` and `probe`.
 
     What a controller may say about itself, by attributes:
 
@@ -22,6 +23,13 @@ class Controller(Protocol):
     - `asked_again = False`: the controller is too slow for that; hindsight then keeps the base actions that were recorded,
       though the controller would have proposed others at the new goals.
     - `reads_state = True`: it plans, and needs `observation["state"]`. States are not stored, so it is not asked again either.
+    - `is_random = True`: it answers the same question in different ways.
+    - `takes_batch`: whether it is a function of a batch; only in an environment of one's own, where it is found out otherwise.
+    - a method `reset(mask)`: it remembers. The method is called with the lanes `[E]` bool in which an episode starts (E may
+      be another from call to call); then it is asked exactly once about each observation of the episode, in their order,
+      always about all lanes. A lane whose episode has ended before the others goes on being asked about the last observation.
+
+    A random or remembering controller is not asked again, and the residual is shown what it proposed.
     """
 
     def __call__(self, observation: Observation) -> np.ndarray:
@@ -43,18 +51,37 @@ class Zero:
 
 
 def batched(function: Callable[[Any], Any]) -> Controller:
-    """Lifts a function of a single observation, `{"observation": [O], ...} -> [A]`, to a controller of a batch."""
+    """Lifts a function of a single observation, `{"observation": [O], ...} -> [A]`, to a controller of a batch.
 
-    def controller(observation: Observation) -> np.ndarray:
-        size = len(observation["observation"])
-        return np.stack([np.asarray(function(select(observation, row))) for row in range(size)])
+    Raises:
+        ControllerError: the function remembers.
+    """
+    if remembers(function):
+        raise ControllerError(f"{name_of(function)!r} remembers: residual_rl.per_lane(make) gives each episode one of its own")
+
+    def controller(observation: Any) -> np.ndarray:
+        return np.stack([np.asarray(function(row_of(observation, row))) for row in range(size_of(observation))])
 
     controller.reads_goal = reads_goal(function)  # type: ignore[attr-defined]
     controller.reads_state = reads_state(function)  # type: ignore[attr-defined]
     controller.asked_again = asked_again(function)  # type: ignore[attr-defined]
+    controller.is_random = is_random(function)  # type: ignore[attr-defined]
+    controller.takes_batch = True  # type: ignore[attr-defined]
     controller.__name__ = name_of(function)
     controller.__module__ = getattr(function, "__module__", controller.__module__)
     return controller
+
+
+def row_of(shown: Any, row: Any) -> Any:
+    """One observation of a batch, however deep its dictionaries are."""
+    return {key: row_of(value, row) for key, value in shown.items()} if isinstance(shown, Mapping) else shown[row]
+
+
+def size_of(shown: Any) -> int:
+    """How many observations a batch has."""
+    while isinstance(shown, Mapping):
+        shown = next(iter(shown.values()))
+    return len(shown)
 
 
 def name_of(controller: Any) -> str:
@@ -74,7 +101,28 @@ def reads_state(controller: Any) -> bool:
 
 def asked_again(controller: Any) -> bool:
     """Whether it can be asked again about an observation that was stored."""
-    return getattr(controller, "asked_again", True) and not reads_state(controller)
+    repeats = not (reads_state(controller) or remembers(controller) or is_random(controller))
+    return repeats and getattr(controller, "asked_again", True)
+
+
+def is_random(controller: Any) -> bool:
+    """Whether it says that it answers the same question in different ways."""
+    return getattr(controller, "is_random", False)
+
+
+def remembers(controller: Any) -> bool:
+    """Whether its proposals depend on what it was shown before."""
+    return callable(getattr(controller, "reset", None))
+
+
+def start_episodes(controller: Any, lanes: int) -> None:
+    """Tells a controller with memory that an episode starts in each lane."""
+    if not remembers(controller):
+        return
+    try:
+        controller.reset(np.ones(lanes, dtype=bool))
+    except Exception as error:
+        raise ControllerError(f"reset of controller {name_of(controller)!r} raised {type(error).__name__}: {error}") from error
 
 
 def propose(controller: Controller, observation: Observation, action_size: int) -> np.ndarray:
@@ -89,6 +137,8 @@ def propose(controller: Controller, observation: Observation, action_size: int) 
     try:
         # Copies both ways: a controller may write into what it is shown, or reuse what it returns.
         base_action = np.array(controller(map_observation(np.copy, observation)), dtype=np.float64)
+    except ControllerError:
+        raise
     except Exception as error:
         raise ControllerError(f"controller {name!r} raised {type(error).__name__}: {error}") from error
     if base_action.shape != expected:

@@ -59,6 +59,8 @@ class Hindsight:
 
 def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, reward: RewardFunction, base: Base | None) -> Transition:
     """The batch with other goals `[R, G]` in some of its rows `[R]`; all other rows are untouched."""
+    if not len(rows):
+        return batch
     observation, next_observation = batch.observation, batch.next_observation
     observation = with_goal(observation, _replaced(observation["desired_goal"], rows, goal))
     next_observation = with_goal(next_observation, _replaced(next_observation["desired_goal"], rows, goal))

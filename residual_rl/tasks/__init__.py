@@ -184,6 +184,11 @@ TASKS = {
 }
 
 
+def is_task(name: str) -> bool:
+    """Whether a task of the library has this name or Gymnasium id."""
+    return name.startswith(WITH_MESHES) or any(name in (task.name, task.gymnasium_id) for task in TASKS.values())
+
+
 def find_task(name: str) -> Task:
     """The task called `name`, or registered with Gymnasium under that id.
 

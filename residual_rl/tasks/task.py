@@ -33,6 +33,16 @@ class Task:
     view: View | None = None
     """How it is looked at; None for a world that cannot be drawn."""
 
+    @property
+    def reward_scale(self) -> float:
+        """What rewards are multiplied by for the learner, which was tuned on the tasks of this library."""
+        return 1.0
+
+    @property
+    def learner_spec(self) -> Spec:
+        """The spec with rewards as the learner sees them."""
+        return self.spec
+
     def make_envs(
         self,
         num_envs: int = 1,

@@ -90,6 +90,11 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         self._elapsed = np.zeros(num_envs, dtype=int)
 
     @property
+    def task_spec(self) -> Spec:
+        """The spec of the task whose world this is."""
+        return self.world.spec
+
+    @property
     def state(self) -> State:
         """Where the episodes stand: what the world's own `step` takes and gives."""
         return self._state

@@ -1,0 +1,111 @@
+"""Trained models of other libraries as controllers: Stable-Baselines3, ONNX."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from residual_rl.controllers.controller import row_of
+from residual_rl.errors import ControllerError
+
+ONNX_SUFFIX = ".onnx"
+
+
+def is_stable_baselines(controller: Any) -> bool:
+    """Whether it is a model of Stable-Baselines3, or does as if."""
+    return callable(getattr(controller, "predict", None)) and hasattr(controller, "policy")
+
+
+def stable_baselines(model: Any) -> Callable[[Any], np.ndarray]:
+    """A Stable-Baselines3 model as a controller, without its exploration.
+
+    Raises:
+        ControllerError: it has a recurrent policy, whose memory is not kept here.
+    """
+    name = type(model).__name__
+    if hasattr(model.policy, "lstm_actor"):
+        raise ControllerError(
+            f"{name} has a recurrent policy: pass residual_rl.per_lane(make), where make() gives an object that keeps its state"
+        )
+
+    def predict(observation: Any) -> np.ndarray:
+        return model.predict(observation, deterministic=True)[0]
+
+    predict.__name__ = name
+    predict.takes_batch = True  # type: ignore[attr-defined]
+    predict.is_random = False  # type: ignore[attr-defined]
+    return predict
+
+
+class OnnxModel:
+    """A network in an ONNX file: its first output is the action; its inputs are the observation, or its entries by name."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.__name__ = self.path.stem
+        self._run, inputs = _session(self.path)
+        self._inputs = {name: (shape, dtype) for name, shape, dtype in inputs}
+        first = next(iter(self._inputs.values()))[0]
+        self._one_at_a_time = bool(first) and first[0] == 1
+        self.takes_batch = True
+        self.is_random = False
+
+    def __call__(self, observation: Any) -> np.ndarray:
+        """Actions for a batch of observations."""
+        feeds = self._feeds(observation)
+        if not self._one_at_a_time:
+            return np.asarray(self._run(feeds))
+        size = len(next(iter(feeds.values())))
+        return np.concatenate([np.asarray(self._run(row_of(feeds, slice(row, row + 1)))) for row in range(size)])
+
+    def _feeds(self, observation: Any) -> dict[str, np.ndarray]:
+        if not isinstance(observation, dict):
+            observation = dict.fromkeys(self._inputs, observation) if len(self._inputs) == 1 else {}
+        missing = self._inputs.keys() - observation.keys()
+        if missing:
+            raise ControllerError(
+                f"{self.path} has inputs {', '.join(sorted(self._inputs))}; the observation has no {', '.join(sorted(missing))}"
+            )
+        return {name: np.asarray(observation[name]).astype(dtype) for name, (_, dtype) in self._inputs.items()}
+
+
+Session = tuple[Callable[[dict[str, np.ndarray]], Any], list[tuple[str, list[Any], Any]]]
+
+
+def _session(path: Path) -> Session:
+    """What runs a file, and name, shape and type of its inputs. ONNX Runtime where it is installed, else ONNX's reference.
+
+    Raises:
+        ControllerError: the file cannot be read.
+        ControllerError: neither package is installed.
+    """
+    if not path.is_file():
+        raise ControllerError(f"there is no file {path}")
+    try:
+        import onnx  # type: ignore
+        from onnx.reference import ReferenceEvaluator  # type: ignore
+    except ImportError:
+        raise ControllerError(f"{path} needs the package onnx: pip install 'residual-rl[onnx]'") from None
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise ControllerError(f"{path} is no ONNX model that could be used: {error}") from error
+    constants = {initializer.name for initializer in model.graph.initializer}
+    inputs = [
+        (
+            one.name,
+            [length.dim_value or None for length in one.type.tensor_type.shape.dim],
+            onnx.helper.tensor_dtype_to_np_dtype(one.type.tensor_type.elem_type),
+        )
+        for one in model.graph.input
+        if one.name not in constants
+    ]
+    try:
+        import onnxruntime  # type: ignore
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except ImportError:
+        session = ReferenceEvaluator(model)
+    return lambda feeds: session.run(None, feeds)[0], inputs

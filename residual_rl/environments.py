@@ -1,0 +1,181 @@
+"""An environment and a controller that somebody brings: looked at once, described in the run, the same ever after."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from residual_rl.controllers import CONTROLLERS, TableController, make_controller, name_of, reads_state
+from residual_rl.controllers.adapted import Adapted, Character
+from residual_rl.controllers.controller import Controller
+from residual_rl.controllers.models import ONNX_SUFFIX, OnnxModel, is_stable_baselines, stable_baselines
+from residual_rl.controllers.probe import character_of, ignores_goal
+from residual_rl.errors import ControllerError, RunError, WorldError
+from residual_rl.residual import Composition
+from residual_rl.rollout import Episode, collect
+from residual_rl.seeds import Purpose
+from residual_rl.tasks.foreign import Findings, Opened
+from residual_rl.tasks.goals import find_rules, goals_of, is_sparse
+from residual_rl.tasks.lanes import Lanes
+from residual_rl.tasks.layout import Layout
+from residual_rl.types import Observation, Spec, map_observation
+
+LOOKED_AT = 400  # steps of the base
+MOST_EPISODES = 4  # for that, of one lane
+QUIET = 0.1  # a root mean square of rewards below this is scaled up
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Description:
+    """All that a run needs to know about an environment, and about its controller: `environment.json`."""
+
+    task: str
+    layout: Layout
+    horizon: int
+    findings: Findings
+    character: Character | None
+    """None for a controller of the library, which speaks its language."""
+
+    @property
+    def spec(self) -> Spec:
+        """What a learner knows of it."""
+        reward_range = (-1.0, 0.0) if self.findings.sparse else (-np.inf, np.inf)
+        layout = self.layout
+        return Spec(layout.observation_size, layout.goal_size, layout.action_size, self.horizon, reward_range)
+
+    def to_json(self) -> dict[str, Any]:
+        """The description as plain JSON values."""
+        return TypeAdapter(Description).dump_python(self, mode="json")
+
+
+def description_from(values: Any, source: str) -> Description:
+    """What `to_json` wrote.
+
+    Raises:
+        RunError: it is damaged; names `source`.
+    """
+    try:
+        return TypeAdapter(Description).validate_python(values)
+    except ValueError as error:
+        raise RunError(f"{source} is damaged: {error}") from error
+
+
+def controller_of(controller: Any, spec: Spec, num_threads: int | None = None) -> tuple[Any, str]:
+    """What was brought, or what it names, and what to call it.
+
+    Raises:
+        ControllerError, UnknownName: it is none.
+    """
+    if isinstance(controller, str):
+        if controller.endswith(ONNX_SUFFIX):
+            controller = OnnxModel(controller)
+        else:
+            made = make_controller(controller, spec, num_threads)
+            return made, name_of(made) if isinstance(made, TableController) else controller
+    elif is_stable_baselines(controller):
+        controller = stable_baselines(controller)
+    if not callable(controller):
+        raise ControllerError(
+            f"a controller is a callable, a model of Stable-Baselines3, or a name, not {type(controller).__name__}"
+        )
+    name = name_of(controller)
+    return controller, f"{type(controller).__module__}.{name}" if name in CONTROLLERS else name
+
+
+def speaks_our_language(controller: Any) -> bool:
+    """Whether it is one of the library's own, made for observations and actions as the library has them."""
+    return type(controller).__module__.startswith("residual_rl.controllers.") and not hasattr(controller, "takes_batch")
+
+
+def adapted(controller: Any, layout: Layout, character: Character | None) -> Controller:
+    """A controller for the inside of the library."""
+    return controller if character is None else Adapted(controller, layout, character)
+
+
+def look(opened: Opened, controller: Any, tell: Callable[[str], None]) -> Description:
+    """Runs a few episodes of the controller alone, and describes what was seen.
+
+    Raises:
+        ControllerError: the controller cannot be asked, or not so that it is right.
+        WorldError: the environment fails in its first episodes.
+    """
+    name = name_of(controller)
+    if reads_state(controller):
+        raise ControllerError(f"{name!r} reads the simulator's state, which {opened.name} does not show")
+    lanes, layout = opened.few_lanes(), opened.layout
+    character = None
+    if not speaks_our_language(controller):
+        character = character_of(controller, layout, _starts(opened, lanes), opened.fixed_lanes)
+    base = adapted(controller, layout, character)
+    episodes = _first_episodes(opened, lanes, base)
+    steps = [episode.transitions for episode in episodes]
+    if character is not None and isinstance(base, Adapted):
+        seen = map_observation(lambda *arrays: np.concatenate(arrays), *(one.observation for one in steps))
+        if character.reads_goal and character.asked_again and not hasattr(controller, "reads_goal"):
+            character = replace(character, reads_goal=not ignores_goal(base, seen))
+        tell(f"{name}: {character}")
+    succeeded = [episode.success for episode in episodes] if opened.tells_success else None
+    rules, why = find_rules(opened.first, layout, steps, succeeded) if layout.goal else (None, "")
+    if why:
+        tell(f"{opened.name}: no hindsight, because {why}")
+    findings = Findings(
+        measured_by="return" if succeeded is None else "success",
+        reward_scale=reward_scale(np.concatenate([one.reward for one in steps])),
+        sparse=rules is not None and is_sparse(goals_of(opened.first, layout, rules), steps),
+        episode_steps=float(np.mean([len(one.reward) for one in steps])),
+        goal_rules=rules,
+    )
+    return Description(opened.name, layout, opened.horizon, findings, character)
+
+
+def same_environment(there: Description, opened: Opened, path: Any) -> None:
+    """Checks that a run is continued in the environment in which it began.
+
+    Raises:
+        RunError: it is another one.
+    """
+    pairs = {
+        "task": (there.task, opened.name),
+        "horizon": (there.horizon, opened.horizon),
+        "spaces": (there.layout, opened.layout),
+    }
+    for what, (before, now) in pairs.items():
+        if before != now:
+            raise RunError(f"{path} was written in another environment: its {what} was {before}, not {now}")
+
+
+def reward_scale(rewards: np.ndarray) -> float:
+    """What makes the root mean square of a base's rewards `[N]` about 1, in two digits; 1 where they lie in [-1, 1] anyway."""
+    size = float(np.sqrt(np.mean(np.square(rewards))))
+    if size == 0.0 or (size >= QUIET and np.abs(rewards).max() <= 1.0):
+        return 1.0
+    return float(f"{1.0 / size:.1e}")
+
+
+def _starts(opened: Opened, lanes: Lanes) -> Observation:
+    """What two starts of episodes show."""
+    shown = []
+    for start in range(2):
+        observation, info = lanes.reset(seed=[Purpose.PROBE + start + lane for lane in range(lanes.num_envs)])
+        if info.get("errors"):
+            raise WorldError(f"{opened.name}: {next(iter(info['errors'].values()))}")
+        if not np.isfinite(np.concatenate([observation["observation"], observation["desired_goal"]], axis=1)).all():
+            raise WorldError(f"{opened.name}: what reset shows is not finite")
+        shown.append(observation)
+    return map_observation(lambda *arrays: np.concatenate(arrays), *shown)
+
+
+def _first_episodes(opened: Opened, lanes: Lanes, base: Controller) -> list[Episode]:
+    episodes: list[Episode] = []
+    for number in range(MOST_EPISODES):
+        seeds = [Purpose.PROBE + number * lanes.num_envs + lane for lane in range(lanes.num_envs)]
+        found, dropped = collect(lanes, base, Composition(), lambda _, base_action, step: np.zeros_like(base_action), seeds)
+        if dropped:
+            raise WorldError(f"{opened.name} fails in its first episodes: {dropped[0]}")
+        episodes += found
+        if sum(len(episode.transitions.reward) for episode in episodes) >= LOOKED_AT:
+            break
+    return episodes

@@ -1,0 +1,233 @@
+"""Anybody's environments, stepped together, with one episode each: what ends early is held until all have ended."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
+from residual_rl.tasks.layout import Layout
+from residual_rl.types import Observation, Spec, map_observation
+
+SUCCESS_KEYS = ("is_success", "success")
+FLAGS = 3  # terminated, truncated, success
+
+Stepped = tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
+
+
+class Lanes(Protocol):
+    """What rollouts step: one episode in each lane, all started at once.
+
+    The `info` of a step holds `is_success` `[E]` bool, and may hold `errors`, `{lane: what went wrong}`. A lane whose episode
+    has ended shows the same again, with the same flags and success, and reward 0.
+    """
+
+    @property
+    def num_envs(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Steps after which all have ended."""
+        ...
+
+    @property
+    def task_spec(self) -> Spec:
+        """Of the task."""
+        ...
+
+    def reset(self, *, seed: Any = None) -> tuple[Observation, dict[str, Any]]:
+        """Starts an episode in each lane, from seeds `[E]`."""
+        ...
+
+    def step(self, actions: np.ndarray) -> Stepped:
+        """One action `[E, A]` in [-1, 1] in every lane."""
+        ...
+
+    def close(self) -> Any:
+        """Frees what they hold."""
+        ...
+
+
+class RowEnv(gymnasium.Env):
+    """An environment whose observation is one row of numbers: observation, both goals, terminated, truncated, success.
+
+    It holds an episode that has ended. Gymnasium's vector environments refuse to step one that has, so the flags go into the
+    row. What raises ends the episode with a row that is not finite.
+    """
+
+    def __init__(self, env: gymnasium.Env, layout: Layout, horizon: int):
+        self.env = env
+        self.layout = layout
+        self.horizon = horizon
+        self.tells_success = False
+        """Whether it has ever said if an episode is a success."""
+        width = layout.observation_size + 2 * layout.goal_size + FLAGS
+        self.observation_space = spaces.Box(-np.inf, np.inf, (width,), np.float64)
+        self.action_space = spaces.Box(-1.0, 1.0, (layout.action_size,), np.float64)
+        self._row = np.full(width, np.nan)
+        self._over = True
+        self._elapsed = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """A new episode."""
+        self._elapsed, self._over = 0, False
+        try:
+            shown, _ = self.env.reset(seed=seed)
+            self._row = self._as_row(shown, False, False, False)
+        except Exception as error:
+            return self._broken(f"reset raised {type(error).__name__}: {error}")
+        return self._row, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One action `[A]` in [-1, 1]."""
+        if self._over:
+            return self._row, 0.0, False, False, {}
+        try:
+            shown, reward, terminated, truncated, info = self.env.step(self.layout.to_world(action))
+            reward = float(reward)
+            self._elapsed += 1
+            truncated = bool(truncated) or (self._elapsed >= self.horizon and not terminated)
+            self._over = bool(terminated) or truncated
+            self._row = self._as_row(shown, terminated, truncated, self._success(info))
+        except Exception as error:
+            row, info = self._broken(f"step {self._elapsed} raised {type(error).__name__}: {error}")
+            return row, np.nan, False, False, info
+        return self._row, reward, False, False, {}
+
+    def _success(self, info: dict[str, Any]) -> bool:
+        for key in SUCCESS_KEYS:
+            if key in info:
+                self.tells_success = True
+                return bool(info[key])
+        return False
+
+    def _as_row(self, shown: Any, *flags: bool) -> np.ndarray:
+        flat = self.layout.flatten(shown)
+        return np.concatenate([flat["observation"], flat["achieved_goal"], flat["desired_goal"], np.array(flags, float)])
+
+    def _broken(self, reason: str) -> tuple[np.ndarray, dict[str, Any]]:
+        self._over = True
+        self._row = np.full(self._row.shape, np.nan)
+        self._row[-FLAGS:] = 0.0, 1.0, 0.0
+        return self._row, {"error": reason}
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self.env.close()
+
+
+class RowLanes:
+    """Environments stepped by Gymnasium's own vector environment, of `RowEnv`s."""
+
+    def __init__(self, rows: VectorEnv, layout: Layout, spec: Spec):
+        self.rows = rows
+        self.layout = layout
+        self.task_spec = spec
+        self.horizon = spec.horizon
+        self.num_envs = rows.num_envs
+
+    def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, Any]]:
+        """Starts an episode in each lane."""
+        rows, info = self.rows.reset(seed=None if seed is None else list(seed))  # type: ignore[arg-type]
+        return self._split(rows), {"errors": _errors(info)}
+
+    def step(self, actions: np.ndarray) -> Stepped:
+        """One action `[E, A]` in [-1, 1] in every lane."""
+        rows, reward, _, _, info = self.rows.step(actions)
+        terminated, truncated, success = rows[:, -FLAGS:].T == 1.0
+        return self._split(rows), reward.copy(), terminated, truncated, {"is_success": success, "errors": _errors(info)}
+
+    def _split(self, rows: np.ndarray) -> Observation:
+        observed, goal = self.layout.observation_size, self.layout.goal_size
+        return Observation(
+            observation=rows[:, :observed],
+            achieved_goal=rows[:, observed : observed + goal],
+            desired_goal=rows[:, observed + goal : observed + 2 * goal],
+        )
+
+    def close(self) -> None:
+        """Does nothing: they are lent, and used again."""
+
+
+class VectorLanes:
+    """A vector environment that somebody brought. What follows a lane's first end is ignored, whatever its autoreset mode."""
+
+    def __init__(self, envs: VectorEnv, layout: Layout, spec: Spec):
+        self.envs = envs
+        self.layout = layout
+        self.task_spec = spec
+        self.horizon = spec.horizon
+        self.num_envs = envs.num_envs
+        self.tells_success = False
+        """Whether it has ever said if an episode is a success."""
+        self._mode = AutoresetMode(envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self._elapsed = 0
+        self._last: Any = None
+
+    def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, Any]]:
+        """Starts an episode in each lane. Seeds count on from the first: only lanes that repeat an episode could differ."""
+        shown, _ = self.envs.reset(seed=None if seed is None else int(seed[0]))
+        observation = self.layout.flatten(shown, (self.num_envs,))
+        self._elapsed = 0
+        nobody = np.zeros(self.num_envs, dtype=bool)
+        self._last = observation, nobody, nobody, nobody
+        return observation, {}
+
+    def step(self, actions: np.ndarray) -> Stepped:
+        """One action `[E, A]` in [-1, 1] in every lane."""
+        before, *flags = self._last
+        over = flags[0] | flags[1]
+        if over.any() and self._mode == AutoresetMode.DISABLED:
+            self.envs.reset(options={"reset_mask": over})
+        shown, reward, terminated, truncated, info = self.envs.step(self.layout.to_world(actions))
+        self._elapsed += 1
+        now = self.layout.flatten(shown, (self.num_envs,))
+        success = self._success(info)
+        if self._mode == AutoresetMode.SAME_STEP and "final_obs" in info:
+            for lane in np.flatnonzero(info["_final_obs"] & ~over).tolist():
+                final = self.layout.flatten(info["final_obs"][lane])
+                now = _with_row(now, lane, final)
+            success = np.where(info["_final_obs"], self._success(info.get("final_info", {})), success)
+        truncated = truncated | ((self._elapsed >= self.horizon) & ~terminated)
+        fresh = (now, terminated, truncated, success)
+        observation = map_observation(lambda old, new: np.where(over[:, None], old, new), before, now)
+        flags = [np.where(over, old, new) for old, new in zip(flags, fresh[1:], strict=True)]
+        self._last = (observation, *flags)
+        return observation, np.where(over, 0.0, reward), flags[0], flags[1], {"is_success": flags[2]}
+
+    def _success(self, info: dict[str, Any]) -> np.ndarray:
+        for key in SUCCESS_KEYS:
+            if key in info:
+                self.tells_success = True
+                return np.array([bool(one) for one in info[key]]) & info.get(f"_{key}", True)
+        return np.zeros(self.num_envs, dtype=bool)
+
+    def close(self) -> None:
+        """Does nothing: they are lent, and used again."""
+
+
+def side_by_side(first: RowEnv | None, make: Callable[[], RowEnv], lanes: int, processes: bool) -> VectorEnv:
+    """So many environments, in this process (where `first` is one of them) or each in one of its own."""
+    if processes:
+        return AsyncVectorEnv([make] * lanes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+    functions = [make] * lanes if first is None else [lambda: first, *[make] * (lanes - 1)]
+    return SyncVectorEnv(functions, autoreset_mode=AutoresetMode.DISABLED)
+
+
+def _errors(info: dict[str, Any]) -> dict[int, str]:
+    if "error" not in info:
+        return {}
+    return {lane: str(info["error"][lane]) for lane in np.flatnonzero(info["_error"]).tolist()}
+
+
+def _with_row(observation: Observation, lane: int, row: Observation) -> Observation:
+    def replaced(array: np.ndarray, values: np.ndarray) -> np.ndarray:
+        array = array.copy()
+        array[lane] = values
+        return array
+
+    return map_observation(replaced, observation, row)

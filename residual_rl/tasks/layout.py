@@ -1,0 +1,203 @@
+"""How an environment's own observations and actions lie in the library's arrays."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from residual_rl.errors import ResidualRLError
+from residual_rl.types import Observation
+
+GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
+LARGEST_BOUND = 1e6  # of an action; beyond it, a bound stands for none
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Entry:
+    """One array of an observation."""
+
+    path: tuple[str, ...]
+    """Its keys, from the outermost dictionary inwards."""
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Layout:
+    """Which entries an observation has, in the order in which they are joined; and what an action looks like.
+
+    Inside of the library an observation is an `Observation` of flat float64 arrays, and actions lie in [-1, 1]. An environment
+    and its controller never see either.
+    """
+
+    observation: tuple[Entry, ...]
+    goal: tuple[Entry, ...]
+    """Of the achieved and of the desired goal, paths without that key; empty for an environment without goals."""
+    action_shape: tuple[int, ...]
+    action_dtype: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def observation_size(self) -> int:
+        """Width of an observation."""
+        return sum(entry.size for entry in self.observation)
+
+    @property
+    def goal_size(self) -> int:
+        """Width of a goal."""
+        return sum(entry.size for entry in self.goal)
+
+    @property
+    def action_size(self) -> int:
+        """Entries of an action."""
+        return len(self.low)
+
+    def flatten(self, shown: Any, batch: tuple[int, ...] = ()) -> Observation:
+        """What an environment shows, as arrays `[*batch, O]` and `[*batch, G]`.
+
+        Raises:
+            KeyError, ValueError: it is not what the space said.
+        """
+        if not self.goal:
+            nothing = np.zeros((*batch, 0))
+            return Observation(observation=_joined(shown, self.observation, batch), achieved_goal=nothing, desired_goal=nothing)
+        observation, achieved, desired = (
+            _joined(shown[key], entries, batch)
+            for key, entries in zip(GOAL_KEYS, (self.observation, self.goal, self.goal), strict=True)
+        )
+        return Observation(observation=observation, achieved_goal=achieved, desired_goal=desired)
+
+    def unflatten(self, observation: Observation) -> Any:
+        """The inverse of `flatten`: what the environment showed, with a leading axis `[B]`."""
+        if not self.goal:
+            return _parted(observation["observation"], self.observation)
+        parts = zip(GOAL_KEYS, (self.observation, self.goal, self.goal), strict=True)
+        return {key: _parted(observation[key], entries) for key, entries in parts}
+
+    def goals(self, flat: np.ndarray) -> Any:
+        """Goals `[B, G]` as the environment knows them."""
+        return _parted(flat, self.goal)
+
+    def is_single(self, shown: Any) -> bool:
+        """Whether this is one observation, not a batch."""
+        entry = self.observation[0]
+        path = ("observation", *entry.path) if self.goal else entry.path
+        return np.ndim(_at(shown, path)) == len(entry.shape)
+
+    def to_world(self, action: np.ndarray) -> np.ndarray:
+        """Actions `[..., A]` in [-1, 1] in the environment's own units, type and shape."""
+        own = self.from_unit(action).clip(self.low, self.high)
+        return own.astype(self.action_dtype).reshape(*action.shape[:-1], *self.action_shape)
+
+    def from_unit(self, action: np.ndarray) -> np.ndarray:
+        """Actions `[..., A]` in the environment's own units, from those in which the bounds are -1 and 1."""
+        low, high = np.array(self.low), np.array(self.high)
+        return (low + high) / 2 + (high - low) / 2 * action
+
+    def to_unit(self, own: np.ndarray) -> np.ndarray:
+        """Actions `[B, A]` in the environment's own units, so that the bounds are -1 and 1."""
+        low, high = np.array(self.low), np.array(self.high)
+        return (own - (low + high) / 2) / ((high - low) / 2)
+
+
+def layout_of(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Layout:
+    """The layout of an environment with these spaces, of a single episode.
+
+    Raises:
+        ResidualRLError: they cannot work; says why.
+    """
+    shape, dtype, low, high = _action(action_space)
+    observation, goal = observation_space, ()
+    if isinstance(observation_space, spaces.Dict) and set(observation_space.spaces) == set(GOAL_KEYS):
+        inside = observation_space.spaces
+        observation, goal = inside["observation"], tuple(_entries(inside["achieved_goal"], ()))
+        desired = tuple(_entries(inside["desired_goal"], ()))
+        if [(entry.path, entry.shape) for entry in goal] != [(entry.path, entry.shape) for entry in desired]:
+            raise ResidualRLError("the observation space cannot work: achieved_goal and desired_goal differ in their shape")
+    entries = tuple(_entries(observation, ()))
+    if not sum(entry.size for entry in entries):
+        raise ResidualRLError("the observation space is empty: a residual has nothing to go by")
+    if goal and not sum(entry.size for entry in goal):
+        raise ResidualRLError("the goals of the observation space are empty: leave them out")
+    return Layout(entries, goal, shape, dtype, low, high)
+
+
+def _action(space: spaces.Space[Any]) -> tuple[tuple[int, ...], str, tuple[float, ...], tuple[float, ...]]:
+    if not isinstance(space, spaces.Box):
+        raise ResidualRLError(
+            f"the action space is {type(space).__name__}: a residual is added to the controller's action, which takes a "
+            "gymnasium.spaces.Box of numbers with bounds"
+        )
+    if not np.issubdtype(space.dtype, np.floating):
+        raise ResidualRLError(f"the action space is a Box of {space.dtype}: a residual needs floating-point numbers")
+    low, high = space.low.ravel().astype(float), space.high.ravel().astype(float)
+    if not len(low):
+        raise ResidualRLError("the action space is empty: there is nothing to add a residual to")
+    for index, (least, most) in enumerate(zip(low, high, strict=True)):
+        if not (abs(least) <= LARGEST_BOUND and abs(most) <= LARGEST_BOUND):
+            raise ResidualRLError(
+                f"entry {index} of the action space lies in [{least:g}, {most:g}]: the scale of a residual comes from finite "
+                "bounds; wrap the environment in gymnasium.wrappers.RescaleAction or ClipAction, or give the Box bounds"
+            )
+        if most - least < 1e-6:
+            raise ResidualRLError(f"entry {index} of the action space lies in [{least:g}, {most:g}], which leaves no choice")
+    return space.shape, str(space.dtype), tuple(low.tolist()), tuple(high.tolist())
+
+
+def _entries(space: spaces.Space[Any], path: tuple[str, ...]) -> Iterator[Entry]:
+    if isinstance(space, spaces.Dict):
+        for key, inner in space.spaces.items():
+            yield from _entries(inner, (*path, str(key)))
+    elif isinstance(space, spaces.Box | spaces.MultiBinary):
+        yield Entry(path, tuple(int(length) for length in space.shape), str(space.dtype))
+    else:
+        where = f"entry {'/'.join(path)!r} of the observation space" if path else "the observation space"
+        raise ResidualRLError(
+            f"{where} is {type(space).__name__}: observations must be a gymnasium.spaces.Box, or a Dict of them "
+            "(gymnasium.wrappers.FlattenObservation turns categories into numbers)"
+        )
+
+
+def _at(shown: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        shown = shown[key]
+    return shown
+
+
+def _joined(shown: Any, entries: tuple[Entry, ...], batch: tuple[int, ...]) -> np.ndarray:
+    parts = []
+    for entry in entries:
+        array = np.array(_at(shown, entry.path), dtype=np.float64)  # a copy: environments reuse their arrays
+        if array.shape != (*batch, *entry.shape):
+            name = "/".join(entry.path) or "observation"
+            raise ValueError(f"{name!r} has shape {array.shape}, its space says {(*batch, *entry.shape)}")
+        parts.append(array.reshape(*batch, entry.size))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
+def _parted(flat: np.ndarray, entries: tuple[Entry, ...]) -> Any:
+    arrays, start = {}, 0
+    for entry in entries:
+        part = np.asarray(flat[..., start : start + entry.size])
+        arrays[entry.path] = part.astype(entry.dtype).reshape(*flat.shape[:-1], *entry.shape)
+        start += entry.size
+    return arrays[()] if () in arrays else _nested(arrays)
+
+
+def _nested(arrays: Mapping[tuple[str, ...], np.ndarray]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for path, array in arrays.items():
+        inner = nested
+        for key in path[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[path[-1]] = array
+    return nested

@@ -67,7 +67,7 @@ class RowEnv(gymnasium.Env):
         """Whether it has ever said if an episode is a success."""
         width = layout.observation_size + 2 * layout.goal_size + FLAGS
         self.observation_space = spaces.Box(-np.inf, np.inf, (width,), np.float64)
-        self.action_space = spaces.Box(-1.0, 1.0, (layout.action_size,), np.float64)
+        self.action_space = env.action_space
         self._row = np.full(width, np.nan)
         self._over = True
         self._elapsed = 0
@@ -83,11 +83,11 @@ class RowEnv(gymnasium.Env):
         return self._row, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One action `[A]` in [-1, 1]."""
+        """One action, as the environment takes it."""
         if self._over:
             return self._row, 0.0, False, False, {}
         try:
-            shown, reward, terminated, truncated, info = self.env.step(self.layout.to_world(action))
+            shown, reward, terminated, truncated, info = self.env.step(action)
             reward = float(reward)
             self._elapsed += 1
             truncated = bool(truncated) or (self._elapsed >= self.horizon and not terminated)
@@ -106,8 +106,13 @@ class RowEnv(gymnasium.Env):
         return False
 
     def _as_row(self, shown: Any, *flags: bool) -> np.ndarray:
-        flat = self.layout.flatten(shown)
-        return np.concatenate([flat["observation"], flat["achieved_goal"], flat["desired_goal"], np.array(flags, float)])
+        flat, observed = self.layout.flatten(shown), self.layout.observation_size
+        row = np.empty(self._row.shape)
+        row[:observed] = flat["observation"]
+        if self.layout.goal:
+            row[observed:-FLAGS] = np.concatenate([flat["achieved_goal"], flat["desired_goal"]])
+        row[-FLAGS:] = flags
+        return row
 
     def _broken(self, reason: str) -> tuple[np.ndarray, dict[str, Any]]:
         self._over = True
@@ -137,7 +142,7 @@ class RowLanes:
 
     def step(self, actions: np.ndarray) -> Stepped:
         """One action `[E, A]` in [-1, 1] in every lane."""
-        rows, reward, _, _, info = self.rows.step(actions)
+        rows, reward, _, _, info = self.rows.step(self.layout.to_world(actions))
         terminated, truncated, success = rows[:, -FLAGS:].T == 1.0
         return self._split(rows), reward.copy(), terminated, truncated, {"is_success": success, "errors": _errors(info)}
 

@@ -1,6 +1,8 @@
 """How an environment's own observations and actions lie in the library's arrays."""
 
+import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ class Entry:
     @property
     def size(self) -> int:
         """How many numbers it holds."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -46,12 +48,12 @@ class Layout:
     low: tuple[float, ...]
     high: tuple[float, ...]
 
-    @property
+    @cached_property
     def observation_size(self) -> int:
         """Width of an observation."""
         return sum(entry.size for entry in self.observation)
 
-    @property
+    @cached_property
     def goal_size(self) -> int:
         """Width of a goal."""
         return sum(entry.size for entry in self.goal)
@@ -95,18 +97,25 @@ class Layout:
 
     def to_world(self, action: np.ndarray) -> np.ndarray:
         """Actions `[..., A]` in [-1, 1] in the environment's own units, type and shape."""
-        own = self.from_unit(action).clip(self.low, self.high)
+        low, high, _, _ = self._bounds
+        own = self.from_unit(action).clip(low, high)
         return own.astype(self.action_dtype).reshape(*action.shape[:-1], *self.action_shape)
 
     def from_unit(self, action: np.ndarray) -> np.ndarray:
         """Actions `[..., A]` in the environment's own units, from those in which the bounds are -1 and 1."""
-        low, high = np.array(self.low), np.array(self.high)
-        return (low + high) / 2 + (high - low) / 2 * action
+        _, _, middle, half = self._bounds
+        return middle + half * action
 
     def to_unit(self, own: np.ndarray) -> np.ndarray:
         """Actions `[B, A]` in the environment's own units, so that the bounds are -1 and 1."""
+        _, _, middle, half = self._bounds
+        return (own - middle) / half
+
+    @cached_property
+    def _bounds(self) -> tuple[np.ndarray, ...]:
+        """Lower and upper bounds, middle, and half of the width: each `[A]`."""
         low, high = np.array(self.low), np.array(self.high)
-        return (own - (low + high) / 2) / ((high - low) / 2)
+        return low, high, (low + high) / 2, (high - low) / 2
 
 
 def layout_of(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Layout:

@@ -1,0 +1,407 @@
+"""Environments that users bring: stepped as they are, counted as they are, and improved in."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from probes import SMALL
+from worlds import Aim, Reach, straight
+
+import residual_rl
+from residual_rl.controllers.adapted import Adapted, Character
+from residual_rl.environments import look, reward_scale
+from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError, UnknownName, WorldError
+from residual_rl.evaluation import base_alone, roll_out
+from residual_rl.learning.burn_in import FixedBurnIn
+from residual_rl.pace import pace
+from residual_rl.residual import Composition
+from residual_rl.rollout import collect
+from residual_rl.run import read_rows
+from residual_rl.tasks.foreign import Findings, Opened
+from residual_rl.tasks.lanes import Lanes, VectorLanes
+
+SEEDS = list(range(40, 46))
+BATCH = Character(True, False, False, False, True, 0.0)
+QUICK = replace(SMALL["gated-ddpg"], burn_in=FixedBurnIn(cycles=10, updates=30), average_rate=0.05)
+BUDGET: dict[str, Any] = {
+    "algorithm": QUICK,
+    "horizon": 20,
+    "episodes_per_cycle": 16,
+    "updates_per_cycle": 30,
+    "batch_size": 64,
+    "evaluation_interval": 1000,
+    "evaluation_episodes": 64,
+    "verdict_episodes": 128,
+    "tell": lambda line: None,
+}
+
+
+def made(opened: Opened, lanes: int) -> Lanes:
+    findings = look(opened, Aim.off_by(0.0), lambda line: None).findings
+    return opened.task(findings, opened.fixed_lanes or lanes).make_envs()
+
+
+def zero(observation: Any, base_action: np.ndarray, step: int) -> np.ndarray:
+    return np.zeros_like(base_action)
+
+
+def one_by_one(bias: float, seeds: list[int]) -> list[list[float]]:
+    """The rewards of each episode, by a loop as anybody would write it."""
+    env, controller, episodes = Aim(), Aim.off_by(bias), []
+    for seed in seeds:
+        observation, _ = env.reset(seed=seed)
+        rewards, over = [], False
+        while not over:
+            action = controller(observation).clip(env.action_space.low, env.action_space.high)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            rewards.append(reward)
+            over = terminated or truncated
+        episodes.append(rewards)
+    return episodes
+
+
+VECTORS = {mode: lambda mode=mode: SyncVectorEnv([Aim] * 6, autoreset_mode=mode) for mode in AutoresetMode}
+WAYS: dict[str, Callable[[], Any]] = {"function": lambda: Aim, "instance": Aim} | {
+    f"vector {mode.name}": make for mode, make in VECTORS.items()
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_episodes_end_when_they_end_however_the_environment_comes(way: str) -> None:
+    opened = Opened(WAYS[way](), horizon=20)
+    lanes = made(opened, 6)
+    base = Adapted(Aim.off_by(0.7), opened.layout, BATCH)
+    expected, found = one_by_one(0.7, SEEDS), []
+    for start in range(0, 6, lanes.num_envs):
+        episodes, dropped = collect(lanes, base, Composition(), zero, SEEDS[start : start + lanes.num_envs])
+        assert dropped == []
+        found += episodes
+    assert len({len(rewards) for rewards in expected}) > 2
+    for episode, rewards in zip(found, expected, strict=True):
+        steps = episode.transitions
+        np.testing.assert_allclose(steps.reward, rewards, rtol=1e-5)
+        ends = steps.terminated | steps.truncated
+        assert ends.tolist() == [False] * (len(rewards) - 1) + [True]
+        assert np.array_equal(steps.next_observation["observation"][:-1], steps.observation["observation"][1:])
+        assert np.array_equal(steps.next_base_action[:-1], steps.base_action[1:])
+    assert {bool(episode.transitions.terminated[-1]) for episode in found} == {True, False}
+    outcome = roll_out(lanes, base_alone(base, Composition(), 1), SEEDS[:5])
+    np.testing.assert_allclose(outcome.returns, [sum(rewards) for rewards in expected[:5]], rtol=1e-5)
+    opened.close()
+
+
+def test_what_is_brought_stays_open_and_what_is_made_is_closed() -> None:
+    closed = []
+
+    class Noted(Aim):
+        def close(self) -> None:
+            closed.append(self)
+
+    brought = Noted()
+    with_instance, with_function = Opened(brought, 20), Opened(Noted, 20)
+    made(with_instance, 1)
+    made(with_function, 3)
+    with_instance.close()
+    assert closed == []
+    with_function.close()
+    assert len(closed) == 3
+
+
+def test_an_episode_is_cut_at_the_horizon_that_was_passed() -> None:
+    opened = Opened(Aim, horizon=4)
+    episodes, _ = collect(made(opened, 6), Adapted(Aim.off_by(0.0), opened.layout, BATCH), Composition(), zero, SEEDS)
+    lengths = [len(rewards) for rewards in one_by_one(0.0, SEEDS)]
+    assert [len(episode.transitions.reward) for episode in episodes] == [min(length, 4) for length in lengths]
+    assert all(episode.transitions.truncated[-1] for episode, length in zip(episodes, lengths, strict=True) if length > 4)
+
+
+def test_a_time_limit_is_found_and_none_is_refused() -> None:
+    assert Opened("Pendulum-v1").horizon == 200
+    assert Opened(lambda: gymnasium.wrappers.OrderEnforcing(gymnasium.wrappers.TimeLimit(Aim(), 7))).horizon == 7
+    assert Opened("Pendulum-v1", horizon=50).horizon == 50
+    with pytest.raises(ResidualRLError, match=r"Aim has no time limit.*horizon="):
+        Opened(Aim)
+    with pytest.raises(ResidualRLError, match="horizon must be at least 1"):
+        Opened(Aim, horizon=0)
+
+
+@pytest.mark.parametrize(
+    ("env", "error", "complaint"),
+    [
+        ("NoSuchThing-v3", UnknownName, "NoSuchThing-v3.*push"),
+        ("CartPole-v1", ResidualRLError, "CartPole-v1 cannot be used: the action space is Discrete"),
+        (3, ResidualRLError, "env is a int"),
+        (lambda: 3, ResidualRLError, "made a int, not a gymnasium.Env"),
+        (lambda: 1 / 0, WorldError, "raised ZeroDivisionError"),
+    ],
+)
+def test_what_is_no_environment_is_refused_with_the_reason(env: Any, error: type[Exception], complaint: str) -> None:
+    with pytest.raises(error, match=complaint):
+        residual_rl.improve(env, Aim.off_by(0.0))
+
+
+def test_an_environment_needs_a_controller_and_processes_a_function() -> None:
+    with pytest.raises(ControllerError, match="pass controller"):
+        residual_rl.improve("Pendulum-v1")
+    with pytest.raises(ResidualRLError, match=r"processes=True needs something that makes Aim"):
+        residual_rl.improve(Aim(), Aim.off_by(0.0), horizon=20, processes=True)
+    with pytest.raises(ResidualRLError, match="'push' is a task of the library"):
+        residual_rl.improve("push", horizon=20)
+
+
+def test_an_environment_that_raises_loses_that_episode_alone() -> None:
+    envs = iter([Aim(), Aim(fails_at=2), Aim()])
+    opened = Opened(lambda: next(envs), horizon=20)
+    findings = look(opened, Aim.off_by(0.0), lambda line: None).findings
+    lanes = opened.task(findings, 3).make_envs()
+    episodes, dropped = collect(lanes, Adapted(Aim.off_by(0.0), opened.layout, BATCH), Composition(), zero, SEEDS[:3])
+    assert [len(episode.transitions.reward) for episode in episodes] == [len(one_by_one(0.0, SEEDS)[lane]) for lane in (0, 2)]
+    assert dropped == ["step 2 raised RuntimeError: cable"]
+    episodes, dropped = collect(lanes, Adapted(Aim.off_by(0.0), opened.layout, BATCH), Composition(), zero, SEEDS[:3])
+    assert (len(episodes), dropped) == (3, [])
+
+
+def test_an_environment_that_fails_at_once_is_named() -> None:
+    with pytest.raises(WorldError, match="Aim fails in its first episodes: step 1 raised RuntimeError: cable"):
+        residual_rl.improve(lambda: Aim(fails_at=1), Aim.off_by(0.0), horizon=20, tell=lambda line: None)
+
+
+class Undefined(Aim):
+    """Shows NaN from its first step on."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        shown, *rest = super().step(action)
+        return shown * np.nan, *rest  # type: ignore[return-value]
+
+
+def test_an_environment_that_shows_nan_is_named() -> None:
+    with pytest.raises(WorldError, match="Undefined fails in its first episodes: an observation or reward was not finite"):
+        residual_rl.improve(Undefined, Aim.off_by(0.0), horizon=20, tell=lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "scale"),
+    [([-1.0, 0.0, -1.0], 1.0), ([0.0, 0.0], 1.0), ([300.0, 300.0], 0.0033), ([-16.0, 0.0], 0.088), ([1e-3, 1e-3], 1000.0)],
+)
+def test_rewards_are_scaled_to_the_size_that_the_learner_is_used_to(rewards: list[float], scale: float) -> None:
+    assert reward_scale(np.array(rewards)) == scale
+
+
+def test_episodes_of_fifty_steps_have_the_defaults_and_longer_ones_as_many_updates_a_step() -> None:
+    short, long = pace(50.0, None, "default"), pace(1000.0, None, "default")
+    assert (short["episodes_per_cycle"], short["updates_per_cycle"], short["algorithm.burn_in.cycles"]) == (8, 40, 30)
+    assert (short["evaluation_episodes"], short["evaluation_interval"], short["verdict_episodes"]) == (100, 5000, 500)
+    assert long["updates_per_cycle"] / (long["episodes_per_cycle"] * 1000) == 0.1
+    assert long["evaluation_episodes"] * 1000 <= long["evaluation_interval"]
+
+
+# --- goals ---
+
+
+def found(env: Callable[[], gymnasium.Env], lines: list[str] | None = None) -> Any:
+    return look(Opened(env, horizon=10), straight, [].append if lines is None else lines.append)
+
+
+def test_goals_are_relabelled_by_the_environments_own_reward_whether_it_takes_batches_or_not() -> None:
+    for in_batches in (True, False):
+        about = found(lambda in_batches=in_batches: Reach(in_batches))
+        rules = about.findings.goal_rules
+        assert (rules.in_batches, rules.success) == (in_batches, "_is_success")
+        assert (about.findings.measured_by, about.findings.sparse, about.findings.reward_scale) == ("success", True, 1.0)
+        task = Opened(lambda in_batches=in_batches: Reach(in_batches), horizon=10).task(about.findings, 2)
+        achieved = np.array([[0.0, 0.0], [0.0, 0.3]])
+        assert task.reward(achieved, np.zeros((2, 2)), {}).tolist() == [0.0, -1.0]
+        assert task.success(achieved, np.zeros((2, 2))).tolist() == [True, False]
+        assert task.spec.reward_range == (-1.0, 0.0)
+
+
+def test_a_reward_that_is_not_that_of_the_step_switches_hindsight_off_and_says_so(tmp_path: Path) -> None:
+    lines: list[str] = []
+    assert found(lambda: Reach(honest=False), lines).findings.goal_rules is None
+    assert any("no hindsight, because its compute_reward gives -1 where step gave -1.5" in line for line in lines)
+    budget = BUDGET | {"steps": 160, "evaluation_episodes": 2, "verdict_episodes": 2}
+    run = residual_rl.improve(lambda: Reach(honest=False), straight, out=tmp_path, **budget)
+    assert run.config.hindsight.relabel_ratio == 0.0
+
+
+def test_a_controller_that_reads_the_goal_is_found_out_and_one_that_does_not() -> None:
+    assert found(Reach).character.reads_goal
+    about = look(Opened(Reach, horizon=10), lambda observation: np.array([0.5, 0.0]), lambda line: None)
+    assert not about.character.reads_goal
+
+
+def test_a_goal_environment_is_improved_in(tmp_path: Path) -> None:
+    def timid(observation: Any) -> np.ndarray:
+        return np.array([0.5, 0.0]) + 0.1 * (straight(observation) - np.array([0.5, 0.0]))
+
+    budget = BUDGET | {"steps": 4000, "horizon": 10}
+    run = residual_rl.improve(Reach, timid, out=tmp_path, **budget)
+    verdict = run.verdict()
+    assert verdict.measured_by == "success"
+    assert verdict.promoted, verdict
+    policy = residual_rl.load(tmp_path, timid)
+    shown, _ = Reach().reset(seed=1)
+    assert Reach.action_space.contains(policy(shown).astype(np.float32))
+
+
+# --- improving ---
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base that is off by 1, which costs 30 a step, in an environment whose episodes end by chance."""
+    path = tmp_path_factory.mktemp("runs") / "aim"
+    residual_rl.improve(Aim, Aim.off_by(1.0), out=path, steps=3000, **BUDGET)
+    return path
+
+
+def test_a_base_with_a_known_bias_is_improved_and_promoted(finished: Path) -> None:
+    verdict = residual_rl.evaluate(finished, Aim.off_by(1.0), env=Aim, episodes=128)
+    assert verdict.measured_by == "return"  # type: ignore[union-attr]
+    assert verdict.promoted, verdict  # type: ignore[union-attr]
+    assert verdict.policy.mean_return > verdict.base.mean_return / 2, verdict  # type: ignore[union-attr]
+
+
+def test_the_policy_speaks_the_environments_language(finished: Path) -> None:
+    policy = residual_rl.load(finished, Aim.off_by(1.0))
+    observation = np.linspace(-0.8, 0.8, 5, dtype=np.float32)[:, None]
+    actions = policy(observation)
+    assert actions.shape == (5, 1)
+    assert np.abs(actions - (1.0 + 2.0 * observation)).mean() < 0.8  # the base's: 1
+    np.testing.assert_allclose(policy(observation[2]), actions[2], atol=1e-5)
+    assert Aim.action_space.contains(policy(observation[2]).astype(np.float32))
+
+
+def test_steps_are_those_of_the_environment(tmp_path: Path) -> None:
+    made_envs: list[Aim] = []
+
+    def make() -> Aim:
+        made_envs.append(Aim())
+        return made_envs[-1]
+
+    budget = BUDGET | {"steps": 300, "evaluation_interval": 10_000, "evaluation_episodes": 4, "verdict_episodes": 4}
+    seen: list[tuple[int, int]] = []
+
+    def note(progress: Any) -> None:
+        seen.append((progress.step, sum(env.steps for env in made_envs)))
+
+    run = residual_rl.improve(make, Aim.off_by(1.0), out=tmp_path, on_progress=note, **budget)
+    rows = read_rows(run.path / "metrics.csv")
+    assert [row["step"] for row in rows] == [step for step, _ in seen[1:]]
+    steps, counted = np.diff(np.array(seen), axis=0).T
+    assert np.array_equal(steps[:-1], counted[:-1])  # the last cycle is followed by an evaluation
+    assert (steps > 16 * 3).all()
+    assert len(set(steps.tolist())) > 1
+    assert seen[-2][0] < 300 <= seen[-1][0]
+
+
+def test_an_evaluation_follows_each_interval(finished: Path) -> None:
+    steps = [row["step"] for row in read_rows(finished / "evaluations.csv")]
+    assert steps[0] == 0
+    assert [int(step // 1000) for step in steps] == [0, 1, 2, 3]
+    assert all(step % 1000 < 16 * 8 for step in steps)
+
+
+@pytest.mark.parametrize("stop_at", [2, 20])
+def test_a_run_that_was_stopped_goes_on_with_the_same_numbers(finished: Path, tmp_path: Path, stop_at: int) -> None:
+    cycles: list[int] = []
+
+    def stop(progress: Any) -> None:
+        cycles.append(progress.step)
+        if len(cycles) == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, on_progress=stop, **BUDGET)
+    residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **BUDGET)
+    for name in ("metrics.csv", "evaluations.csv"):
+        mine, whole = ([{**row, "wall_seconds": 0.0} for row in read_rows(path / name)] for path in (tmp_path, finished))
+        assert mine == whole
+    assert (tmp_path / "verdict.json").read_text() == (finished / "verdict.json").read_text()
+    assert (tmp_path / "policy.safetensors").read_bytes() == (finished / "policy.safetensors").read_bytes()
+
+
+def test_another_environment_and_none_are_refused(finished: Path) -> None:
+    with pytest.raises(RunError, match="pass it as env"):
+        residual_rl.evaluate(finished, Aim.off_by(1.0), episodes=4)
+    with pytest.raises(RunError, match="its task was Aim, not Reach"):
+        residual_rl.evaluate(finished, Aim.off_by(1.0), env=Reach, episodes=4)
+    with pytest.raises(RunError, match="its horizon was 20, not 30"):
+        residual_rl.improve(Aim, Aim.off_by(1.0), out=finished, steps=3000, **BUDGET | {"horizon": 30})
+    with pytest.raises(ControllerError, match="which is yours"):
+        residual_rl.load(finished)
+
+
+def test_a_bundle_has_the_environments_bounds(finished: Path, tmp_path: Path) -> None:
+    from residual_rl import runtime
+
+    residual_rl.export(finished, tmp_path / "bundle")
+    bundle, policy = runtime.load(tmp_path / "bundle"), residual_rl.load(finished, Aim.off_by(1.0))
+    observation = np.linspace(-0.8, 0.8, 9, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(bundle(observation, Aim.off_by(1.0)(observation)), policy(observation), atol=1e-4)
+    assert bundle.manifest["bounds"] == {"low": [-2.0], "high": [6.0]}
+
+
+def test_success_is_measured_where_the_environment_tells_of_it() -> None:
+    told = residual_rl.evaluate(lambda: Aim(True), Aim.off_by(0.2), episodes=40, horizon=20, tell=lambda line: None)
+    assert (told.measured_by, told.base.success_rate) == ("success", 1.0)
+    told = residual_rl.evaluate(lambda: Aim(True), Aim.off_by(0.4), episodes=40, horizon=20, tell=lambda line: None)
+    assert (told.measured_by, told.base.success_rate) == ("success", 0.0)
+    untold = residual_rl.evaluate(Aim, Aim.off_by(0.2), episodes=40, horizon=20, tell=lambda line: None)
+    assert untold.measured_by == "return"
+
+
+def test_success_in_a_vector_environment_is_that_of_the_last_step() -> None:
+    for mode in AutoresetMode:
+        envs = SyncVectorEnv([lambda: Aim(True)] * 4, autoreset_mode=mode)
+        told = residual_rl.evaluate(envs, Aim.off_by(0.2), episodes=8, horizon=20, tell=lambda line: None)
+        assert (told.measured_by, told.base.success_rate) == ("success", 1.0), mode
+        assert isinstance(VectorLanes(envs, Opened(envs, 20).layout, Opened(envs, 20).spec).num_envs, int)
+
+
+def test_pendulum_is_evaluated_by_its_id() -> None:
+    def still(observation: np.ndarray) -> np.ndarray:
+        return np.zeros((len(observation), 1))
+
+    lines: list[str] = []
+    found = residual_rl.evaluate("Pendulum-v1", still, episodes=8, tell=lines.append)
+    assert -1800 < found.base.mean_return < -600
+    assert len(lines) == 1
+    assert lines[0].startswith("still: asked about a batch, deterministic, without memory, ")
+
+
+def test_each_environment_may_have_a_process_of_its_own() -> None:
+    findings = Findings("return", 1.0, False, 10.0, None)
+    rewards = []
+    for processes in (False, True):
+        with closing(Opened("Pendulum-v1", 10, processes)) as opened:
+            base = Adapted(lambda observation: 0 * observation[:, :1], opened.layout, BATCH)
+            episodes, dropped = collect(opened.task(findings, 2).make_envs(), base, Composition(), zero, [1, 2])
+            assert dropped == []
+            rewards.append([episode.transitions.reward.tolist() for episode in episodes])
+    assert rewards[0] == rewards[1]
+
+
+def test_a_dictionary_without_goals_is_one_observation() -> None:
+    class Parts(Aim):
+        observation_space = spaces.Dict({"number": Aim.observation_space, "camera": spaces.Box(0, 255, (2, 2), np.uint8)})
+
+        def _show(self) -> Any:
+            return {"number": super()._show(), "camera": np.full((2, 2), 7, np.uint8)}
+
+    def looks(observation: Any) -> np.ndarray:
+        assert observation["camera"].dtype == np.uint8
+        assert observation["camera"].shape[-2:] == (2, 2)
+        return 1.0 + 2.0 * observation["number"]
+
+    found = residual_rl.evaluate(Parts, looks, episodes=8, horizon=20, tell=lambda line: None)
+    assert found.base.mean_return == pytest.approx(0.0, abs=1e-6)

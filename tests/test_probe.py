@@ -1,0 +1,311 @@
+"""What kind of controller is it? And what follows from that."""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from test_foreign import BUDGET
+from worlds import Aim, Reach, straight
+
+import residual_rl
+from residual_rl.controllers.adapted import Adapted, Character, per_lane
+from residual_rl.controllers.controller import asked_again, batched, propose, start_episodes
+from residual_rl.controllers.models import stable_baselines
+from residual_rl.controllers.probe import character_of
+from residual_rl.environments import controller_of
+from residual_rl.errors import ControllerError
+from residual_rl.evaluation import base_alone, roll_out
+from residual_rl.residual import Composition
+from residual_rl.rollout import collect
+from residual_rl.tasks.foreign import Findings, Opened
+from residual_rl.tasks.layout import layout_of
+from residual_rl.types import Observation
+
+BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+LAYOUT = layout_of(BOX, spaces.Box(-2.0, 2.0, (2,), np.float32))
+MATRIX = np.random.default_rng(0).normal(size=(3, 2))
+FINDINGS = Findings("return", 1.0, False, 5.0, None)
+
+
+def shown(size: int = 4) -> Observation:
+    return LAYOUT.flatten(np.random.default_rng(1).normal(size=(size, 3)).astype(np.float32), (size,))
+
+
+def character(call: Any, lanes: int | None = None) -> Character:
+    return character_of(call, LAYOUT, shown(), lanes)
+
+
+def linear(observation: Any) -> Any:
+    return observation @ MATRIX
+
+
+def single(observation: np.ndarray) -> list[float]:
+    return [observation[0] + observation[1], float(observation[2] > 0)]
+
+
+def normed(observation: np.ndarray) -> np.ndarray:
+    """Answers a batch too, but with the norm of all of it."""
+    return (observation / np.linalg.norm(observation)) @ MATRIX
+
+
+def noisy(observation: np.ndarray) -> np.ndarray:
+    return linear(observation) + np.random.default_rng().normal(size=(len(observation), 2))
+
+
+class Integrator:
+    """Of one observation; sums what it sees."""
+
+    def __init__(self) -> None:
+        self.sum = 0.0
+
+    def reset(self) -> None:
+        self.sum = 0.0
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        self.sum += float(observation[0])
+        return np.array([self.sum, 0.0])
+
+
+class Sums:
+    """The same for a batch."""
+
+    def reset(self, mask: np.ndarray) -> None:
+        if not hasattr(self, "sum") or len(self.sum) != len(mask):
+            self.sum = np.zeros(len(mask))
+        self.sum[mask] = 0.0
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        self.sum = self.sum + observation[:, 0]
+        return np.stack([self.sum, 0 * self.sum], axis=1)
+
+
+class Filter:
+    """Remembers and does not say so."""
+
+    value = 0.0
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        self.value = 0.9 * self.value + 0.1 * float(observation.sum())
+        return np.array([self.value, 0.0])
+
+
+class Latch:
+    """Does something else once it has seen a large number."""
+
+    seen = False
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        self.seen = self.seen or bool((observation > 0.4465).any())  # the batch's largest is 0.4464
+        return np.full((len(observation), 2), float(self.seen))
+
+
+@pytest.mark.parametrize(
+    ("call", "takes_batch", "is_random", "remembers"),
+    [
+        (linear, True, False, False),
+        (single, False, False, False),
+        (normed, False, False, False),
+        (noisy, True, True, False),
+        (batched(single), True, False, False),
+        (Sums(), True, False, True),
+        (per_lane(Integrator), True, False, True),
+        (lambda observation: observation[..., :2], True, False, False),
+    ],
+)
+def test_what_a_controller_is_is_found_out(call: Any, takes_batch: bool, is_random: bool, remembers: bool) -> None:
+    found = character(call)
+    assert (found.takes_batch, found.is_random, found.remembers) == (takes_batch, is_random, remembers)
+    assert found.asked_again is not (is_random or remembers)
+    adapted = Adapted(call, LAYOUT, found)
+    assert asked_again(adapted) is found.asked_again
+    start_episodes(adapted, 4)
+    assert propose(adapted, shown(), 2).shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (Filter(), "remembers: it answers the same question differently"),
+        (Integrator(), r"memory of 'Integrator' is that of one episode.*per_lane"),
+        (lambda observation: np.zeros(5), r"neither a batch.*shape \(5,\).*nor a single one"),
+        (lambda observation: 1 / 0, "neither a batch.*ZeroDivisionError"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_with_the_reason(call: Any, complaint: str) -> None:
+    with pytest.raises(ControllerError, match=complaint):
+        character(call)
+
+
+def test_one_lane_needs_one_memory() -> None:
+    found = character(Integrator(), lanes=1)
+    assert (found.takes_batch, found.remembers) == (False, True)
+
+
+def test_what_it_says_about_itself_comes_first() -> None:
+    def sure(observation: Any) -> Any:
+        return noisy(observation)
+
+    sure.is_random = False  # type: ignore[attr-defined]
+    sure.asked_again = False  # type: ignore[attr-defined]
+    assert (character(sure).is_random, character(sure).asked_again) == (False, False)
+    each = batched(single)
+    each.takes_batch = True  # type: ignore[attr-defined]
+    assert character(each).takes_batch
+
+
+def test_a_slow_controller_is_not_asked_again() -> None:
+    def slow(observation: np.ndarray) -> Any:
+        time.sleep(0.02)
+        return linear(observation)
+
+    assert not character(slow).asked_again
+    slow.asked_again = True  # type: ignore[attr-defined]
+    assert character(slow).asked_again
+
+
+def test_a_function_of_one_observation_with_memory_is_not_lifted() -> None:
+    with pytest.raises(ControllerError, match="per_lane"):
+        batched(Integrator())
+
+
+class Tensor:
+    """As PyTorch's: refuses to be an array before it is detached."""
+
+    def __init__(self, values: Any):
+        self.values = values
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+    def detach(self) -> Any:
+        return SimpleNamespace(cpu=lambda: SimpleNamespace(numpy=lambda: self.values))
+
+
+def test_answers_may_be_of_pytorch_or_jax() -> None:
+    import jax.numpy as jnp
+
+    expected = propose(Adapted(linear, LAYOUT, character(linear)), shown(), 2)
+    for lift in (Tensor, jnp.asarray, np.ndarray.tolist):
+        call = lambda observation, lift=lift: lift(linear(observation))  # noqa: E731
+        np.testing.assert_allclose(propose(Adapted(call, LAYOUT, character(call)), shown(), 2), expected, rtol=1e-6)
+
+
+def test_a_model_of_stable_baselines_is_a_controller() -> None:
+    class PPO:
+        policy = object()
+
+        def predict(self, observation: Any, deterministic: bool = False) -> tuple[np.ndarray, None]:
+            assert deterministic
+            return linear(observation), None
+
+    call, name = controller_of(PPO(), Opened(Aim, 20).spec)
+    assert name == "PPO"
+    np.testing.assert_array_equal(call(np.ones((2, 3))), linear(np.ones((2, 3))))
+    assert character(call).takes_batch
+    with pytest.raises(ControllerError, match="recurrent"):
+        stable_baselines(SimpleNamespace(policy=SimpleNamespace(lstm_actor=1), predict=None))
+
+
+def test_an_onnx_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ControllerError, match=r"there is no file .*nothing\.onnx"):
+        residual_rl.evaluate(Aim, str(tmp_path / "nothing.onnx"), horizon=20)
+
+
+def test_an_onnx_file_is_a_controller(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    for rows in ("batch", 1):
+        graph = helper.make_graph(
+            [helper.make_node("MatMul", ["seen", "matrix"], ["action"])],
+            "linear",
+            [helper.make_tensor_value_info("seen", kind, [rows, 3])],
+            [helper.make_tensor_value_info("action", kind, [rows, 2])],
+            [onnx.numpy_helper.from_array(MATRIX.astype(np.float32), "matrix")],
+        )
+        path = tmp_path / f"linear-{rows}.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+        call, name = controller_of(str(path), Opened(Aim, 20).spec)
+        assert name == f"linear-{rows}"
+        observation = np.ones((4, 3))
+        np.testing.assert_allclose(call(observation), linear(observation), rtol=1e-5)
+        assert character(call).takes_batch
+        with pytest.raises(ControllerError, match=r"has inputs seen; the observation has no seen"):
+            call({"other": observation})
+
+
+class Noted:
+    """Of one observation; notes what it was asked, from its start on."""
+
+    each: list["Noted"] = []  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.asked: list[list[float]] = []
+        Noted.each.append(self)
+
+    def reset(self) -> None:
+        self.asked.append([])
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        self.asked[-1].append(float(observation[0])) if self.asked else None
+        return np.array([1.0])
+
+
+def test_a_controller_with_memory_is_asked_once_a_step_in_order_from_the_start_of_each_episode() -> None:
+    opened = Opened(Aim, 20)
+    lanes = opened.task(FINDINGS, 3).make_envs()
+    found = Character(True, False, True, False, False, 0.0)
+    for way in ("collected", "rolled out"):
+        Noted.each = []
+        base = Adapted(per_lane(Noted), opened.layout, found)
+        episodes, _ = collect(lanes, base, Composition(), lambda o, b, s: np.zeros_like(b), [1, 2, 3])
+        if way == "rolled out":
+            roll_out(lanes, base_alone(base, Composition(), 1), [1, 2, 3])
+        for lane, episode in enumerate(episodes):
+            steps = episode.transitions
+            seen = [*steps.observation["observation"][:, 0], steps.next_observation["observation"][-1, 0]]
+            asked = Noted.each[lane].asked
+            if way == "collected":
+                assert asked == []  # made for this episode
+            else:
+                assert len(asked) == 1
+                assert asked[0][: len(seen) - 1] == seen[:-1]
+
+
+def test_the_residual_sees_what_a_random_or_remembering_controller_proposed(tmp_path: Path) -> None:
+    budget = BUDGET | {"steps": 100, "evaluation_episodes": 2, "verdict_episodes": 2}
+    rng = np.random.default_rng(0)
+
+    def dice(observation: np.ndarray) -> np.ndarray:
+        return 1.0 + 2.0 * observation + 0.1 * rng.normal(size=observation.shape)
+
+    class Drifting:
+        def reset(self) -> None:
+            self.drift = 0.0
+
+        def __call__(self, observation: np.ndarray) -> np.ndarray:
+            self.drift += 0.1
+            return 1.0 + 2.0 * observation + self.drift
+
+    for name, controller in {"dice": dice, "memory": per_lane(Drifting)}.items():
+        run = residual_rl.improve(Aim, controller, out=tmp_path / name, **budget)
+        assert run.config.algorithm.composition.actor_sees_base
+        policy = residual_rl.load(tmp_path / name, controller)
+        policy.reset()
+        assert policy(np.zeros(1, np.float32)).shape == (1,)
+    run = residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path / "plain", **budget)
+    assert not run.config.algorithm.composition.actor_sees_base
+
+
+def test_the_line_about_a_controller_is_told_once(tmp_path: Path) -> None:
+    lines: list[str] = []
+    budget = BUDGET | {"steps": 100, "evaluation_episodes": 2, "verdict_episodes": 2, "tell": lines.append}
+    for _ in range(2):
+        residual_rl.improve(Reach, straight, out=tmp_path, **budget)
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        "straight: asked about one observation at a time, deterministic, without memory, reads the goal, "
+    )

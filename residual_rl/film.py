@@ -180,6 +180,8 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
     """The run's task, and the first episode of each kind, with its base and with its policy."""
     arrays, config, _ = read_policy(path)
     verdict = read_verdict(path)
+    if (path / ENVIRONMENT).exists():
+        raise ResidualRLError(f"{config.task!r} is an environment of your own, which does not say how it is looked at")
     table = path / TABLE
     if not table.exists() and config.controller not in CONTROLLERS:
         raise ResidualRLError(

@@ -97,13 +97,19 @@ class PerLane:
     def reset(self, mask: np.ndarray) -> None:
         """Begins anew in the lanes `[E]` of the mask."""
         if len(mask) != len(self._each):
-            self._each = [self.make() for _ in mask]
+            self._each = [self._made() for _ in mask]
             return
         for lane in np.flatnonzero(mask).tolist():
             if remembers(self._each[lane]):
                 self._each[lane].reset()  # type: ignore[attr-defined]
             else:
                 self._each[lane] = self.make()
+
+    def _made(self) -> Callable[[Any], Any]:
+        call = self.make()
+        if remembers(call):
+            call.reset()  # type: ignore[attr-defined]
+        return call
 
     def __call__(self, shown: Any) -> np.ndarray:
         """One action for each lane."""

@@ -29,7 +29,9 @@ class Controller(Protocol):
       be another from call to call); then it is asked exactly once about each observation of the episode, in their order,
       always about all lanes. A lane whose episode has ended before the others goes on being asked about the last observation.
 
-    A random or remembering controller is not asked again, and the residual is shown what it proposed.
+    A random or remembering controller is not asked again, and the residual is shown what it proposed. In a verdict, the same
+    initial states are all that base and policy share with a random controller, whose chance is its own: the test stays right,
+    but sees less. And a run over it that was stopped goes on, but not with the same numbers.
     """
 
     def __call__(self, observation: Observation) -> np.ndarray:

@@ -16,9 +16,9 @@ from residual_rl.controllers import batched
 from residual_rl.tasks import TASKS
 
 if TYPE_CHECKING:
-    from residual_rl.front_door import evaluate, export, improve, load
+    from residual_rl.front_door import diagnose, evaluate, export, improve, load
 
-__all__ = ["batched", "evaluate", "export", "improve", "load"]
+__all__ = ["batched", "diagnose", "evaluate", "export", "improve", "load"]
 
 for _task in TASKS.values():
     _task.register()
@@ -26,7 +26,7 @@ for _task in TASKS.values():
 
 def __getattr__(name: str) -> Any:
     # Whoever only wants the environments need not wait for JAX.
-    if name in ("evaluate", "export", "improve", "load"):
+    if name in ("diagnose", "evaluate", "export", "improve", "load"):
         from importlib import import_module
 
         return getattr(import_module("residual_rl.front_door"), name)

@@ -1,4 +1,4 @@
-"""The command line: `residual-rl list | train | evaluate | watch | report | study | export | benchmark`."""
+"""The command line: `residual-rl list | train | evaluate | doctor | watch | report | study | export | benchmark`."""
 
 import json
 import sys
@@ -54,7 +54,9 @@ def list_() -> None:
 @app.command()
 def train(
     task: Annotated[str, typer.Argument(help="A task's name, see `residual-rl list`.")],
-    method: Annotated[str, typer.Option(help="rpl: over the controller; scratch: without it.")] = "rpl",
+    method: Annotated[
+        str, typer.Option(help="rpl: over the controller; scratch: without it; expert-explore: it shows the way.")
+    ] = "rpl",
     preset: Annotated[str, typer.Option(help="default: the recommended learner; silver2018: as published.")] = "default",
     controller: Annotated[
         str | None, typer.Option(help="The base: its name, or a table's .npz file.", show_default="the task's own")
@@ -107,6 +109,8 @@ def train(
             f"{run.path} was trained before; another --seed or --out starts a new run", highlight=False, soft_wrap=True
         )
     console.print(f"\n[bold]{run.verdict()}[/bold]", highlight=False, soft_wrap=True)
+    if not run.verdict().promoted:
+        _print_warnings(run.path)
     console.print(f"run     {run.path}", highlight=False, soft_wrap=True)
     try:
         _write_report([run.path])
@@ -153,6 +157,31 @@ def evaluate(
     console.print(table)
     if not isinstance(result, Baseline):
         console.print(str(result), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def doctor(
+    run: Annotated[Path, typer.Argument(help="A run's directory, finished or not.")],
+    as_json: Json = False,
+) -> None:
+    """Measure what may be why learning did not help, and say what to try."""
+    from residual_rl.front_door import diagnose
+
+    diagnosis = diagnose(run)
+    if as_json:
+        print(json.dumps(diagnosis.to_json()))
+        return
+    if not diagnosis.findings:
+        console.print(f"nothing was learned yet after {diagnosis.step:,} steps", highlight=False)
+        return
+    table = Table(title=f"{run}, {diagnosis.step:,} steps", title_justify="left", show_lines=True)
+    for column in ("", "", "measured", "which means"):
+        table.add_column(column)
+    for finding in diagnosis.findings:
+        colors = {"sound": "green", "warning": "yellow", "unknown": "dim"}
+        standing = Text("-" if finding.standing == "unknown" else finding.standing, style=colors[finding.standing])
+        table.add_row(finding.name, standing, Text(finding.measured), Text(finding.meaning))
+    console.print(table)
 
 
 @app.command()
@@ -320,6 +349,15 @@ class _Speed(ProgressColumn):
 
 def _tell(line: str) -> None:
     complaints.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_warnings(run: Path) -> None:
+    """What may be why a policy was not promoted; nothing for runs that were finished before that was kept."""
+    from residual_rl.run import read_diagnosis
+
+    diagnosis = read_diagnosis(run)
+    for finding in diagnosis.warnings if diagnosis else ():
+        console.print(Text(f"{finding.name}: {finding.measured}. {finding.meaning}", style="yellow"), soft_wrap=True)
 
 
 def _progress_bar() -> Progress:

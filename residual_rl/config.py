@@ -16,6 +16,7 @@ from residual_rl.types import Measure
 METHODS = {
     "rpl": "learn a residual over the controller",
     "scratch": "learn without a controller: the same code over Zero",
+    "expert-explore": "learn from scratch, while in a share of the training steps the controller acts; preset silver2018",
 }
 
 
@@ -27,7 +28,7 @@ class Config:
     controller: str
     """A key of `CONTROLLERS`, or the name of a table or of a callable that was passed in."""
     preset: str = "default"
-    method: Literal["rpl", "scratch"] = "rpl"
+    method: Literal["rpl", "scratch", "expert-explore"] = "rpl"
     seed: int = Field(default=0, ge=0, lt=2**32)
     measured_by: Measure = "success"
     """What selects the checkpoint and decides the verdict; `improve` takes the task's own."""
@@ -78,14 +79,31 @@ def make_config(preset: str = "default", **fields: Any) -> Config:
     fields = PRESETS[preset][1] | fields
     algorithm = fields["algorithm"]
     if fields.get("method") == "scratch" and isinstance(algorithm, DDPG):
-        # As published: without a base there is nothing to burn in for, and nothing to double.
-        composition = replace(algorithm.composition, scale=1.0)
-        fields["algorithm"] = replace(algorithm, burn_in=FixedBurnIn(cycles=0), composition=composition)
+        fields["algorithm"] = _without_base(algorithm)
+    if fields.get("method") == "expert-explore":
+        if not isinstance(algorithm, DDPG):
+            raise ResidualRLError("method 'expert-explore' is a way of DDPG to explore: it needs preset 'silver2018'")
+        fields["algorithm"] = _with_expert(_without_base(algorithm))
     try:
         config = Config(preset=preset, **fields)
     except ValidationError as error:
         raise ResidualRLError(explained(error)) from error
     return _changed(config, paths) if paths else config
+
+
+def _without_base(algorithm: DDPG) -> DDPG:
+    """As published: without a base there is nothing to burn in for, and nothing to double."""
+    return replace(algorithm, burn_in=FixedBurnIn(cycles=0), composition=replace(algorithm.composition, scale=1.0))
+
+
+def _with_expert(algorithm: DDPG) -> DDPG:
+    """Expert-explore, as the paper has it. Where the base takes no part in the sum, hindsight need not ask it again.
+
+    Source: Silver et al. 2018. Differs: the published code has an epsilon of 0.3 to 0.6, by task and script.
+    """
+    if not algorithm.expert_ratio:
+        algorithm = replace(algorithm, random_ratio=0.6, expert_ratio=0.8)
+    return replace(algorithm, composition=replace(algorithm.composition, adds_base=False, relabel="keep"))
 
 
 def _changed(config: Config, paths: dict[str, Any]) -> Config:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BASE_COLOR = "#D55E00"  # Okabe and Ito's colours, which differ for every kind of colour vision
 COLORS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
 RESAMPLES = 2_000
-METHOD_NAMES = {"rpl": "base + residual", "scratch": "from scratch"}
+METHOD_NAMES = {"rpl": "base + residual", "scratch": "from scratch", "expert-explore": "expert explores"}
 NAME_GAP = 0.08  # of the axis from bottom to top, between the names of two lines
 
 Rows = Sequence[Mapping[str, Any]]
@@ -93,6 +93,25 @@ def learning_curve(
         axis.set_title(measured.title if len(panels) == 1 else task, loc="left", fontsize=9, color="#555", pad=8)
         if len(panels) > 1 and (place % columns == 0 or not alike):
             axis.set_ylabel(measured.title, fontsize=8.5, color="#555")
+    return figure
+
+
+def calibration(points: Sequence[tuple[float, float]], width: float) -> "Figure":
+    """What the critics predicted, against the discounted rewards that followed; on the line both are the same."""
+    need("matplotlib")
+    from matplotlib.figure import Figure
+
+    predicted, followed = np.array(points).T
+    figure = Figure(figsize=(width, width), layout="constrained")
+    axis = figure.subplots()
+    ends = min(predicted.min(), followed.min()), max(predicted.max(), followed.max())
+    axis.plot(ends, ends, color=BASE_COLOR, lw=1.2)
+    axis.plot(predicted, followed, "o", ms=3, mfc=COLORS[0], mec="none", alpha=0.45)
+    axis.set_xlabel("predicted value", fontsize=8.5, color="#555")
+    axis.set_title("discounted return that followed", loc="left", fontsize=9, color="#555", pad=8)
+    axis.tick_params(labelsize=8, length=0, colors="#555")
+    axis.grid(color="#000", alpha=0.08, lw=0.6)
+    axis.spines[:].set_visible(False)
     return figure
 
 

@@ -1,4 +1,7 @@
-"""What a user calls: `improve` a controller; `evaluate`, `load` or `export` what came of it. The command line does the same."""
+"""What a user calls: `improve` a controller; `evaluate`, `diagnose`, `load` or `export` what came of it.
+
+The command line does the same.
+"""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -10,16 +13,17 @@ from pydantic.dataclasses import dataclass
 
 from residual_rl.bundle import Exported, write_bundle
 from residual_rl.config import Config, make_config
-from residual_rl.controllers import CONTROLLERS, Controller, TableController, make_controller, name_of, reads_state
+from residual_rl.controllers import CONTROLLERS, Controller, TableController, Zero, make_controller, name_of, reads_state
+from residual_rl.diagnosis import Diagnosis
 from residual_rl.errors import ControllerError, ResidualRLError
 from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.policy import Policy, base_plus_residual, restore_residual
 from residual_rl.residual import Composition
-from residual_rl.run import TABLE, Run, read_config, read_policy, read_verdict
+from residual_rl.run import TABLE, Run, read_config, read_diagnosis, read_policy, read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
 from residual_rl.tasks import TASKS, find_task
 from residual_rl.tasks.task import Task
-from residual_rl.train import Progress, train
+from residual_rl.train import Progress, Trial, diagnosis_so_far, train
 from residual_rl.types import Measure
 from residual_rl.verdict import Side, Verdict, judge, side_of
 
@@ -51,7 +55,7 @@ def improve(
         steps: environment steps, base and burn-in included, evaluations excluded.
         seed: decides all chance of the run.
         out: the run's directory; None for `runs/<task>/<method>/seed-<seed>`.
-        method: "rpl", or "scratch" to learn without the controller.
+        method: "rpl"; "scratch" to learn without the controller; "expert-explore" to learn from what the controller does.
         preset: "default" or "silver2018".
         num_threads: physics threads; None for one a core.
         checkpoint_seconds: what a kill may cost at most; a checkpoint is written at the end of the cycle after that.
@@ -163,6 +167,30 @@ def evaluate(
     controller, name = resolve(controller, task, num_threads)
     outcome = _base_outcome(task, controller, Composition(), episodes, num_threads)
     return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
+
+
+def diagnose(path: str | Path, controller: Controller | str | None = None) -> Diagnosis:
+    """Why learning did not help, from measurements; of a run that is not finished as far as it has come.
+
+    Args:
+        path: the run's directory.
+        controller: as for `improve`; where it is a callable of your own and not given, it is not asked anything.
+
+    Raises:
+        RunError: it is no run, it is damaged, or what would have to be looked at is not there.
+    """
+    kept = read_diagnosis(path)
+    if kept is not None:
+        return kept
+    config = read_config(path)
+    task = find_task(config.task)
+    try:
+        resolved = _controller_of(path, controller, task)
+    except ControllerError:
+        if controller is not None:
+            raise
+        resolved = Zero(task.spec.action_size)  # reads no goal, and so is never asked about one
+    return diagnosis_so_far(Trial(config, task, resolved, Run(path, config)))
 
 
 def compare(path: Path, task: Task, controller: Controller, episodes: int, num_threads: int | None) -> Verdict:

@@ -12,8 +12,9 @@ import numpy as np
 
 from residual_rl import run as files
 from residual_rl.config import Config, to_json
+from residual_rl.diagnosis import Diagnosis
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.figures import COLUMNS, Rows, learning_curve, need
+from residual_rl.figures import COLUMNS, Rows, calibration, learning_curve, need
 from residual_rl.verdict import Side, Verdict, in_digits
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _of_one(path: Path) -> dict[str, Any]:
         f" of the last {ACTING_EPISODES} training episodes, the ring is the policy that was selected."
     )
     strips, reason = _film(path) if verdict else ([], "")
+    diagnosis = files.read_diagnosis(path)
     return {
         "title": f"{config.task}, {config.method}, seed {config.seed}",
         "state": _state(verdict),
@@ -89,6 +91,8 @@ def _of_one(path: Path) -> dict[str, Any]:
         "facts": {name: getattr(config, name) for name in ("task", "controller", "method", "preset", "seed")},
         "figures": drawn(rows, caption, acting=acting, burn_in=burn_in, selected=_selected_step(path)),
         "verdict": verdict,
+        "diagnosis": diagnosis,
+        "calibration": _calibration(diagnosis),
         "strips": strips,
         "no_strips": reason,
         "provenance": {str(path.name): _provenance(path, config)},
@@ -230,6 +234,11 @@ def _svg(figure: "Figure", salt: str) -> str:
     return svg[svg.index("<svg") :]
 
 
+def _calibration(diagnosis: Diagnosis | None) -> str:
+    """The calibration of the critics as SVG; empty where nothing was measured."""
+    return _svg(calibration(diagnosis.calibration, NARROW), "calibration") if diagnosis and diagnosis.calibration else ""
+
+
 def _provenance(path: Path, config: Config) -> dict[str, str]:
     """Every entry of the configuration and of what made the run, by its dotted name."""
     made_by = json.loads((path / "config.json").read_text()).get("made_by", {})
@@ -260,5 +269,5 @@ def page(content: Mapping[str, Any]) -> str:
     environment.filters["digits"] = _with_minus
     environment.filters["digits_interval"] = lambda pair: " to ".join(map(_with_minus, pair)) if pair else ""
     environment.filters["p"] = lambda p: f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
-    empty = {"verdict": None, "comparison": [], "strips": [], "no_strips": "", "table": None, "overall": []}
+    empty = {"verdict": None, "diagnosis": None, "comparison": [], "strips": [], "no_strips": "", "table": None, "overall": []}
     return environment.get_template("report.html.j2").render(empty | dict(content))

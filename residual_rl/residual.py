@@ -2,6 +2,8 @@
 
 base_action = clip(controller(observation), -1, 1)
 action      = clip(base_action + scale * residual, -1, 1)        residual in [-1, 1], exactly 0 at the start
+
+Where the controller only shows how it is done (`adds_base=False`), action = clip(scale * residual, -1, 1).
 """
 
 from typing import Literal
@@ -23,6 +25,8 @@ class Composition:
     """Multiplies the residual. 1 can cancel any base action, 2 can reverse it."""
     clip_base: bool = True
     """Whether the base action is clipped before the sum. Without it, no residual can move a base action beyond 1 + 2 scale."""
+    adds_base: bool = True
+    """Whether the base action takes part in the sum. Without it the policy starts at action zero, not at the base."""
     critic_scores: Literal["action", "residual"] = "action"
     """What the critic is a function of. Only the executed action keeps its meaning when the goal is relabelled."""
     relabel: Literal["ask", "keep"] = "ask"
@@ -37,11 +41,15 @@ class Composition:
 
     def action(self, base_action: Array, residual: Array) -> Array:
         """What the world receives: `[B, A], [B, A] -> [B, A]` in [-1, 1]."""
-        return (base_action + self.scale * residual).clip(-1.0, 1.0)
+        return self.unclipped(base_action, residual).clip(-1.0, 1.0)
+
+    def unclipped(self, base_action: Array, residual: Array) -> Array:
+        """The sum itself: `[B, A], [B, A] -> [B, A]`."""
+        return base_action + self.scale * residual if self.adds_base else self.scale * residual
 
     def residual(self, base_action: Array, action: Array) -> Array:
         """The inverse of `action` where nothing was clipped: `[B, A], [B, A] -> [B, A]`."""
-        return (action - base_action) / self.scale
+        return (action - base_action if self.adds_base else action) / self.scale
 
     def scored(self, base_action: Array, residual: Array) -> Array:
         """What the critic is asked about, for a residual that might be applied: `[B, A]`."""

@@ -6,6 +6,7 @@ metrics.csv             one row a cycle
 evaluations.csv         one row an evaluation
 checkpoint.safetensors  learner, replay and counters: replaced whole, so that a kill loses at most the last interval
 policy.safetensors      the policy selected so far, with the configuration it needs
+diagnosis.json          what a look at learner and replay found, once training is over
 verdict.json            base against policy, once training is over
 report.html             what a person looks at
 """
@@ -30,6 +31,7 @@ from safetensors.numpy import save_file
 
 from residual_rl import config as configuration
 from residual_rl.config import Config
+from residual_rl.diagnosis import Diagnosis
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.verdict import Verdict
 
@@ -166,6 +168,10 @@ class Run:
         """Keeps the table that is improved, so that nothing outside of the run is needed to use it. `write` writes a file."""
         self._replace(TABLE, write)
 
+    def save_diagnosis(self, diagnosis: Diagnosis) -> None:
+        """Keeps what learner and replay had to say, which are gone once the run is finished."""
+        self._write_json("diagnosis.json", diagnosis.to_json())
+
     def finish(self, verdict: Verdict) -> None:
         """Writes the verdict. Nothing can resume any more, so the checkpoint is freed."""
         self._write_json("verdict.json", verdict.to_json())
@@ -242,6 +248,23 @@ def read_verdict(path: str | Path) -> Verdict:
         return TypeAdapter(Verdict).validate_python(values)
     except ValidationError as error:
         raise RunError(f"{path}/verdict.json is damaged: {configuration.explained(error)}") from error
+
+
+def read_diagnosis(path: str | Path) -> Diagnosis | None:
+    """The diagnosis of a run whose training is over; None where none was kept.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    file = Path(path) / "diagnosis.json"
+    if not file.exists():
+        return None
+    try:
+        return TypeAdapter(Diagnosis).validate_python(_read_json(file, ""))
+    except ValidationError as error:
+        raise RunError(f"{file} is damaged: {configuration.explained(error)}") from error
 
 
 def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:

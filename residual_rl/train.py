@@ -18,15 +18,18 @@ from gymnasium.vector import AutoresetMode
 
 from residual_rl.config import Config
 from residual_rl.controllers import Controller, asked_again, name_of, reads_goal, reads_state
+from residual_rl.diagnosis import Diagnosis
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError, WorldError
 from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, evaluation_row, roll_out
+from residual_rl.evidence import gather
+from residual_rl.findings import diagnose
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Learner
 from residual_rl.learning.replay import Replay
 from residual_rl.learning.serialization import from_arrays, to_arrays
 from residual_rl.policy import Residual, base_plus_residual
 from residual_rl.rollout import Episode, base_policy, collect
-from residual_rl.run import Run
+from residual_rl.run import Run, read_rows
 from residual_rl.seeds import Purpose, evaluation_seeds, training_seed
 from residual_rl.tasks.task import Task
 from residual_rl.tasks.vector import WorldVectorEnv
@@ -156,6 +159,7 @@ def train(
                 _save(run, state)
                 saved = time.monotonic()
             if state.cycle == trial.cycles:
+                run.save_diagnosis(_diagnosis(trial, state))
                 return
             with _saved_on_error(run, state):
                 episodes, dropped = _collected(trial, envs, state)
@@ -288,6 +292,27 @@ def _evaluated(trial: Trial, selection: Selection, state: State) -> State:
         trial.run.save_policy(to_arrays(state.learner.averaged, "networks"), step)
         state = state._replace(best=(measured, step))
     return state
+
+
+def diagnosis_so_far(trial: Trial) -> Diagnosis:
+    """What a look at the checkpoint of an unfinished run finds.
+
+    Raises:
+        RunError: there is none yet, or it is damaged.
+    """
+    state = _restored(trial)
+    if state is None:
+        raise RunError(f"{trial.run.path} has no checkpoint to look at: its learner and replay are not there yet, or no more")
+    return _diagnosis(trial, state)
+
+
+def _diagnosis(trial: Trial, state: State) -> Diagnosis:
+    config, task, path = trial.config, trial.task, trial.run.path
+    asked = reads_goal(trial.controller) and asked_again(trial.controller)
+    base = base_policy(trial.controller, config.algorithm.composition, task.spec.action_size) if asked else None
+    evidence = gather(config.algorithm, state.learner.averaged, state.replay, task.spec, task.success, base)
+    evaluations, metrics = (read_rows(path / name) for name in ("evaluations.csv", "metrics.csv"))
+    return diagnose(config, state.cycle * trial.cycle_steps, evidence, evaluations, metrics)
 
 
 def _save(run: Run, state: State) -> None:

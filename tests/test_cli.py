@@ -11,7 +11,7 @@ from test_front_door import TINY
 
 import residual_rl
 from residual_rl.cli import _stands
-from residual_rl.config import PRESETS
+from residual_rl.config import METHODS, PRESETS
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.studies import STUDIES
 from residual_rl.tasks import TASKS
@@ -33,13 +33,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_list_shows_everything_that_can_be_asked_for() -> None:
     shown = command("list").stdout
-    for name in (*TASKS, *CONTROLLERS, *PRESETS, *STUDIES, "rpl", "scratch"):
+    for name in (*TASKS, *CONTROLLERS, *PRESETS, *STUDIES, *METHODS):
         assert name in shown
 
 
 def test_help_names_every_command() -> None:
     shown = command("--help").stdout
-    for name in ("list", "train", "evaluate", "watch", "report", "study", "export", "benchmark"):
+    for name in ("list", "train", "evaluate", "doctor", "watch", "report", "study", "export", "benchmark"):
         assert re.search(rf"\b{name}\b", shown)
 
 
@@ -57,6 +57,20 @@ def test_json_of_a_run_holds_the_whole_verdict(finished: Path) -> None:
     assert {"task", "episodes", "base", "policy", "fixed", "broken", "p_value", "promoted"} <= result.keys()
     assert {"success_rate", "interval", "mean_return", "return_interval"} <= result["policy"].keys()
     assert result["measured_by"] == "success"
+
+
+def test_json_of_a_diagnosis_is_one_object_and_nothing_else(finished: Path) -> None:
+    found = json.loads(command("doctor", finished, "--json").stdout)
+    assert found["step"] == 800
+    assert len(found["findings"]) == 10
+    assert all(finding.keys() == {"name", "standing", "measured", "meaning", "numbers"} for finding in found["findings"])
+
+
+def test_the_doctor_shows_every_finding_in_a_table(finished: Path) -> None:
+    shown = command("doctor", finished).stdout
+    for name in ("headroom", "outcomes", "reward", "goal", "action", "value", "preference", "size", "clipping", "controller"):
+        assert re.search(rf"│ {name} +│ (sound|warning|-) ", shown)
+    assert "burn-in" in shown or "preference │ sound" in shown
 
 
 def test_what_a_task_is_measured_by_comes_first() -> None:
@@ -84,6 +98,7 @@ def test_progress_is_told_in_what_the_task_is_measured_by() -> None:
         (["evaluate", "runs/nowhere"], "there is no run directory 'runs/nowhere'"),
         (["benchmark", "memory"], "learning, physics"),
         (["report", "nowhere"], "nowhere"),
+        (["doctor", "nowhere"], "there is no nowhere/config.json: it is no run directory"),
         (["watch", "pusch"], "Did you mean 'push'?"),
         (["watch", "push", "--out", "film.avi"], ".mp4 or .gif for a video, .png for a film strip"),
         (["watch", "push", "--out", "film"], ".mp4 or .gif for a video, .png for a film strip"),
@@ -116,6 +131,8 @@ def test_training_a_finished_run_again_says_what_came_of_it(tmp_path: Path) -> N
     first = command(*arguments)
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "run" / "report.html").exists()
+    assert "not promoted" in first.stdout
+    assert "preference: the residual acts in 0.0% of the steps" in first.stdout  # one cycle is less than the burn-in
     second = command(*arguments)
     assert second.returncode == 0
     assert "was trained before" in second.stdout

@@ -128,6 +128,9 @@ def test_a_stop_is_raised_only_after_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="step 800"):
         residual_rl.improve("slippery-push", out=tmp_path, on_progress=stop_once, **TINY)
     assert (tmp_path / "checkpoint.safetensors").exists()
+    so_far = residual_rl.diagnose(tmp_path)
+    assert so_far.step == 800
+    assert len(so_far.findings) == 10
 
 
 def test_a_promoted_policy_acts_and_an_unpromoted_one_is_the_base(finished: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import optax
 
 from residual_rl.learning import normalizer as norm
 from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
-from residual_rl.learning.networks import MLP, make_actor, make_critics
-from residual_rl.learning.normalizer import Normalizer
+from residual_rl.learning.networks import MLP, make_actor, make_critics, values_of
+from residual_rl.learning.normalizer import Normalizer, normalize
 from residual_rl.residual import Composition
 from residual_rl.types import Array, Observation, Spec, Transition
 
@@ -147,6 +147,13 @@ def act(
 ) -> Array:
     """`algorithm.act`, compiled."""
     return algorithm.act(networks, observation, base_action, key, explore)
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def values(algorithm: Algorithm, networks: Networks, observation: Observation, base_action: Array, residual: Array) -> Array:
+    """What each critic says of a residual `[B, A]`: `[Q, B]`."""
+    features = normalize(networks.normalizer, algorithm.features(observation, base_action))
+    return values_of(networks.critics, features, algorithm.composition.scored(base_action, residual))
 
 
 @partial(jax.jit, static_argnames="algorithm")

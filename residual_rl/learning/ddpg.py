@@ -39,7 +39,9 @@ class DDPG:
     noise: float = Field(default=0.2, ge=0)
     """Standard deviation of the Gaussian noise on the residual."""
     random_ratio: float = Field(default=0.3, ge=0, le=1)
-    """Share of steps whose residual is drawn uniformly instead."""
+    """Share of steps whose residual is not the actor's, but drawn uniformly, or the one with which the controller acts."""
+    expert_ratio: float = Field(default=0.0, ge=0, le=1)
+    """Of these steps, the share in which the controller acts: expert-explore's alpha, where `random_ratio` is its epsilon."""
 
     def init(self, spec: Spec, key: Array) -> Learner:
         """A learner whose residual is exactly zero."""
@@ -57,14 +59,19 @@ class DDPG:
         return jnp.concatenate(parts, axis=-1)
 
     def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, explore: Array) -> Array:
-        """The actor's residual `[B, A]`; where `explore` `[B]`, with Gaussian noise or drawn uniformly."""
+        """The actor's residual `[B, A]`; where `explore` `[B]`, with Gaussian noise, drawn uniformly, or the controller's.
+
+        Differs: the controller's action is clipped and so stored as it was executed; the published code stored it unclipped.
+        """
         features = normalize(networks.normalizer, self.features(observation, base_action))
         residual = residual_of(networks.actor, features)
         noise_key, uniform_key, choice_key = jax.random.split(key, 3)
         noisy = (residual + self.noise * jax.random.normal(noise_key, residual.shape)).clip(-1.0, 1.0)
         uniform = jax.random.uniform(uniform_key, residual.shape, minval=-1.0, maxval=1.0)
-        at_random = jax.random.uniform(choice_key, explore.shape) < self.random_ratio
-        explored = jnp.where(at_random[:, None], uniform, noisy)
+        by_expert = self.composition.residual(base_action, base_action.clip(-1.0, 1.0)).clip(-1.0, 1.0)
+        choice = jax.random.uniform(choice_key, explore.shape)[:, None]
+        explored = jnp.where(choice < self.random_ratio, uniform, noisy)
+        explored = jnp.where(choice < self.random_ratio * self.expert_ratio, by_expert, explored)
         return jnp.where(explore[:, None], explored, residual)
 
     def exploring_lanes(self, rng: np.random.Generator, num_envs: int, burn_in: bool) -> np.ndarray:

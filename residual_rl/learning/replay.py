@@ -63,6 +63,15 @@ class Replay:
         places = numbers % self.capacity
         return _from_leaves(leaf[places] for leaf in _leaves(self._rows))
 
+    def latest_episodes(self, count: int) -> list[np.ndarray]:
+        """Row numbers of each of the episodes added last, `count` at most, that are held as a whole: each `[T]`."""
+        numbers = np.arange(self.total - len(self), self.total)
+        ends = self._episode_end[numbers % self.capacity]
+        episodes = np.split(numbers, np.flatnonzero(np.diff(ends)) + 1) if len(numbers) else []
+        if self.total > self.capacity:
+            episodes = episodes[1:]  # its first rows may be overwritten
+        return episodes[-count:]
+
     def later_achieved_goal(self, rng: np.random.Generator, numbers: np.ndarray) -> np.ndarray:
         """For each row number a goal that was achieved after that step, in the same episode: `[B, G]`."""
         ends = self._episode_end[numbers % self.capacity]

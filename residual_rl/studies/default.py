@@ -1,4 +1,4 @@
-"""The default learner beside its base, learning from scratch, and the published method: four tasks, five seeds."""
+"""The default learner beside its base and the published ones, with and without a controller: four tasks, five seeds."""
 
 from residual_rl.studies.trial import INITIAL, Study, Trial
 
@@ -8,7 +8,7 @@ BUDGETS = {"slippery-push": 250_000, "pick-and-place": 250_000, "mpc-push": 250_
 
 STUDY = Study(
     name="default",
-    summary="the default learner beside its base, learning from scratch and the published method, on four tasks",
+    summary="the default learner beside its base and three published ones, on four tasks",
     trials=(
         *(Trial(task, "initial", seed=0, steps=1, method=INITIAL, fields=EVALUATED) for task in BUDGETS),
         *(
@@ -18,6 +18,7 @@ STUDY = Study(
             for variant, method, preset in (
                 ("default", "rpl", "default"),
                 ("silver2018", "rpl", "silver2018"),
+                ("expert-explore", "expert-explore", "silver2018"),
                 ("scratch", "scratch", "silver2018"),
             )
         ),

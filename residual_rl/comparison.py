@@ -1,4 +1,7 @@
-"""What a study found, from its `results.csv` alone: a table of methods, with intervals over seeds."""
+"""What a study found, from its `results.csv` alone: a table of methods, with intervals over seeds.
+
+Everything is told by what a task is measured by: success, or mean return.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,13 +10,15 @@ import numpy as np
 from scipy import stats
 
 from residual_rl.evaluation import wilson_interval
+from residual_rl.figures import columns_of
+from residual_rl.verdict import in_digits
 
 SOLVED = 0.95
 """Success rate whose first evaluation counts as the step at which a seed got there."""
 LAST = 5  # evaluations
 RESAMPLES = 2_000
 COLUMNS = (
-    *("task", "variant", "seeds", "base", "last success", "95 % interval", f"mean of last {LAST}", "lowest of them"),
+    *("task", "variant", "seeds", "base", "last success or return", "95 % interval", f"mean of last {LAST}", "lowest of them"),
     *(f"steps to {SOLVED:g}", "lowest, relative to base", "lowest acting, relative to base", "paper", ""),
 )
 
@@ -25,22 +30,24 @@ class Line(NamedTuple):
 
     task: str
     variant: str
+    by_return: bool
+    """Whether the numbers are mean returns, not success rates."""
     seeds: int
     """With an evaluation."""
     base: float
     last: float
-    """Success rate of the last evaluation of each seed."""
+    """Success rate or mean return of the last evaluation of each seed."""
     interval: tuple[float, float]
     """Of `last`: bootstrap over the seeds; for a single seed, of its episodes."""
     last_five: float
     last_five_lowest: float
     """Lowest of the last five evaluations of all seeds."""
     solved: list[float]
-    """Of each seed, the step of its first evaluation of 0.95 or more; inf where there was none."""
+    """Of each seed, the step of its first evaluation of 0.95 or more; inf where there was none. Empty of returns."""
     lowest: float
     """Lowest evaluation, minus the base."""
     lowest_acting: float
-    """Lowest average over 100 training episodes, minus the base; NaN where nothing was trained."""
+    """Lowest success rate over 100 training episodes, minus the base; NaN where nothing was trained, and of returns."""
     paper: float | None
     remark: str
     """Says of trials that are failed or unfinished."""
@@ -64,28 +71,29 @@ def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Lin
     marks = [f"{states.count(state)} of {len(states)} {state}" for state in ("failed", "unfinished") if state in states]
     seeds = [evaluated(trial) for trial in trials]
     seeds = [trial for trial in seeds if trial]
-    paper = str(trials[0][0]["paper"])
+    paper, columns, by_return = str(trials[0][0]["paper"]), columns_of(trials[0][0]), measured_by_return(trials[0][0])
     if not seeds:
         nothing = float("nan")
         published = float(paper) if paper else None
-        remark = ", ".join(marks)
-        return Line(
-            task, variant, 0, nothing, nothing, (nothing, nothing), nothing, nothing, [], nothing, nothing, published, remark
-        )
-    rates = [np.array([float(row["success_rate"]) for row in trial]) for trial in seeds]
-    bases = np.array([float(trial[-1]["base_success_rate"]) for trial in seeds])
-    acting = [float(trial[-1]["lowest_acting_success_rate"] or "nan") for trial in seeds]
+        numbers = (0, nothing, nothing, (nothing, nothing), nothing, nothing, [], nothing, nothing)
+        return Line(task, variant, by_return, *numbers, published, ", ".join(marks))
+    rates = [np.array([float(row[columns.value]) for row in trial]) for trial in seeds]
+    bases = np.array([float(trial[-1][columns.base]) for trial in seeds])
+    acting = [float("nan" if by_return else trial[-1]["lowest_acting_success_rate"] or "nan") for trial in seeds]
     last = np.array([rate[-1] for rate in rates])
     return Line(
         task=task,
         variant=variant,
+        by_return=by_return,
         seeds=len(seeds),
         base=float(bases.mean()),
         last=float(last.mean()),
         interval=mean_interval(last) if len(seeds) > 1 else _of_episodes(seeds[0][-1]),
         last_five=float(np.mean([rate[-LAST:].mean() for rate in rates])),
         last_five_lowest=float(min(rate[-LAST:].min() for rate in rates)),
-        solved=[
+        solved=[]
+        if by_return
+        else [
             next((float(row["step"]) for row in trial if float(row["success_rate"]) >= SOLVED), float("inf")) for trial in seeds
         ],
         lowest=float(np.mean([rate.min() - base for rate, base in zip(rates, bases, strict=True)])),
@@ -93,6 +101,11 @@ def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Lin
         paper=float(paper) if paper else None,
         remark=", ".join(marks),
     )
+
+
+def measured_by_return(row: Mapping[str, Any]) -> bool:
+    """Whether a row's task is measured by its return."""
+    return row["measured_by"] == "return"
 
 
 def evaluated(rows: Rows) -> list[Mapping[str, Any]]:
@@ -126,12 +139,18 @@ def _bootstrapped(samples: list[np.ndarray], statistic: Callable[..., Any]) -> t
 
 
 def _of_episodes(row: Mapping[str, Any]) -> tuple[float, float]:
+    if measured_by_return(row):
+        return float(row["return_low"]), float(row["return_high"])
     episodes = round(float(row["episodes"]))
     return wilson_interval(round(float(row["success_rate"]) * episodes), episodes)
 
 
 def overall(rows: Rows) -> list[tuple[str, float, tuple[float, float]]]:
-    """Variant, IQM of the last success over tasks and seeds, and its interval: of the variants that every task has twice."""
+    """Variant, IQM of the last success over tasks and seeds, and its interval: of the variants that every task has twice.
+
+    Tasks that are measured by their return are left out: nothing can be averaged over the returns of two tasks.
+    """
+    rows = [row for row in rows if not measured_by_return(row)]
     last: dict[str, dict[str, list[float]]] = {}
     for line in compared(rows):
         mine = [row for row in rows if row["task"] == line.task and row["variant"] == line.variant]
@@ -152,7 +171,11 @@ def cells(line: Line) -> list[str]:
     """A line as the text under `COLUMNS`."""
 
     def rate(value: float | None, form: str = ".3f") -> str:
-        return "" if value is None or np.isnan(value) else format(value, form)
+        if value is None or np.isnan(value):
+            return ""
+        if line.by_return:
+            return ("+" if form.startswith("+") and value > 0 else "") + in_digits(value)
+        return format(value, form)
 
     solved = ""
     if line.solved and line.remark == "" and line.steps_to_solve == float("inf"):
@@ -162,7 +185,7 @@ def cells(line: Line) -> list[str]:
     if line.solved and len(line.solved) > 1:
         reached = sum(step < float("inf") for step in line.solved)
         solved += f" ({reached} of {len(line.solved)})"
-    interval = f"{line.interval[0]:.3f} to {line.interval[1]:.3f}" if line.seeds else ""
+    interval = " to ".join(map(rate, line.interval)) if line.seeds else ""
     return [
         *(line.task, line.variant, str(line.seeds), rate(line.base), rate(line.last), interval),
         *(rate(line.last_five), rate(line.last_five_lowest), solved.strip(), rate(line.lowest, "+.3f")),

@@ -30,7 +30,7 @@ class Diagnosis:
     """Environment steps after which it was made."""
     findings: tuple[Finding, ...]
     calibration: tuple[tuple[float, float], ...]
-    """Points of the latest episodes: the value that the critics predicted, and the discounted rewards that followed."""
+    """Points of the first halves of the latest episodes: the predicted value, and the discounted rewards that followed."""
 
     @property
     def warnings(self) -> list[Finding]:

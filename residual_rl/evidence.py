@@ -56,6 +56,13 @@ class Evidence(NamedTuple):
         """Undiscounted sum of the rewards of each episode: `[E]`."""
         return np.add.reduceat(self.rows.reward.astype(np.float64), self.starts)
 
+    @property
+    def early(self) -> np.ndarray:
+        """Whether a row is in the first half of its episode, where most of what followed was seen: `[N]` bool."""
+        lengths = np.diff([*self.starts, len(self.rows.reward)])
+        step = np.arange(len(self.rows.reward)) - np.repeat(self.starts, lengths)
+        return step < np.repeat(lengths, lengths) / 2
+
 
 def gather(
     algorithm: Algorithm,

@@ -188,13 +188,13 @@ def _action(evidence: Evidence) -> Finding:
 
 def _value(evidence: Evidence) -> Finding:
     """Whether the value is calibrated."""
-    spread = float(evidence.followed.std())
-    bias = float((evidence.predicted - evidence.followed).mean())
+    predicted, followed = evidence.predicted[evidence.early], evidence.followed[evidence.early]
+    spread, bias = float(followed.std()), float((predicted - followed).mean())
     if spread == 0.0:
         return _unknown("value", "What followed was the same everywhere, so no prediction can be tested.")
     correlation = 0.0
-    if evidence.predicted.std() > 0:
-        correlation = float(np.corrcoef(evidence.predicted, evidence.followed)[0, 1])
+    if predicted.std() > 0:
+        correlation = float(np.corrcoef(predicted, followed)[0, 1])
     if correlation < LOOSE:
         warning = "What the critics predict has little to do with what followed: train longer, or update more often per step."
     elif bias > 0:
@@ -324,6 +324,6 @@ def _share(part: float, whole: float) -> float:
 
 
 def _points(evidence: Evidence) -> tuple[tuple[float, float], ...]:
-    chosen = np.linspace(0, len(evidence.predicted) - 1, min(POINTS, len(evidence.predicted))).astype(int)
-    pairs = np.stack([evidence.predicted[chosen], evidence.followed[chosen]], axis=1).round(4)
+    pairs = np.stack([evidence.predicted, evidence.followed], axis=1)[evidence.early].round(4)
+    pairs = pairs[np.linspace(0, len(pairs) - 1, min(POINTS, len(pairs))).astype(int)]
     return tuple((float(predicted), float(followed)) for predicted, followed in pairs)

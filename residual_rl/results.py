@@ -21,10 +21,11 @@ from residual_rl.config import differences
 from residual_rl.errors import RunError
 from residual_rl.run import EVALUATIONS, provenance, read_config, read_rows, read_verdict
 from residual_rl.studies.trial import INITIAL, Study, Trial
+from residual_rl.tasks import find_task
 
 COLUMNS: tuple[str, ...] = (
     *("study", "task", "method", "preset", "variant", "controller", "fields", "seed", "steps"),
-    *EVALUATIONS,
+    *("measured_by", *EVALUATIONS),
     "lowest_acting_success_rate",
     *("paper", "state", "versions"),
 )
@@ -150,6 +151,7 @@ def rows_of(trial: Trial, directory: Path) -> list[dict[str, Any]]:
         "fields": " ".join(f"{name}={json.dumps(value)}".replace(" ", "") for name, value in sorted(trial.fields.items())),
         "seed": trial.seed,
         "steps": trial.steps,
+        "measured_by": trial.fields.get("measured_by", find_task(trial.task).measured_by),
         "state": str(state_of(directory)),
         "versions": " ".join(f"{name}={version}" for name, version in made_by["versions"].items()),
     }
@@ -215,10 +217,10 @@ def read_results(path: Path) -> list[dict[str, str]]:
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"cannot read {path}: {error}") from None
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name != "measured_by"]
     if missing or not rows:
         raise RunError(f"{path} holds no results of a study" + (f": it lacks {', '.join(missing)}" if missing else ""))
-    return rows
+    return [{"measured_by": "success"} | row for row in rows]  # tables of success alone were once written without
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

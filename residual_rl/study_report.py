@@ -12,10 +12,11 @@ from residual_rl.studies import STUDIES
 
 WIDTH = 9.5  # inches, of a figure in a file of its own
 CAPTION = (
-    f"Success at the last step, means over seeds. Last success: of each seed's last evaluation, its interval a bootstrap over"
-    f" the seeds, for a single seed the interval of its episodes. Steps to {comparison.SOLVED:g}: median over the seeds of the"
-    f" first evaluation that reached it, burn-in included. Lowest: of all evaluations, and while learning of all averages over"
-    f" 100 training episodes. Trials that have failed or are unfinished are in these numbers as far as they came."
+    f"Success at the last step, or mean return where a task is measured by it; means over seeds. Last: of each seed's last"
+    f" evaluation, its interval a bootstrap over the seeds, for a single seed the interval of its episodes. Steps to"
+    f" {comparison.SOLVED:g}: median over the seeds of the first evaluation that reached it, burn-in included. Lowest: of all"
+    f" evaluations, and while learning of all averages over 100 training episodes. Trials that have failed or are unfinished"
+    f" are in these numbers as far as they came."
 )
 DOTTED = "The base is orange; dotted is what was published."
 

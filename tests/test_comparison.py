@@ -24,6 +24,7 @@ def trial(
     """The rows of a trial that was evaluated every 1000 steps, as strings: as they are read."""
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"study": "made-up", "task": task, "variant": variant, "seed": seed}
     row |= {"method": "rpl", "preset": "default", "controller": "reactive-push", "state": state, "versions": "numpy=2"}
+    row["measured_by"] = "success"
     rows = []
     for index, rate in enumerate(rates):
         low, high = wilson_interval(round(100 * rate), 100)
@@ -112,6 +113,56 @@ def test_all_tasks_together_are_told_only_of_variants_that_have_them_all() -> No
     ((name, value, (low, high)),) = overall(rows)
     assert (name, value) == ("ours", pytest.approx(0.85))
     assert 0.8 <= low <= value <= high <= 0.9
+
+
+def by_return(variant: str, seed: int, returns: list[float]) -> list[dict[str, Any]]:
+    """A trial of a task where nothing ever succeeds."""
+    rows = trial("pusher", variant, seed, [0.0] * len(returns), measured_by="return", base_mean_return=-80.0)
+    numbers = [{"mean_return": value, "return_low": value - 2, "return_high": value + 3} for value in returns]
+    bases = {"base_return_low": "-82.0", "base_return_high": "-78.0"}
+    return [row | {name: str(value) for name, value in added.items()} | bases for row, added in zip(rows, numbers, strict=True)]
+
+
+RETURNS = [
+    *by_return("ours", 0, [-80.0, -95.5, -60.0]),
+    *by_return("ours", 1, [-80.0, -70.0]),
+    *by_return("theirs", 0, [-75.0]),
+]
+
+
+def test_a_task_that_is_measured_by_its_return_is_told_in_returns() -> None:
+    ours, theirs = compared(RETURNS)
+    assert (ours.by_return, ours.base, ours.last) == (True, -80.0, -65.0)
+    assert (ours.last_five_lowest, ours.lowest) == (-95.5, pytest.approx((-15.5 + 0.0) / 2))
+    assert ours.solved == []
+    assert theirs.interval == (-77.0, -72.0)
+    table = markdown(ROWS + RETURNS)
+    (line,) = [each for each in table.splitlines() if "| pusher | theirs |" in each]
+    assert "| -80 | -75 | -77 to -72 |" in line
+    assert "| +5 |" in line
+    assert "nan" not in table
+    assert "inf" not in table
+
+
+def test_returns_take_no_part_in_what_is_told_of_all_tasks_together() -> None:
+    rows = [row for task in ("push", "hook") for seed in (0, 1) for row in trial(task, "ours", seed, [0.5, 0.8])]
+    assert overall(rows + RETURNS) == overall(rows)
+
+
+def test_returns_have_a_panel_with_their_own_scale() -> None:
+    success, returns = learning_curve(ROWS + RETURNS).axes
+    assert success.get_ylim()[0] == 0
+    assert returns.get_ylim()[0] < -90
+
+
+def test_results_without_the_column_are_of_success(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    write_rows(
+        path,
+        [name for name in COLUMNS if name != "measured_by"],
+        [{name: value for name, value in row.items() if name != "measured_by"} for row in ROWS],
+    )
+    assert markdown(read_results(path)) == markdown(ROWS)
 
 
 def texts(rows: list[dict[str, Any]]) -> list[str]:

@@ -222,9 +222,9 @@ def test_headroom_in_returns_is_that_exploration_earns_more_than_the_base(eviden
 
 
 def test_values_that_are_not_what_follows_are_warned_of(evidence):
-    followed = evidence.followed
-    assert standing("value", evidence._replace(predicted=followed + 0.5 * followed.std())) == "sound"
-    optimist, pessimist = (evidence._replace(predicted=followed + sign * 1.5 * followed.std()) for sign in (1, -1))
+    followed, spread = evidence.followed, evidence.followed[evidence.early].std()
+    assert standing("value", evidence._replace(predicted=followed + 0.5 * spread)) == "sound"
+    optimist, pessimist = (evidence._replace(predicted=followed + sign * 1.5 * spread) for sign in (1, -1))
     assert "more than follows" in findings(optimist)["value"].meaning
     assert "less than follows" in findings(pessimist)["value"].meaning
     shuffled = evidence._replace(predicted=np.random.default_rng(0).permutation(followed))

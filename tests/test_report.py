@@ -13,13 +13,14 @@ import pytest
 from residual_rl import front_door
 from residual_rl.cli import app
 from residual_rl.config import Config, make_config
+from residual_rl.diagnosis import Diagnosis, Finding
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.evaluation import Outcome, wilson_interval
 from residual_rl.figures import COLORS, NAME_GAP, _name_ends, learning_curve
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.report import _burn_in, _moving_average, write_report
-from residual_rl.run import Run, read_config
+from residual_rl.run import Run, read_config, read_diagnosis
 from residual_rl.tasks import find_task
 from residual_rl.verdict import Verdict, judge
 
@@ -152,6 +153,27 @@ def test_unfinished_run_is_shown_as_such(tmp_path: Path, cycles: int):
     assert f"{400 * cycles:,} of 50,000 environment steps" in text
     assert ("<svg" in text) == (cycles == 5)
     assert "p-value" not in text
+
+
+def test_what_the_doctor_found_stands_in_the_report_with_the_calibration(tmp_path: Path):
+    path = write_run(tmp_path / "run", fixed=2, broken=2)
+    assert "How learning went" not in write_report([path]).read_text()
+    findings = (
+        Finding("action", "warning", "0.001 times as much", "The critics hardly see the action.", {"ratio": 0.001}),
+        Finding("goal", "unknown", "", "The world has no goals.", {}),
+    )
+    diagnosis = Diagnosis(8000, findings, ((-3.0, -2.0), (-1.0, -1.5)))
+    Run(path, read_config(path)).save_diagnosis(diagnosis)
+    assert read_diagnosis(path) == diagnosis
+    text = write_report([path]).read_text()
+    section = text.split("<h2>How learning went</h2>")[1].split("<h2>")[0]
+    assert re.search(r"1 of 2 measurements\s+warns", section)
+    assert "The critics hardly see the action." in section
+    assert "discounted return that followed" in section
+    assert section.count("<svg") == 1
+    (path / "diagnosis.json").write_text('{"step": 1}')
+    with pytest.raises(RunError, match=r"diagnosis\.json is damaged"):
+        write_report([path])
 
 
 def test_comparison_lies_beside_its_runs(tmp_path: Path):

@@ -68,7 +68,7 @@ class Study:
     figures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Name of a figure: the tasks that it shows, a panel each. None for one figure of all tasks."""
     paper: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """Task and variant: the success rate that was published."""
+    """Task and variant: the success rate, or the mean return, that was published."""
 
 
 def chosen(

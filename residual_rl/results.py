@@ -220,7 +220,8 @@ def read_results(path: Path) -> list[dict[str, str]]:
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name != "measured_by"]
     if missing or not rows:
         raise RunError(f"{path} holds no results of a study" + (f": it lacks {', '.join(missing)}" if missing else ""))
-    return [{"measured_by": "success"} | row for row in rows]  # tables of success alone were once written without
+    # Tables of success alone were once written without.
+    return [row | {"measured_by": row.get("measured_by", "success")} for row in rows]
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -40,8 +40,8 @@ class BallOnBeam(gymnasium.Env[np.ndarray, np.ndarray]):
         distance = abs(self.mark - self.position)
         fallen = bool(abs(self.position) > HALF_LENGTH)
         held = bool(distance < 0.02 and abs(self.velocity) < 0.05)
-        # Never below zero: where every step costs, falling early would pay.
-        reward = 0.0 if fallen else 1.0 - distance
+        # A fall costs more than the rest of an episode: were it free, the quickest way out of all costs would be to fall.
+        reward = -distance - 10.0 * fallen
         return self._observation(), reward, fallen, False, {"is_success": held}
 
     def _observation(self) -> np.ndarray:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs clean
 
 demo: $(VENV)/demo-installed  ## Learn a residual on SlipperyPush, end to end, ending in the verdict and a report.
 	$(BIN)/residual-rl train slippery-push
@@ -15,6 +15,9 @@ check: $(VENV)/dev-installed  ## Format, lint and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+docs: $(VENV)/docs-installed  ## Build the site into site/, strictly: a dead link or a missing page is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## Remove the environment; runs stay.
 	rm -rf $(VENV)
@@ -30,6 +33,10 @@ $(VENV)/demo-installed: $(BIN)/python pyproject.toml
 
 $(VENV)/test-installed: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/docs-installed: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
 $(VENV)/dev-installed: $(BIN)/python pyproject.toml

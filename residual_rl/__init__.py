@@ -17,8 +17,11 @@ from residual_rl.tasks import TASKS
 
 if TYPE_CHECKING:
     from residual_rl.front_door import diagnose, evaluate, export, improve, load
+    from residual_rl.hub import pull, push
 
-__all__ = ["batched", "diagnose", "evaluate", "export", "improve", "load", "per_lane"]
+__all__ = ["batched", "diagnose", "evaluate", "export", "improve", "load", "per_lane", "pull", "push"]
+
+_ROOMS = {name: "front_door" for name in ("diagnose", "evaluate", "export", "improve", "load")} | {"pull": "hub", "push": "hub"}
 
 for _task in TASKS.values():
     _task.register()
@@ -26,8 +29,8 @@ for _task in TASKS.values():
 
 def __getattr__(name: str) -> Any:
     # Whoever only wants the environments need not wait for JAX.
-    if name in ("diagnose", "evaluate", "export", "improve", "load"):
+    if name in _ROOMS:
         from importlib import import_module
 
-        return getattr(import_module("residual_rl.front_door"), name)
+        return getattr(import_module(f"residual_rl.{_ROOMS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -35,7 +35,7 @@ RUNTIME = "residual_policy.py"
 ONNX = "policy.onnx"
 PROBES = 2000  # observations on which a bundle is compared with the policy that it was made of
 TOLERANCE = 1e-5  # of an action: several times what float32 leaves open, see docs/export.md
-TIES = 2  # probes in which the gate may be so close to undecided that the last bit decides
+TIES = 20  # probes in which the gate may be so close to undecided that the last bit decides; more where it has just opened
 
 
 @dataclass(frozen=True)

@@ -269,6 +269,32 @@ def export(
 
 
 @app.command()
+def push(
+    bundle: Annotated[Path, typer.Argument(help="The folder that `export` wrote.")],
+    to: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face Hub, or a folder: /..., ./..., ~/..., file:...")],
+    public: Annotated[bool, typer.Option("--public", help="A repository that is made is for everyone to see.")] = False,
+) -> None:
+    """Send a bundle to the Hugging Face Hub or to a folder, with a model card."""
+    from residual_rl.hub import push as push_
+
+    console.print(f"push    {push_(bundle, to, public=public)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def pull(
+    source: Annotated[str, typer.Argument(help="Where the bundle is, as for push.")],
+    out: Annotated[Path, typer.Argument(help="The folder to keep it in; must not be there yet.")],
+    revision: Annotated[str | None, typer.Option(help="A commit, branch or tag.", show_default="main")] = None,
+) -> None:
+    """Fetch a bundle; nothing of its owner's is run."""
+    from residual_rl.hub import pull as pull_
+
+    policy = pull_(source, out, revision=revision)
+    decision = "promoted" if policy.promoted else "not promoted: it delivers the base until its scale is set"
+    console.print(f"pull    {out}: {decision}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def study(
     name: Annotated[str, typer.Argument(help="A study's name, see `residual-rl list`.")],
     only: Annotated[

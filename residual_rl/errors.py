@@ -32,3 +32,7 @@ class RunError(ResidualRLError):
 
 class Interrupted(ResidualRLError):
     """Training was asked to stop; what was learned is on disk."""
+
+
+class HubError(ResidualRLError):
+    """A bundle that cannot be pushed or pulled."""

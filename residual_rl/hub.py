@@ -1,0 +1,197 @@
+"""Bundles to others and from others: `push` and `pull`, with the Hugging Face Hub or with a folder that people share.
+
+Of a stranger's bundle two files are fetched, each no larger than a bundle's may be, and read as data; nothing of theirs is run.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from residual_rl import runtime
+from residual_rl.bundle import ONNX, RUNTIME
+from residual_rl.errors import HubError, ResidualRLError
+from residual_rl.model_card import CARD, model_card
+
+FETCHED = {runtime.MANIFEST: runtime.MAX_MANIFEST, runtime.WEIGHTS: runtime.MAX_WEIGHTS}
+"""The files that are fetched, and the bytes that each may have."""
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def push(bundle: str | Path, to: str | Path, *, public: bool = False) -> str:
+    """Sends an exported bundle, with a model card that says what it is and how it was judged.
+
+    Args:
+        bundle: the folder that `export` wrote.
+        to: `owner/name` on the Hugging Face Hub, made where it is missing, with the token that `hf auth login` left; or
+            a folder: a `file:` URL, a `Path`, or a string that begins with `/`, `.` or `~`.
+        public: whether a repository that is made is for everyone to see.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        HubError: the folder holds no sound bundle, or the bundle cannot be sent there.
+        ResidualRLError: the `hub` extra is not installed.
+    """
+    remote = _remote(to, revision=None, public=public)
+    with TemporaryDirectory() as directory:
+        staged, bundle = Path(directory), Path(bundle)
+        _Folder(bundle).fetch(staged)
+        policy = _loaded(staged, bundle)
+        if (bundle / ONNX).is_file():
+            shutil.copyfile(bundle / ONNX, staged / ONNX)
+        shutil.copyfile(runtime.__file__, staged / RUNTIME)
+        (staged / CARD).write_text(model_card(policy.manifest, str(to)), encoding="utf-8")
+        return remote.send(staged)
+
+
+def pull(source: str | Path, out: str | Path, *, revision: str | None = None) -> runtime.Policy:
+    """Fetches a bundle into a folder, whole or not at all.
+
+    Only `bundle.json` and `weights.safetensors` are fetched, which are data; the `residual_policy.py` beside them is this
+    library's own. Whether the numbers do any good on your robot, only their source can tell.
+
+    Args:
+        source: as `to` of `push`.
+        out: the folder; must not be there yet, or be empty.
+        revision: a commit, branch or tag of a repository on the Hub; None for its main branch.
+
+    Returns:
+        The policy, as `residual_rl.runtime.load(out)` gives it.
+
+    Raises:
+        HubError: there is no such bundle, it is too large or damaged, or `out` cannot be written.
+        ResidualRLError: the `hub` extra is not installed.
+    """
+    remote, out = _remote(source, revision=revision), Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise HubError(f"{out} is there already, and not empty; choose another folder")
+    with _naming(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
+    with partial as directory:
+        staged = Path(directory) / "bundle"
+        staged.mkdir()
+        remote.fetch(staged)
+        policy = _loaded(staged, source)
+        shutil.copyfile(runtime.__file__, staged / RUNTIME)
+        with _naming(out):
+            os.replace(staged, out)
+    return policy
+
+
+class _Remote(Protocol):
+    """Where bundles are kept."""
+
+    def fetch(self, into: Path) -> None:
+        """Copies the files of `FETCHED`, none larger than it may be."""
+        ...
+
+    def send(self, staged: Path) -> str:
+        """Takes all files of a folder, and says where they are."""
+        ...
+
+
+class _Folder:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def fetch(self, into: Path) -> None:
+        for name, most in FETCHED.items():
+            with _naming(self.path):
+                size = (self.path / name).stat().st_size if (self.path / name).is_file() else None
+                _check_size(self.path, name, size, most)
+                shutil.copyfile(self.path / name, into / name)
+
+    def send(self, staged: Path) -> str:
+        with _naming(self.path):
+            if self.path.exists() and any(self.path.iterdir()) and not (self.path / runtime.MANIFEST).exists():
+                raise HubError(f"{self.path} holds other things than a bundle; choose another folder")
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / ONNX).unlink(missing_ok=True)  # of the bundle that was there
+            shutil.copytree(staged, self.path, dirs_exist_ok=True)
+        return str(self.path)
+
+
+class _Repository:
+    def __init__(self, name: str, revision: str | None, public: bool):
+        self.name, self.revision, self.public = name, revision, public
+        self.api: Any = _hub().HfApi()
+
+    def fetch(self, into: Path) -> None:
+        with _naming(self.name):
+            info = self.api.model_info(self.name, revision=self.revision, files_metadata=True)
+            sizes = {file.rfilename: file.size for file in info.siblings}
+        for name, most in FETCHED.items():
+            _check_size(self.name, name, sizes.get(name), most)
+        for name in FETCHED:
+            with _naming(self.name):  # of the commit whose sizes were looked at
+                path = self.api.hf_hub_download(self.name, name, revision=info.sha)
+                shutil.copyfile(path, into / name)
+
+    def send(self, staged: Path) -> str:
+        with _naming(self.name):
+            self.api.create_repo(self.name, private=not self.public, exist_ok=True)
+            sent = self.api.upload_folder(
+                repo_id=self.name, folder_path=staged, commit_message="Bundle of residual-rl", delete_patterns=[ONNX]
+            )
+        return str(sent.commit_url)
+
+
+def _remote(place: str | Path, revision: str | None, public: bool = False) -> _Remote:
+    """A folder or a repository.
+
+    Raises:
+        HubError: it is neither, or a folder was to have revisions.
+    """
+    text = str(place)
+    if isinstance(place, Path) or text.startswith(("/", ".", "~", "file:")):
+        if revision is not None:
+            raise HubError(f"{place} is a folder, and has no revisions")
+        return _Folder(Path(url2pathname(urlsplit(text).path) if text.startswith("file:") else text).expanduser())
+    if not REPOSITORY.fullmatch(text):
+        raise HubError(
+            f"{text!r} is neither a repository, owner/name, nor a folder: a folder begins with '/', '.', '~' or 'file:'"
+        )
+    return _Repository(text, revision, public)
+
+
+def _check_size(place: str | Path, name: str, size: int | None, most: int) -> None:
+    if size is None:
+        raise HubError(f"{place} is no bundle: it has no {name}")
+    if size > most:
+        raise HubError(f"{place}: {name} has {size} bytes, more than the {most} that it may have")
+
+
+def _loaded(staged: Path, source: str | Path) -> runtime.Policy:
+    try:
+        return runtime.load(staged)
+    except runtime.BundleError as error:
+        raise HubError(str(error).replace(str(staged), str(source))) from error
+
+
+@contextmanager
+def _naming(place: str | Path) -> Iterator[None]:
+    """Turns whatever disk, network or the Hub's client raise into an error that names the place."""
+    try:
+        yield
+    except ResidualRLError:
+        raise
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise HubError(f"{place}: {type(error).__name__}: {said}") from error
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise ResidualRLError("huggingface_hub is not installed: pip install 'residual-rl[hub]'") from error
+    return huggingface_hub

@@ -1,0 +1,55 @@
+"""The examples, which the documentation shows piece by piece, do what it says of them; with budgets of seconds."""
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from residual_rl.learning.burn_in import FixedBurnIn
+from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.run import read_verdict
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+
+BUDGET: dict[str, Any] = {
+    "algorithm": GatedDDPG(hidden=(32, 32), num_critics=2, burn_in=FixedBurnIn(cycles=1, updates=4)),
+    "updates_per_cycle": 4,
+    "batch_size": 32,
+    "steps": 1000,
+    "evaluation_interval": 1000,
+    "evaluation_episodes": 8,
+    "verdict_episodes": 16,
+}
+
+
+CONTROLLERS = {"scripted_push": "push", "pid": "PID", "mpc": "mpc", "stable_baselines3_policy": "PPO"}
+"""The examples, and what each improves."""
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_an_example_improves_its_controller(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))  # as where it is run as a script
+    more = {}
+    if name == "stable_baselines3_policy":
+        pytest.importorskip("stable_baselines3")
+        more = {"pretraining": 1}
+    importlib.import_module(name).main(str(tmp_path / "run"), **BUDGET, **more)
+    assert read_verdict(tmp_path / "run").controller == CONTROLLERS[name]
+
+
+def test_every_example_is_run_and_shown() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*CONTROLLERS, "ball_on_beam"}  # which the others run in
+    pages = "".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))
+    for path in EXAMPLES.glob("*.py"):
+        assert f'--8<-- "examples/{path.name}' in pages
+
+
+def test_every_command_is_in_the_reference() -> None:
+    from residual_rl.cli import app
+
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text()
+    named = set(re.findall(r"^\| `([a-z]+)[` ]", page, re.MULTILINE))
+    assert {command.name or command.callback.__name__ for command in app.registered_commands if command.callback} <= named

@@ -37,8 +37,8 @@ class Config:
     algorithm: Annotated[DDPG | GatedDDPG, Field(discriminator="name")] = Field(default_factory=GatedDDPG)
     hindsight: Hindsight = Hindsight()
     batch_size: int = Field(default=256, gt=0)
-    updates_per_cycle: int = Field(default=40, gt=0)
-    episodes_per_cycle: int = Field(default=8, gt=0)
+    updates_per_cycle: int = Field(default=160, gt=0)
+    episodes_per_cycle: int = Field(default=16, gt=0)
     replay_capacity: int = Field(default=1_000_000, gt=0)
     """Transitions."""
     evaluation_interval: int = Field(default=5_000, gt=0)
@@ -52,11 +52,16 @@ class Config:
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
         "the recommended learner: the residual acts only where the critics agree that it beats the base",
-        {"algorithm": GatedDDPG(), "hindsight": Hindsight(keep_achieved_ratio=0.25)},
+        {"algorithm": GatedDDPG(), "hindsight": Hindsight(lookahead=3, keep_achieved_ratio=0.25)},
     ),
     "silver2018": (
         "DDPG + HER as published with Silver et al. 2018, in one process",
-        {"algorithm": DDPG(), "hindsight": Hindsight(keep_achieved_ratio=1.0)},
+        {
+            "algorithm": DDPG(),
+            "hindsight": Hindsight(keep_achieved_ratio=1.0),
+            "episodes_per_cycle": 8,
+            "updates_per_cycle": 40,
+        },
     ),
 }
 """Name: a line about it, and the fields that it sets. Everything else is the default of `Config`."""
@@ -88,7 +93,7 @@ def make_config(preset: str = "default", **fields: Any) -> Config:
         config = Config(preset=preset, **fields)
     except ValidationError as error:
         raise ResidualRLError(explained(error)) from error
-    return _changed(config, paths) if paths else config
+    return changed(config, paths) if paths else config
 
 
 def _without_base(algorithm: DDPG) -> DDPG:
@@ -106,8 +111,13 @@ def _with_expert(algorithm: DDPG) -> DDPG:
     return replace(algorithm, composition=replace(algorithm.composition, adds_base=False, relabel="keep"))
 
 
-def _changed(config: Config, paths: dict[str, Any]) -> Config:
-    """The configuration with other values at `{"part.field": value}`."""
+def changed(config: Config, paths: dict[str, Any]) -> Config:
+    """The configuration with other values at `{"part.field": value}`.
+
+    Raises:
+        UnknownName: no such path.
+        ResidualRLError: a value is out of range.
+    """
     values = to_json(config)
     for name, value in paths.items():
         *parts, field = name.split(".")

@@ -33,7 +33,7 @@ from residual_rl.environments import (
 )
 from residual_rl.errors import ControllerError, ResidualRLError, RunError
 from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
-from residual_rl.pace import pace
+from residual_rl.pace import pace, paced
 from residual_rl.policy import Policy, base_plus_residual, restore_residual
 from residual_rl.residual import Composition
 from residual_rl.run import ENVIRONMENT, TABLE, Run, read_config, read_diagnosis, read_environment, read_policy, read_verdict
@@ -155,6 +155,7 @@ def _setting(
         task = find_task(env)
         controller, name = resolve(controller, task, num_threads)
         config = _config({"measured_by": task.measured_by}, said, task.name, name, _shown_base(controller))
+        config = paced(config, task.spec.horizon, said)
         yield Setting(task, controller, name, config, None)
         return
     if controller is None:
@@ -168,13 +169,13 @@ def _setting(
         else:
             same_environment(about, opened, directory)
         controller = adapted(controller, opened.layout, about.character)
-        paced: dict[str, Any] = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"])
+        own: dict[str, Any] = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"])
         if "algorithm" in said:
-            paced = {field: value for field, value in paced.items() if not field.startswith("algorithm.")}
+            own = {field: value for field, value in own.items() if not field.startswith("algorithm.")}
         forced = _shown_base(controller)
         if about.findings.goal_rules is None:
             forced["hindsight.relabel_ratio"] = 0.0
-        own = paced | {"measured_by": about.findings.measured_by}
+        own |= {"measured_by": about.findings.measured_by}
         config = _config(own, said, opened.name, name, forced)
         yield Setting(opened.task(about.findings, config.episodes_per_cycle), controller, name, config, about)
 

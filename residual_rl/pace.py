@@ -1,15 +1,17 @@
 """How much of what in a cycle, for episodes of any length.
 
-The defaults of `Config` are for episodes of 50 steps. Longer ones keep the same number of updates for each step, and the same
-steps of burn-in; there are fewer of them in a cycle, and in evaluations, which would else cost more than the training.
+The presets are for episodes of 50 steps. Longer ones keep the same number of updates for each step, and the same steps of
+burn-in; there are fewer of them in a cycle, and in evaluations, which would else cost more than the training.
 """
 
 import math
+from collections.abc import Iterable
 
-from residual_rl.config import PRESETS, Config
+from residual_rl.config import PRESETS, Config, changed
+from residual_rl.errors import UnknownName
 from residual_rl.learning.burn_in import FixedBurnIn
 
-CYCLE_STEPS = 400  # of a cycle, for which the defaults are: 8 episodes of 50 steps
+EPISODE_STEPS = 50  # of the episodes for which the presets are
 LONGEST_CYCLE = 1600  # steps; where more than one episode fits into it
 EVALUATION_STEPS = 20_000
 VERDICT_STEPS = 100_000
@@ -22,23 +24,41 @@ def pace(episode_steps: float, lanes: int | None, preset: str) -> dict[str, int]
     Args:
         episode_steps: of the base alone.
         lanes: episodes in a cycle; None for as many as suit.
-        preset: whose burn-in is stretched, if its length is fixed.
+        preset: what is stretched; its burn-in only if its length is fixed.
+
+    Raises:
+        UnknownName: no such preset.
     """
-    lanes = lanes or _between(1, LONGEST_CYCLE / episode_steps, Config.episodes_per_cycle)
-    stretch = max(1.0, lanes * episode_steps / CYCLE_STEPS)
+    if preset not in PRESETS:
+        raise UnknownName("preset", preset, PRESETS)
+    own = PRESETS[preset][1]
+    usual_lanes = own.get("episodes_per_cycle", Config.episodes_per_cycle)
+    lanes = lanes or _between(1, LONGEST_CYCLE / episode_steps, usual_lanes)
+    stretch = max(1.0, lanes * episode_steps / (usual_lanes * EPISODE_STEPS))
     evaluated = _between(FEWEST["evaluation_episodes"], EVALUATION_STEPS / episode_steps, Config.evaluation_episodes)
     fields = {
         "episodes_per_cycle": lanes,
-        "updates_per_cycle": round(Config.updates_per_cycle * stretch),
+        "updates_per_cycle": round(own.get("updates_per_cycle", Config.updates_per_cycle) * stretch),
         "evaluation_episodes": evaluated,
         "evaluation_interval": max(Config.evaluation_interval, round(evaluated * episode_steps)),
         "verdict_episodes": _between(FEWEST["verdict_episodes"], VERDICT_STEPS / episode_steps, Config.verdict_episodes),
     }
-    burn_in = PRESETS[preset][1]["algorithm"].burn_in if preset in PRESETS else None
+    burn_in = own["algorithm"].burn_in
     if isinstance(burn_in, FixedBurnIn):
         fields["algorithm.burn_in.cycles"] = math.ceil(burn_in.cycles / stretch)
         fields["algorithm.burn_in.updates"] = round(burn_in.updates * stretch)
     return fields
+
+
+def paced(config: Config, horizon: int, said: Iterable[str]) -> Config:
+    """The configuration of a task of the library, with those fields that were not `said` adapted to its episodes' length.
+
+    Only of the default preset: what was published was published for each task.
+    """
+    if config.preset != "default":
+        return config
+    fields = pace(horizon, None, config.preset)
+    return changed(config, {name: value for name, value in fields.items() if not any(name.startswith(one) for one in said)})
 
 
 def _between(least: int, value: float, most: int) -> int:

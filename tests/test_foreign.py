@@ -198,9 +198,9 @@ def test_rewards_are_scaled_to_the_size_that_the_learner_is_used_to(rewards: lis
 
 def test_episodes_of_fifty_steps_have_the_defaults_and_longer_ones_as_many_updates_a_step() -> None:
     short, long = pace(50.0, None, "default"), pace(1000.0, None, "default")
-    assert (short["episodes_per_cycle"], short["updates_per_cycle"], short["algorithm.burn_in.cycles"]) == (8, 40, 30)
+    assert (short["episodes_per_cycle"], short["updates_per_cycle"], short["algorithm.burn_in.cycles"]) == (16, 160, 15)
     assert (short["evaluation_episodes"], short["evaluation_interval"], short["verdict_episodes"]) == (100, 5000, 500)
-    assert long["updates_per_cycle"] / (long["episodes_per_cycle"] * 1000) == 0.1
+    assert long["updates_per_cycle"] / (long["episodes_per_cycle"] * 1000) == 0.2
     assert long["evaluation_episodes"] * 1000 <= long["evaluation_interval"]
 
 

@@ -19,7 +19,7 @@ from residual_rl.tasks import find_task
 from residual_rl.tasks.block import HORIZON
 from residual_rl.tasks.physics import usable_cores
 
-NUM_ENVS = 8
+NUM_ENVS = 16
 CYCLE_STEPS = NUM_ENVS * HORIZON
 CYCLE_UPDATES = CYCLE_STEPS // 10
 BATCH_SIZE = 256
@@ -139,9 +139,8 @@ def _training(preset: str, steps: int) -> list[float]:
         evaluation_interval=2 * cycles * CYCLE_STEPS,
         evaluation_episodes=1,
     )
-    if isinstance(config.algorithm.burn_in, FixedBurnIn):
-        # What a burn-in costs is not what the rest of the run costs.
-        config = replace(config, algorithm=replace(config.algorithm, burn_in=FixedBurnIn(cycles=0)))
+    # What a burn-in costs is not what the rest of the run costs.
+    config = replace(config, algorithm=replace(config.algorithm, burn_in=FixedBurnIn(cycles=0)))
     times = []
     with tempfile.TemporaryDirectory() as directory, Run(Path(directory) / "run", config) as run:
         controller = make_controller(task.default_controller, task.spec)

@@ -13,7 +13,8 @@ from residual_rl.tasks import find_task
 from residual_rl.tasks.physics import usable_cores
 from residual_rl.tasks.vector import WorldVectorEnv
 
-BATCHES = (8, 16, 32)
+BATCHES = (16, 32, 64)
+"""A cycle of training has 16 episodes, evaluations have up to 64 at once."""
 
 
 def physics(

@@ -13,8 +13,8 @@ class FixedBurnIn:
     """The critic alone learns for a number of cycles."""
 
     rule: Literal["fixed"] = "fixed"
-    cycles: int = Field(default=30, ge=0)
-    updates: int = Field(default=60, gt=0)
+    cycles: int = Field(default=15, ge=0)
+    updates: int = Field(default=120, gt=0)
     """Updates a cycle while it lasts."""
 
     def is_over(self, mean_values: Sequence[float]) -> bool:

@@ -37,7 +37,7 @@ class GatedDDPG:
     name: Literal["gated-ddpg"] = "gated-ddpg"
     composition: Composition = Composition()
     burn_in: FixedBurnIn = FixedBurnIn()
-    hidden: tuple[int, ...] = (256, 256, 256)
+    hidden: tuple[int, ...] = (256, 256)
     num_critics: int = Field(default=3, ge=2)
     caution: float = Field(default=3.0, ge=0)
     """Standard deviations by which the mean advantage must exceed zero before the residual acts."""
@@ -45,7 +45,7 @@ class GatedDDPG:
     """Adam's learning rate of the actor: slow, so that the critics keep up with it."""
     critic_rate: float = Field(default=1e-3, gt=0)
     target_rate: float = Field(default=0.02, gt=0, le=1)
-    average_rate: float = Field(default=0.005, gt=0, le=1)
+    average_rate: float = Field(default=0.001, gt=0, le=1)
     """The share of each update in the networks that are delivered. What single updates do to the critics makes the gate
     flicker: welcome variety while learning, harmful afterwards."""
     residual_penalty: float = Field(default=0.05, ge=0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from residual_rl.config import Config, make_config
 from residual_rl.errors import ResidualRLError
+from residual_rl.pace import paced
 from residual_rl.tasks import find_task
 
 INITIAL = "initial"
@@ -51,7 +52,7 @@ class Trial:
         method = "rpl" if self.method == INITIAL else self.method
         controller = "zero" if method == "scratch" else self.controller or task.default_controller
         fields = {"task": task.name, "controller": controller, "method": method, "steps": self.steps, "seed": self.seed}
-        return make_config(self.preset, **fields, **self.fields)
+        return paced(make_config(self.preset, **fields, **self.fields), task.spec.horizon, self.fields)
 
     def to_json(self) -> dict[str, Any]:
         """The trial as plain JSON values: the arguments of `Trial`."""

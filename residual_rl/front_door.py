@@ -152,9 +152,9 @@ def _setting(
         config = _config({"measured_by": task.measured_by}, said, task.name, name, _shown_base(controller))
         yield Setting(task, controller, name, config, None)
         return
-    if controller is None:
-        raise ControllerError("an environment of your own has no controller that could be improved: pass controller=...")
     with closing(Opened(env, horizon, processes)) as opened:
+        if controller is None:
+            raise ControllerError(f"{opened.name} comes without a controller that could be improved: pass controller=...")
         directory = directory or _directory(opened.name, said["method"], said["preset"], said["seed"])
         controller, name = controller_of(controller, opened.spec, num_threads)
         about = described(directory)

@@ -52,7 +52,7 @@ class Config:
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
         "the recommended learner: the residual acts only where the critics agree that it beats the base",
-        {"algorithm": GatedDDPG(), "hindsight": Hindsight(lookahead=3, keep_achieved_ratio=0.25)},
+        {"algorithm": GatedDDPG(), "hindsight": Hindsight(keep_achieved_ratio=0.25)},
     ),
     "silver2018": (
         "DDPG + HER as published with Silver et al. 2018, in one process",

@@ -103,7 +103,8 @@ def target_in_numpy(name, learner, batch):
         is_open = advantage.mean(axis=0) > algorithm.caution * advantage.std(axis=0)
         assert is_open.any()
         assert not is_open.all()
-        next_value = np.where(is_open, acting.mean(axis=0), alone.mean(axis=0))
+        chosen = np.where(is_open, acting, alone)
+        next_value = chosen.mean(axis=0) - algorithm.pessimism * chosen.std(axis=0)
     return (batch.reward + batch.discount * next_value).clip(-20.0, 0.0)
 
 
@@ -496,7 +497,9 @@ def test_acting_mixes_no_dtypes_silently(name, used):
     assert (residual.shape, residual.dtype) == ((BATCH, ROBOT.action_size), jnp.float32)
 
 
-@pytest.mark.parametrize("field", ["target_rate", "critic_rate", "actor_rate", "random_ratio", "noise_ratio", "caution"])
+@pytest.mark.parametrize(
+    "field", ["target_rate", "critic_rate", "actor_rate", "random_ratio", "noise_ratio", "caution", "pessimism"]
+)
 def test_a_hyperparameter_out_of_range_is_refused_by_name(field):
     with pytest.raises(ValidationError, match=field):
         GatedDDPG(**{field: -1.0})

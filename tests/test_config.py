@@ -156,7 +156,10 @@ def test_equal_configurations_do_not_differ():
 
 
 def test_differences_are_lines_with_the_path_and_both_values():
-    first, second = made(steps=1000), made(steps=2000, hindsight={"lookahead": 3, "relabel_ratio": 0.5, "keep_achieved_ratio": 0.25})
+    first, second = (
+        made(steps=1000),
+        made(steps=2000, hindsight={"relabel_ratio": 0.5, "keep_achieved_ratio": 0.25}),
+    )
     assert differences(to_json(first), to_json(second)) == ["hindsight.relabel_ratio: 0.8 -> 0.5", "steps: 1000 -> 2000"]
 
 

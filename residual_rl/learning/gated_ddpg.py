@@ -41,6 +41,9 @@ class GatedDDPG:
     num_critics: int = Field(default=3, ge=2)
     caution: float = Field(default=3.0, ge=0)
     """Standard deviations by which the mean advantage must exceed zero before the residual acts."""
+    pessimism: float = Field(default=1.0, ge=0)
+    """Standard deviations that a bootstrap target stays below the critics' mean. Where they disagree some promise too much, and
+    the target would hand it on from state to state. Source: Fujimoto et al. 2018, who take the lesser of two."""
     actor_rate: float = Field(default=3e-5, gt=0)
     """Adam's learning rate of the actor: slow, so that the critics keep up with it."""
     critic_rate: float = Field(default=1e-3, gt=0)
@@ -143,10 +146,11 @@ class GatedDDPG:
         return learner, {"critic_loss": loss / self.num_critics, "mean_value": value}
 
     def _next_value(self, learner: Learner, features: Array, base_action: Array) -> Array:
-        """The target critics' mean value of what the gate would let act: `[B]`."""
+        """The target critics' cautious value of what the gate would let act: `[B]`."""
         residual = residual_of(learner.target_actor, features)
         residual_values = values_of(learner.target_critics, features, self.composition.scored(base_action, residual))
         base_scored = self.composition.scored(base_action, jnp.zeros_like(residual))
         base_values = values_of(learner.target_critics, features, base_scored)
         open_ = self.gate(residual_values, base_values)
-        return jnp.where(open_, residual_values.mean(axis=0), base_values.mean(axis=0))
+        values = jnp.where(open_, residual_values, base_values)
+        return values.mean(axis=0) - self.pessimism * values.std(axis=0)

@@ -42,6 +42,7 @@ METRICS = (
     "acting_success_rate",
     "acting_mean_return",
     "burn_in",
+    "driven_by_residual",
     "critic_loss",
     "mean_value",
     "dropped_episodes",

@@ -3,7 +3,7 @@
 from residual_rl.studies.trial import INITIAL, Study, Trial
 
 EVALUATED = {"evaluation_interval": 10_000, "evaluation_episodes": 500}
-BUDGETS = {"slippery-push": 250_000, "pick-and-place": 250_000, "mpc-push": 250_000, "noisy-hook": 1_000_000}
+BUDGETS = {"slippery-push": 250_000, "pick-and-place": 150_000, "mpc-push": 150_000, "noisy-hook": 1_000_000}
 """Environment steps. Bases: ReactivePush, the oscillating ReactivePickAndPlace, DiscreteMPC, ReactiveHook."""
 
 STUDY = Study(

@@ -49,7 +49,13 @@ def write_run(
     config = make_config(**(settings | fields))
     with Run(path, config) as run:
         for cycle in range(cycles):
-            metrics = {"wall_seconds": 1.0, "critic_loss": 0.1, "mean_value": -3.0, "driven_by_residual": 0.5, "dropped_episodes": 0}
+            metrics = {
+                "wall_seconds": 1.0,
+                "critic_loss": 0.1,
+                "mean_value": -3.0,
+                "driven_by_residual": 0.5,
+                "dropped_episodes": 0,
+            }
             step = {"step": 400 * (cycle + 1)}
             acting = {"acting_success_rate": 0.5, "acting_mean_return": -40.0}
             run.append("metrics.csv", metrics | step | acting | {"burn_in": int(cycle < 5)})

@@ -1,6 +1,7 @@
 """How fast a whole training is: env steps per second, beside Stable-Baselines3 and SBX, both with hindsight."""
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 
 from residual_rl.benchmarks.conditions import TASK, conditions, installed, quiet
 from residual_rl.benchmarks.peers import Peer, Work, fastest_vector_env, sbx, stable_baselines3
-from residual_rl.benchmarks.rounds import Speed, alternate, compared
+from residual_rl.benchmarks.rounds import Speed, alternate, compared, medians
 from residual_rl.errors import ResidualRLError
 from residual_rl.tasks import find_task
 from residual_rl.tasks.block import HORIZON
@@ -36,7 +37,8 @@ def learning(
     All simulate, store, relabel and learn, with one update of batch 256 on 3x256 networks for every 10 env steps.
     Ours is the preset `silver2018` on SlipperyPush with its controller; the `default` preset, whose three critics cost
     more, is given for information. `peer` is Stable-Baselines3's DDPG. `sbx` is SBX's TQC with a single critic: SBX has no
-    DDPG that takes observations with goals.
+    DDPG that takes observations with goals. `updates_ratio_to_bare` is how fast updates are in our training, sampling and
+    relabelling included, beside the compiled scan alone on data that is there already.
 
     Args:
         steps: env steps of one contestant in one round.
@@ -81,6 +83,8 @@ def learning(
         result |= {f"{name}_updates_per_step": round(peer.updates_per_step, 3) for name, peer in peers.items()}
         for peer in peers.values():
             peer.close()
+        tell("learning: its updates alone")
+        result |= _updates(steps, rounds)
     tell(f"learning: memory of a run with {transitions} transitions")
     return result | memory(transitions) | measured_under
 
@@ -98,12 +102,32 @@ def memory(transitions: int) -> dict[str, Any]:
     return json.loads(answer.stdout.splitlines()[-1])
 
 
-def _training_speed(preset: str, steps: int) -> float:
+def _updates(steps: int, rounds: int) -> dict[str, float]:
+    """Updates per second in a training and alone. A cycle's time with all of them and with one tells what the others take."""
+    from residual_rl.benchmarks.updates import bare_scan
+
+    def in_training() -> float:
+        seconds = CYCLE_STEPS / _training_speed("silver2018", steps)
+        return (CYCLE_UPDATES - 1) / (seconds - CYCLE_STEPS / _training_speed("silver2018", steps, updates=1))
+
+    _training("silver2018", steps=1, updates=1)  # compiles
+    bare = bare_scan("silver2018", find_task(TASK).spec, CYCLE_UPDATES, BATCH_SIZE)
+    speeds = alternate({"in_training": in_training, "bare": bare}, rounds)
+    ratios = [inside / alone for inside, alone in zip(speeds["in_training"], speeds["bare"], strict=True)]
+    inside, alone = medians(speeds).values()
+    return {
+        "updates_per_second": inside,
+        "bare_updates_per_second": alone,
+        "updates_ratio_to_bare": round(statistics.median(ratios), 3),
+    }
+
+
+def _training_speed(preset: str, steps: int, updates: int | None = None) -> float:
     """Env steps per second of a training, evaluations, first and last cycle excluded.
 
     The first cycle would count the start, the last one ends with an evaluation and the final checkpoint.
     """
-    times = _training(preset, steps)
+    times = _training(preset, steps, updates)
     return (len(times) - 2) * CYCLE_STEPS / (times[-2] - times[0])
 
 
@@ -117,7 +141,7 @@ def _compile_seconds(preset: str) -> float:
     return durations[0] - durations[1]
 
 
-def _training(preset: str, steps: int) -> list[float]:
+def _training(preset: str, steps: int, updates: int | None = None) -> list[float]:
     """The times in s at which the cycles of a short training ended: those of `steps`, one before and one after."""
     # Here, because the peer's processes import this module too, and need no JAX.
     from residual_rl.config import make_config
@@ -134,7 +158,7 @@ def _training(preset: str, steps: int) -> list[float]:
         controller=task.default_controller,
         steps=cycles * CYCLE_STEPS,
         episodes_per_cycle=NUM_ENVS,
-        updates_per_cycle=CYCLE_UPDATES,
+        updates_per_cycle=updates or CYCLE_UPDATES,
         batch_size=BATCH_SIZE,
         evaluation_interval=2 * cycles * CYCLE_STEPS,
         evaluation_episodes=1,

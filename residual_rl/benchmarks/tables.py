@@ -32,7 +32,8 @@ def _learning(result: Mapping[str, Any]) -> list[str]:
         f"Env steps per second of a whole training, {result['envs']} envs, one update for every 10 steps",
         *_aligned(rows),
         *_notes(result),
-        f"Updates: {result['updates_per_second']:.0f} a second in the training, {result['updates_ratio_to_bare']:.2f} of the bare scan.",
+        f"Updates: {result['updates_per_second']:.0f} a second in the training,"
+        f" {result['updates_ratio_to_bare']:.2f} of the bare scan.",
         f"Compiling took {result['compile_seconds']:.1f} s, once.",
         f"A run with {result['transitions']:,} transitions held {result['peak_memory_gb']:.2f} GB at most;"
         f" its checkpoint of {result['checkpoint_gb']:.2f} GB took {result['checkpoint_seconds']:.1f} s.",

@@ -1,0 +1,33 @@
+"""What each ingredient of the default learner is worth: it without one of them at a time, on two tasks."""
+
+from typing import Any
+
+from residual_rl.studies.trial import Study, Trial
+
+EVALUATED = {"evaluation_interval": 10_000, "evaluation_episodes": 500}
+TASKS = ("slippery-push", "pick-and-place")
+STEPS = 80_000
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "less-cautious-gate": {"algorithm.caution": 0.0},
+    "no-bandit": {"algorithm.bandit.least_share": 1.0},
+    "no-cautious-target": {"algorithm.pessimism": 0.0},
+    "no-average": {"algorithm.average_rate": 1.0},
+    "naive-relabelling": {"algorithm.composition.relabel": "keep"},
+    "all-achieved-goals": {"hindsight.keep_achieved_ratio": 1.0},
+    "fast-actor": {"algorithm.actor_rate": 1e-3},
+    "all-lanes-explore": {"algorithm.exploring_ratio": 1.0},
+    "lookahead-3": {"hindsight.lookahead": 3},
+}
+"""Name: what it changes. `docs/learner.md` says what each is for."""
+
+STUDY = Study(
+    name="ablation",
+    summary="the default learner without one of its ingredients at a time, on two tasks",
+    trials=tuple(
+        Trial(task, variant, seed, STEPS, fields=EVALUATED | fields)
+        for seed in range(3)
+        for task in TASKS
+        for variant, fields in VARIANTS.items()
+    ),
+)

@@ -121,7 +121,9 @@ def line_of_three(terminated: bool) -> Replay:
     last = np.arange(3) == 2
     reward = np.array([1.0, 2.0, 4.0], np.float32)
     replay = Replay(LINE, 10)
-    replay.add_episode(Transition(at, zero, zero, zero, reward, last & terminated, last & (not terminated) | no, at, zero))
+    ended, cut = last & terminated, last & (not terminated) | no
+    discount = np.where(ended, 0.0, LINE.discount)
+    replay.add_episode(Transition(at, zero, zero, zero, reward, ended, cut, discount, at, zero))
     return replay
 
 

@@ -261,11 +261,13 @@ class Plane(NamedTuple):
     ) -> Learner:
         """What is learned from episodes of uniformly drawn residuals alone; or of how a fresh learner explores."""
         rng = np.random.default_rng(0)
-        fresh, everybody = fresh_learner(algorithm, self.spec, jax.random.key(0)), np.ones(episodes, dtype=bool)
+        fresh = fresh_learner(algorithm, self.spec, jax.random.key(0))
+        everybody = np.ones(episodes, dtype=bool)
+        roles = learning.Roles(explore=everybody, driven=everybody)
 
         def exploring(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
             key = jax.random.key(step)
-            return np.asarray(learning.act(algorithm, fresh.current, observation, base_action, key, everybody))
+            return np.asarray(learning.act(algorithm, fresh.current, observation, base_action, key, roles))
 
         def at_random(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
             return rng.uniform(-1, 1, base_action.shape)

@@ -27,6 +27,7 @@ from residual_rl.types import Observation
 
 TINY: dict[str, Any] = {
     "algorithm": GatedDDPG(hidden=(32, 32), num_critics=2, burn_in=FixedBurnIn(cycles=2, updates=4), actor_rate=1e-2),
+    "episodes_per_cycle": 8,
     "updates_per_cycle": 4,
     "batch_size": 32,
     "steps": 2400,

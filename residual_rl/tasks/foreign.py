@@ -1,7 +1,9 @@
 """An environment that somebody brings, opened: what it is called, how long it lasts, what its spaces are, and lanes of it."""
 
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import gymnasium
@@ -207,7 +209,8 @@ def gymnasium_maker(name: str) -> Callable[[], gymnasium.Env]:
         UnknownName: there is none.
     """
     if name not in gymnasium.registry and ":" not in name:
-        import gymnasium_robotics
+        with redirect_stderr(StringIO()):  # it tells of changes to its own tasks when it is imported
+            import gymnasium_robotics
 
         gymnasium.register_envs(gymnasium_robotics)
     try:

@@ -39,6 +39,9 @@ class Config:
     batch_size: int = Field(default=256, gt=0)
     updates_per_cycle: int = Field(default=160, gt=0)
     episodes_per_cycle: int = Field(default=16, gt=0)
+    overlap: bool = True
+    """Whether a cycle's episodes are collected while the updates on the earlier ones are made, with the networks from before
+    them. Faster; what is acted with and learned from is a cycle older."""
     replay_capacity: int = Field(default=1_000_000, gt=0)
     """Transitions."""
     evaluation_interval: int = Field(default=5_000, gt=0)
@@ -61,6 +64,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "hindsight": Hindsight(keep_achieved_ratio=1.0),
             "episodes_per_cycle": 8,
             "updates_per_cycle": 40,
+            "overlap": False,
         },
     ),
 }

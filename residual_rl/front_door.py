@@ -38,10 +38,11 @@ from residual_rl.policy import Policy, base_plus_residual, restore_residual
 from residual_rl.residual import Composition
 from residual_rl.run import ENVIRONMENT, TABLE, Run, read_config, read_diagnosis, read_environment, read_policy, read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
+from residual_rl.state import Training
 from residual_rl.tasks import TASKS, find_task, is_task
 from residual_rl.tasks.foreign import AnyEnv, AnyTask, Opened
 from residual_rl.tasks.task import Task
-from residual_rl.train import Progress, Trial, diagnosis_so_far, train
+from residual_rl.train import Progress, diagnosis_so_far, train
 from residual_rl.types import Measure, Spec
 from residual_rl.verdict import Side, Verdict, judge, side_of
 
@@ -328,7 +329,7 @@ def diagnose(path: str | Path, controller: Controller | str | None = None) -> Di
         if controller is not None:
             raise
         resolved = Zero(task.spec.action_size)  # reads no goal, and so is never asked about one
-    return diagnosis_so_far(Trial(config, task, resolved, Run(path, config)))
+    return diagnosis_so_far(Training(config, task, resolved, Run(path, config)))
 
 
 def compare(path: Path, task: AnyTask, controller: Controller, episodes: int, num_threads: int | None) -> Verdict:

@@ -148,15 +148,15 @@ def test_a_training_has_one_cycle_before_and_one_after(monkeypatch, preset):
 
 
 def test_training_speed_leaves_out_the_first_and_the_last_cycle(monkeypatch):
-    monkeypatch.setattr(learning_module, "_training", lambda preset, steps, updates: [7.0, 8.0, 9.0, 99.0])  # s
+    monkeypatch.setattr(learning_module, "_training", lambda preset, steps, updates, overlap: [7.0, 8.0, 9.0, 99.0])  # s
     assert learning_module._training_speed("silver2018", steps=1600) == 800.0  # 2 cycles of 16 x 50 steps in 2 s
 
 
 def test_updates_are_timed_by_what_a_cycle_takes_longer_with_them(monkeypatch):
     """A cycle of 800 steps takes 1 s with one update and 2.58 s with 80 of them: 50 a second, half of 100."""
-    speeds = {1: 800.0, None: 800 / 2.58}
-    monkeypatch.setattr(learning_module, "_training", lambda preset, steps, updates: [])
-    monkeypatch.setattr(learning_module, "_training_speed", lambda preset, steps, updates=None: speeds[updates])
+    speeds = {1: 800.0, 80: 800 / 2.58}
+    monkeypatch.setattr(learning_module, "_training", lambda preset, steps, updates, overlap: [])
+    monkeypatch.setattr(learning_module, "_training_speed", lambda preset, steps, updates, overlap: speeds[updates])
     monkeypatch.setattr("residual_rl.benchmarks.updates.bare_scan", lambda *about: lambda: 100.0)
     measured = learning_module._updates(steps=800, rounds=1)
     assert measured["updates_ratio_to_bare"] == 0.5

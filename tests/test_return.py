@@ -22,7 +22,8 @@ from residual_rl.tasks import TASKS
 from residual_rl.train import Progress
 
 BUDGET: dict[str, Any] = {
-    "steps": 2560,
+    "steps": 3200,
+    "seed": 1,
     "batch_size": 64,
     "updates_per_cycle": 30,
     "episodes_per_cycle": 16,

@@ -35,10 +35,11 @@ def learning(
     """Env steps per second of a whole training, beside two peers that learn with hindsight; and the memory it takes.
 
     All simulate, store, relabel and learn, with one update of batch 256 on 3x256 networks for every 10 env steps.
-    Ours is the preset `silver2018` on SlipperyPush with its controller; the `default` preset, whose three critics cost
-    more, is given for information. `peer` is Stable-Baselines3's DDPG. `sbx` is SBX's TQC with a single critic: SBX has no
-    DDPG that takes observations with goals. `updates_ratio_to_bare` is how fast updates are in our training, sampling and
-    relabelling included, beside the compiled scan alone on data that is there already.
+    Ours is the preset `silver2018` on SlipperyPush with its controller, but simulating and learning at once as `default`
+    does; the `default` preset, whose three critics cost more, is given for information. `peer` is Stable-Baselines3's DDPG.
+    `sbx` is SBX's TQC with a single critic: SBX has no DDPG that takes observations with goals. `updates_ratio_to_bare` is
+    how fast updates are in our training, sampling and relabelling included but nothing simulated meanwhile, beside the
+    compiled scan alone on data that is there already.
 
     Args:
         steps: env steps of one contestant in one round.
@@ -107,8 +108,8 @@ def _updates(steps: int, rounds: int) -> dict[str, float]:
     from residual_rl.benchmarks.updates import bare_scan
 
     def in_training() -> float:
-        seconds = CYCLE_STEPS / _training_speed("silver2018", steps)
-        return (CYCLE_UPDATES - 1) / (seconds - CYCLE_STEPS / _training_speed("silver2018", steps, updates=1))
+        all_, one = (_training_speed("silver2018", steps, updates, overlap=False) for updates in (CYCLE_UPDATES, 1))
+        return (CYCLE_UPDATES - 1) / (CYCLE_STEPS / all_ - CYCLE_STEPS / one)
 
     _training("silver2018", steps=1, updates=1)  # compiles
     bare = bare_scan("silver2018", find_task(TASK).spec, CYCLE_UPDATES, BATCH_SIZE)
@@ -122,12 +123,12 @@ def _updates(steps: int, rounds: int) -> dict[str, float]:
     }
 
 
-def _training_speed(preset: str, steps: int, updates: int | None = None) -> float:
+def _training_speed(preset: str, steps: int, updates: int = CYCLE_UPDATES, overlap: bool = True) -> float:
     """Env steps per second of a training, evaluations, first and last cycle excluded.
 
     The first cycle would count the start, the last one ends with an evaluation and the final checkpoint.
     """
-    times = _training(preset, steps, updates)
+    times = _training(preset, steps, updates, overlap)
     return (len(times) - 2) * CYCLE_STEPS / (times[-2] - times[0])
 
 
@@ -141,7 +142,7 @@ def _compile_seconds(preset: str) -> float:
     return durations[0] - durations[1]
 
 
-def _training(preset: str, steps: int, updates: int | None = None) -> list[float]:
+def _training(preset: str, steps: int, updates: int = CYCLE_UPDATES, overlap: bool = True) -> list[float]:
     """The times in s at which the cycles of a short training ended: those of `steps`, one before and one after."""
     # Here, because the peer's processes import this module too, and need no JAX.
     from residual_rl.config import make_config
@@ -158,7 +159,8 @@ def _training(preset: str, steps: int, updates: int | None = None) -> list[float
         controller=task.default_controller,
         steps=cycles * CYCLE_STEPS,
         episodes_per_cycle=NUM_ENVS,
-        updates_per_cycle=updates or CYCLE_UPDATES,
+        updates_per_cycle=updates,
+        overlap=overlap,
         batch_size=BATCH_SIZE,
         evaluation_interval=2 * cycles * CYCLE_STEPS,
         evaluation_episodes=1,

@@ -41,6 +41,6 @@ class ValueChangeBurnIn:
         epochs = len(mean_values) // self.epoch_cycles
         if epochs == 0:
             return False
-        means = np.asarray(mean_values[: epochs * self.epoch_cycles]).reshape(epochs, -1).mean(axis=1)
+        means = np.nanmean(np.asarray(mean_values[: epochs * self.epoch_cycles]).reshape(epochs, -1), axis=1)
         before = means[-2] if epochs > 1 else 0.0
         return abs(means[-1] - before) <= self.threshold

@@ -9,7 +9,7 @@ demo: $(VENV)/demo-installed  ## Learn a residual on SlipperyPush, end to end, e
 	$(BIN)/residual-rl train slippery-push
 
 test: $(VENV)/test-installed  ## Run the whole test suite.
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/dev-installed  ## Format, lint and types.
 	$(BIN)/ruff format --check .

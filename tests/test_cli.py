@@ -4,13 +4,15 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from test_front_door import TINY
 
 import residual_rl
-from residual_rl.cli import _stands
+from residual_rl.cli import _stands, main
 from residual_rl.config import METHODS, PRESETS
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.studies import STUDIES
@@ -18,17 +20,35 @@ from residual_rl.tasks import TASKS
 from residual_rl.train import Progress
 
 
-def command(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "residual_rl.cli", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False
-    )
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """What a process of its own would have said and returned, without one: to import everything takes seconds."""
+    out, err = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["residual-rl", *map(str, arguments)])
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+    return subprocess.CompletedProcess(arguments, int(status), out.getvalue(), err.getvalue())
+
+
+def process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    started = [sys.executable, "-m", "residual_rl.cli", *map(str, arguments)]
+    return subprocess.run(started, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "finished"
-    residual_rl.improve("push", out=out, **(TINY | {"steps": 800}))
+    residual_rl.improve("push", out=out, **(TINY | {"steps": 400}))
     return out
+
+
+@pytest.mark.parametrize("arguments", [["evaluate", "push", "--episodes", "2"], ["report", "nowhere"]])
+def test_a_process_says_and_returns_the_same(arguments: list[str]) -> None:
+    here, there = command(*arguments), process(*arguments)
+    assert (here.returncode, here.stdout, here.stderr) == (there.returncode, there.stdout, there.stderr)
 
 
 def test_list_shows_everything_that_can_be_asked_for() -> None:
@@ -61,7 +81,7 @@ def test_json_of_a_run_holds_the_whole_verdict(finished: Path) -> None:
 
 def test_json_of_a_diagnosis_is_one_object_and_nothing_else(finished: Path) -> None:
     found = json.loads(command("doctor", finished, "--json").stdout)
-    assert found["step"] == 800
+    assert found["step"] == 400
     assert len(found["findings"]) == 10
     assert all(finding.keys() == {"name", "standing", "measured", "meaning", "numbers"} for finding in found["findings"])
 
@@ -109,8 +129,11 @@ def test_progress_is_told_in_what_the_task_is_measured_by() -> None:
         (["study", "slippery-push", "--only", "hook"], "slippery-push/default"),
     ],
 )
-def test_a_mistake_is_named_in_one_line_on_standard_error(tmp_path: Path, arguments: list[str], message: str) -> None:
-    done = command(*arguments, cwd=tmp_path)
+def test_a_mistake_is_named_in_one_line_on_standard_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = command(*arguments)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
@@ -126,8 +149,11 @@ def test_a_value_out_of_range_is_a_usage_error(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_training_a_finished_run_again_says_what_came_of_it(tmp_path: Path) -> None:
-    arguments = ["train", "push", "--steps", "400", "--out", tmp_path / "run", "--evaluation-episodes", "4"]
+def test_training_a_finished_run_again_says_what_came_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary, fields = PRESETS["default"]
+    small = {name: value for name, value in TINY.items() if name not in ("steps", "evaluation_interval", "evaluation_episodes")}
+    monkeypatch.setitem(PRESETS, "default", (summary, fields | small))
+    arguments = ["train", "push", "--steps", "200", "--out", tmp_path / "run", "--evaluation-episodes", "4"]
     first = command(*arguments)
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "run" / "report.html").exists()

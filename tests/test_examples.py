@@ -16,12 +16,13 @@ EXAMPLES = ROOT / "examples"
 
 BUDGET: dict[str, Any] = {
     "algorithm": GatedDDPG(hidden=(32, 32), num_critics=2, burn_in=FixedBurnIn(cycles=1, updates=4)),
+    "episodes_per_cycle": 4,
     "updates_per_cycle": 4,
     "batch_size": 32,
-    "steps": 1000,
-    "evaluation_interval": 1000,
-    "evaluation_episodes": 8,
-    "verdict_episodes": 16,
+    "steps": 600,
+    "evaluation_interval": 600,
+    "evaluation_episodes": 4,
+    "verdict_episodes": 8,
 }
 
 

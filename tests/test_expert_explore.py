@@ -122,7 +122,7 @@ def test_it_learns_from_the_expert_what_chance_never_finds():
 
 
 def test_a_run_is_judged_against_the_controller_and_delivers_it_if_nothing_was_learned(tmp_path: Path):
-    fields = {name: value for name, value in TINY.items() if name != "algorithm"} | {"steps": 800}
+    fields = {name: value for name, value in TINY.items() if name != "algorithm"} | {"steps": 400}
     run = residual_rl.improve("slippery-push", out=tmp_path / "run", preset="silver2018", method="expert-explore", **fields)
     assert run.config.controller == "reactive-push"
     first = read_rows(run.path / "evaluations.csv")[0]

@@ -28,13 +28,13 @@ from residual_rl.types import Observation
 
 TINY: dict[str, Any] = {
     "algorithm": GatedDDPG(hidden=(32, 32), num_critics=2, burn_in=FixedBurnIn(cycles=2, updates=4), actor_rate=1e-2),
-    "episodes_per_cycle": 8,
+    "episodes_per_cycle": 4,
     "updates_per_cycle": 4,
     "batch_size": 32,
-    "steps": 2400,
-    "evaluation_interval": 800,
-    "evaluation_episodes": 10,
-    "verdict_episodes": 20,
+    "steps": 1200,
+    "evaluation_interval": 400,
+    "evaluation_episodes": 5,
+    "verdict_episodes": 10,
 }
 
 
@@ -64,8 +64,8 @@ def assert_same_numbers(one: Path, other: Path) -> None:
 
 def test_a_run_ends_in_a_verdict_on_fresh_states(finished: Path) -> None:
     verdict = read_verdict(finished)
-    assert verdict.episodes == 20
-    again = residual_rl.evaluate(finished, episodes=20)
+    assert verdict.episodes == 10
+    again = residual_rl.evaluate(finished, episodes=10)
     assert again == verdict
 
 
@@ -78,7 +78,7 @@ def test_the_first_evaluation_is_the_base_exactly(finished: Path) -> None:
 
 def test_the_budget_is_spent_and_every_cycle_is_a_row(finished: Path) -> None:
     steps = [row["step"] for row in read_rows(finished / "metrics.csv")]
-    assert steps == [400.0 * cycle for cycle in range(1, 7)]
+    assert steps == [200.0 * cycle for cycle in range(1, 7)]
 
 
 def test_same_seed_same_numbers_and_another_seed_others(finished: Path, tmp_path: Path) -> None:
@@ -124,14 +124,14 @@ def test_a_killed_run_goes_on_with_the_same_numbers(finished: Path, tmp_path: Pa
 
 def test_a_stop_is_raised_only_after_a_checkpoint(tmp_path: Path) -> None:
     def stop_once(progress: Progress) -> None:
-        if progress.step == 800:
+        if progress.step == 400:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="step 800"):
+    with pytest.raises(Interrupted, match="step 400"):
         residual_rl.improve("slippery-push", out=tmp_path, on_progress=stop_once, **TINY)
     assert (tmp_path / "checkpoint.safetensors").exists()
     so_far = residual_rl.diagnose(tmp_path)
-    assert so_far.step == 800
+    assert so_far.step == 400
     assert len(so_far.findings) == 10
 
 
@@ -179,9 +179,9 @@ def test_a_planner_is_shown_the_state_and_hindsight_keeps_what_it_proposed(
         return ReactivePush()(observation)
 
     planner.reads_state = True  # type: ignore[attr-defined]
-    run = residual_rl.improve("slippery-push", planner, out=tmp_path, **TINY | {"steps": 800})
-    # Two cycles of 8 episodes; 10 episodes with the base, the learner before and after; 20 with both sides of the verdict.
-    assert asked == [10] * 50 + [10] * 50 + [8] * 51 * 2 + [10] * 50 + [20] * 100
+    run = residual_rl.improve("slippery-push", planner, out=tmp_path, **TINY | {"steps": 400})
+    # Two cycles of 4 episodes; 5 episodes with the base, the learner before and after; 10 with both sides of the verdict.
+    assert asked == [5] * 50 + [5] * 50 + [4] * 51 * 2 + [5] * 50 + [10] * 100
     told = "planner cannot be asked again at relabelled goals: hindsight keeps the recorded base actions\n"
     assert capsys.readouterr().out == told
     residual_rl.evaluate(run.path, planner, episodes=5)
@@ -216,7 +216,7 @@ def test_scratch_is_the_same_code_over_zero(tmp_path: Path) -> None:
 
 
 def test_silver2018_runs_as_well(tmp_path: Path) -> None:
-    fields = {name: value for name, value in TINY.items() if name != "algorithm"} | {"steps": 800}
+    fields = {name: value for name, value in TINY.items() if name != "algorithm"} | {"steps": 400}
     run = residual_rl.improve("slippery-push", out=tmp_path, preset="silver2018", **fields)
     assert len(read_rows(run.path / "metrics.csv")) == 2
 
@@ -284,7 +284,7 @@ class TestBadInput:
         fails = True
 
         def moody(observation: Observation) -> np.ndarray:
-            if fails and len(observation["observation"]) == 10 and (tmp_path / "metrics.csv").exists():
+            if fails and len(observation["observation"]) == 5 and (tmp_path / "metrics.csv").exists():
                 raise RuntimeError("not now")
             return ReactivePush()(observation)
 
@@ -305,7 +305,7 @@ class TestBadInput:
             residual_rl.improve("push", "reactive-push", method="scratch")
 
     def test_another_configuration_is_refused_with_the_difference(self, finished: Path) -> None:
-        with pytest.raises(RunError, match="steps: 2400 -> 4000"):
+        with pytest.raises(RunError, match="steps: 1200 -> 4000"):
             residual_rl.improve("slippery-push", out=finished, **(TINY | {"steps": 4000}))
 
     def test_a_directory_that_is_no_run_is_left_alone(self, tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ class TestBadInput:
         with (tmp_path / "metrics.csv").open() as file:
             dropped = [int(row["dropped_episodes"]) for row in csv.DictReader(file)]
         assert dropped[0] == 0
-        assert dropped[-1] == 8
+        assert dropped[-1] == 4
 
 
 def test_both_of_gymnasiums_doors_are_open() -> None:

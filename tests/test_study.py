@@ -222,9 +222,9 @@ def dotted(values: dict[str, Any]) -> dict[str, Any]:
     return {name: plain[name] for name in values if name != "steps"}
 
 
-TINY_TRIAL = Trial("slippery-push", "tiny", seed=0, steps=1600, fields=dotted(TINY))
+TINY_TRIAL = Trial("slippery-push", "tiny", seed=0, steps=1600, fields=dotted(TINY | {"evaluation_interval": 800}))
 FAILING = Trial("slippery-push", "nobody", seed=0, steps=400, controller="nobody.npz")
-BASE = Trial("slippery-push", "base", seed=0, steps=1, method=INITIAL, fields={"evaluation_episodes": 10})
+BASE = Trial("slippery-push", "base", seed=0, steps=1, method=INITIAL, fields={"evaluation_episodes": 5})
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,9 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
             child.kill()
             killed.append(child)
 
-    first = run_study(trials, out, jobs=2, watch=kill_once)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "GLANCE", 0.02)  # s; else the training may be over at the second look
+        first = run_study(trials, out, jobs=2, watch=kill_once)
     assert killed
     assert list(first.values()) == [State.UNFINISHED, State.FAILED, State.FINISHED]
     collect(Study("tiny", "", tuple(trials)), out)

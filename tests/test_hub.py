@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_runtime import SPEC, asked, made_bundle
+from bundles import SPEC, asked, made_bundle
 
 import residual_rl
 from residual_rl import runtime

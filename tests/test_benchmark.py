@@ -152,7 +152,7 @@ def test_training_speed_leaves_out_the_first_and_the_last_cycle(monkeypatch):
 def test_updates_are_timed_by_what_a_cycle_takes_longer_with_them(monkeypatch):
     """A cycle of 800 steps takes 1 s with one update and 2.58 s with 80 of them: 50 a second, half of 100."""
     speeds = {1: 800.0, 80: 800 / 2.58}
-    monkeypatch.setattr(learning_module, "_training", lambda preset, steps, updates, overlap: [])
+    monkeypatch.setattr(learning_module, "_training", lambda preset, steps, updates: [])
     monkeypatch.setattr(learning_module, "_training_speed", lambda preset, steps, updates, overlap: speeds[updates])
     monkeypatch.setattr("residual_rl.benchmarks.updates.bare_scan", lambda *about: lambda: 100.0)
     measured = learning_module._updates(steps=800, rounds=1)

@@ -55,7 +55,9 @@ class Physics:
         self._step_data = [mujoco.MjData(self.stepper) for _ in range(self.num_threads)]
         self._read_data = [mujoco.MjData(self._reader)]
         sensors = [model.sensor(number) for number in range(model.nsensor)]
-        self._sensor_columns = {sensor.name: slice(int(sensor.adr[0]), int(sensor.adr[0] + sensor.dim[0])) for sensor in sensors}
+        self._sensor_columns = {
+            sensor.name: slice(int(sensor.adr[0]), int(sensor.adr[0] + sensor.dim[0])) for sensor in sensors
+        }
 
     def step(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
         """The states `[B, S]` after `substeps` time steps under one `control` `[B, C]`: motors, mocap position, quaternion.

@@ -54,6 +54,7 @@ class Physics:
         self._this_thread = rollout.Rollout(nthread=0)
         self._step_data = [mujoco.MjData(self.stepper) for _ in range(self.num_threads)]
         self._read_data = [mujoco.MjData(self._reader)]
+        self._states = np.empty((0, 0, self.state_size))
         sensors = [model.sensor(number) for number in range(model.nsensor)]
         self._sensor_columns = {
             sensor.name: slice(int(sensor.adr[0]), int(sensor.adr[0] + sensor.dim[0])) for sensor in sensors
@@ -67,15 +68,21 @@ class Physics:
         return self.trace(state, control)[:, -1].copy()
 
     def trace(self, state: np.ndarray, control: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> np.ndarray:
-        """The states `[B, substeps, S]` after each time step on the way of `step`; `models` as in `play`."""
+        """The states `[B, substeps, S]` after each time step on the way of `step`; `models` as in `play`, and like there to be
+        read before the next call.
+        """
         states = self.play(state, np.repeat(control[:, None], self.substeps, axis=1), models)
         # MuJoCo resets a state that blows up to the model's own and goes on. Its clock gives that away.
         elapsed = states[:, -1, 0] - state[:, 0] - self.substeps * self.model.opt.timestep
-        states[~(np.abs(elapsed) < 0.5 * self.model.opt.timestep)] = np.nan
+        blown_up = ~(np.abs(elapsed) < 0.5 * self.model.opt.timestep)
+        if blown_up.any():
+            states[blown_up] = np.nan
         return states
 
     def play(self, state: np.ndarray, controls: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> np.ndarray:
         """The states `[B, N, S]` after each of `N` time steps, each under a control of its own `[B, N, C]`. All of it in C.
+
+        The next call overwrites what this one returned: fresh memory would take longer than all else around the steps.
 
         Args:
             state: `[B, S]`.
@@ -83,7 +90,8 @@ class Physics:
             models: one for each state, of this model's structure, for states that differ in more than where things are;
                 None steps all with the same.
         """
-        states = np.empty((*controls.shape[:2], self.state_size))
+        if self._states.shape[:2] != controls.shape[:2]:
+            self._states = np.empty((*controls.shape[:2], self.state_size))
         _stop_clock()
         self._threads.rollout(
             [self.stepper] * len(state) if models is None else list(models),
@@ -91,12 +99,12 @@ class Physics:
             np.ascontiguousarray(state),
             np.ascontiguousarray(controls),
             control_spec=int(CONTROL),
-            state=states,
+            state=self._states,
             nstep=controls.shape[1],
             skip_checks=True,  # they would look at each model in Python
             chunk_size=1,  # a step waits for its slowest thread
         )
-        return states
+        return self._states
 
     def sense(self, state: np.ndarray) -> np.ndarray:
         """What the model's sensors read at `state`: `[B, sensors]`. Position and velocity sensors only."""
@@ -110,7 +118,9 @@ class Physics:
             nstep=1,
             skip_checks=True,
         )
-        sensed[~np.isfinite(state).all(axis=1)] = np.nan
+        sound = np.isfinite(state).all(axis=1)
+        if not sound.all():
+            sensed[~sound] = np.nan
         return sensed
 
     def sensor_columns(self, name: str) -> slice:

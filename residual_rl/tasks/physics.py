@@ -68,9 +68,7 @@ class Physics:
         return self.trace(state, control)[:, -1].copy()
 
     def trace(self, state: np.ndarray, control: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> np.ndarray:
-        """The states `[B, substeps, S]` after each time step on the way of `step`; `models` as in `play`, and like there to be
-        read before the next call.
-        """
+        """The states `[B, substeps, S]` after each time step on the way of `step`; models and lifetime as in `play`."""
         states = self.play(state, np.repeat(control[:, None], self.substeps, axis=1), models)
         # MuJoCo resets a state that blows up to the model's own and goes on. Its clock gives that away.
         elapsed = states[:, -1, 0] - state[:, 0] - self.substeps * self.model.opt.timestep

@@ -10,6 +10,7 @@ import pytest
 
 from residual_rl import benchmarks, config
 from residual_rl.benchmarks.conditions import conditions, quiet
+from residual_rl.benchmarks.foreign import Subject
 from residual_rl.benchmarks.learning import memory
 from residual_rl.benchmarks.memory import peak_memory
 from residual_rl.benchmarks.rounds import alternate, compared

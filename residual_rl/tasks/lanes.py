@@ -133,10 +133,11 @@ class SerialRows:
     def __init__(self, envs: Sequence[RowEnv]):
         self.envs = envs
         self.num_envs = len(envs)
-        self._width = envs[0].observation_space.shape[0]
+        self._width = envs[0].layout.width + FLAGS
+        first = envs[0].action_space
         for env in envs:
-            if env.action_space != envs[0].action_space:
-                raise ResidualRLError(f"the action spaces of environments differ: {envs[0].action_space} and {env.action_space}")
+            if env.action_space != first:
+                raise ResidualRLError(f"the action spaces of the environments differ: {first} and {env.action_space}")
 
     def reset(self, *, seed: Sequence[int] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Rows `[E, O + 2 G + 3]` at the start of an episode in each lane."""
@@ -241,9 +242,7 @@ class VectorLanes:
         """Does nothing: they are lent, and used again."""
 
 
-def side_by_side(
-    first: RowEnv | None, make: Callable[[], RowEnv], lanes: int, processes: bool
-) -> AsyncVectorEnv | SerialRows:
+def side_by_side(first: RowEnv | None, make: Callable[[], RowEnv], lanes: int, processes: bool) -> AsyncVectorEnv | SerialRows:
     """So many environments, in this process (where `first` is one of them) or each in one of its own."""
     if processes:
         return AsyncVectorEnv([make] * lanes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)

@@ -111,7 +111,7 @@ class Policy:
         if self.residual is None:
             raise ResidualRLError("the base acts alone: there is no residual that could be gated")
         if not isinstance(self.residual.algorithm, GatedDDPG):
-            raise ResidualRLError(f"{self.residual.algorithm.name!r} learns without a gate; caution is for 'gated-ddpg'")
+            raise ResidualRLError("this residual was learned without a gate, and has no critics to ask")
         return self.residual, self.residual.algorithm
 
     def reset(self, episodes: int = 1) -> None:

@@ -127,7 +127,7 @@ def test_where_nothing_is_gated_there_is_no_caution() -> None:
     controller = residual_rl.controllers.make_controller("reactive-push", spec)
     alone = Policy(controller, Composition(), None, spec)
     ungated = Policy(controller, Composition(), made_residual(ALGORITHMS["published"], spec), spec)
-    for policy, complaint in ((alone, "the base acts alone"), (ungated, "'ddpg' learns without a gate")):
+    for policy, complaint in ((alone, "the base acts alone"), (ungated, "learned without a gate")):
         with pytest.raises(ResidualRLError, match=complaint):
             policy.caution = 1.0
 

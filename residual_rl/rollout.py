@@ -149,7 +149,7 @@ def collect(
 def _sound(observation: Observation, reward: np.ndarray) -> np.ndarray:
     """Whether all that a lane shows is finite: `[E]`."""
     arrays: list[Any] = [*observation.values(), reward[:, None]]
-    return np.isfinite(np.concatenate(arrays, axis=1)).all(axis=1)
+    return np.all(np.isfinite(np.concatenate(arrays, axis=1)), axis=1)
 
 
 def _where(mask: np.ndarray, first: Observation, second: Observation) -> Observation:

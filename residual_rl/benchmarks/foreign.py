@@ -59,6 +59,8 @@ def foreign(
 
 
 def _row(subject: Subject, rounds: int) -> dict[str, Any]:
+    from residual_rl.benchmarks.updates import residual_seconds
+
     with closing(Opened(subject.env, subject.steps, subject.processes)) as opened, closing(_alone(subject)) as alone:
         actions = np.random.default_rng(0).uniform(-1.0, 1.0, (subject.steps, LANES, opened.layout.action_size))
         contestants = {"alone": _stepped(alone, opened.layout.to_world(actions)), "collected": _collected(opened, actions)}
@@ -71,7 +73,7 @@ def _row(subject: Subject, rounds: int) -> dict[str, Any]:
             **subject._asdict(),
             **{f"{name}_microseconds": round(1e6 / speed, 1) for name, speed in medians(speeds).items()},
             "added": round(statistics.median(ratios) - 1.0, 3),
-            "residual_microseconds": round(_residual_seconds(opened) / LANES * 1e6, 1),
+            "residual_microseconds": round(residual_seconds(opened.spec, LANES) / LANES * 1e6, 1),
         }
 
 
@@ -93,7 +95,7 @@ def _alone(subject: Subject) -> VectorEnv:
 
 def _stepped(envs: VectorEnv, actions: np.ndarray) -> Callable[[], None]:
     def stepped() -> None:
-        envs.reset(seed=list(range(LANES)))
+        envs.reset(seed=list(range(LANES)))  # type: ignore[arg-type]
         for action in actions:
             envs.step(action)
 
@@ -118,22 +120,3 @@ def _collected(opened: Opened, actions: np.ndarray) -> Callable[[], None]:
             raise ValueError(f"an episode of {opened.name} ended early")
 
     return collected
-
-
-def _residual_seconds(opened: Opened) -> float:
-    """What the default learner takes for the residuals of all lanes, in a training."""
-    import jax
-
-    from residual_rl.config import PRESETS
-    from residual_rl.learning import algorithm as learning
-
-    algorithm, layout = PRESETS["default"][1]["algorithm"], opened.layout
-    networks = algorithm.init(opened.spec, jax.random.key(0)).current
-    observation = layout.split(np.zeros((LANES, layout.width)))
-    base_action, roles = np.zeros((LANES, layout.action_size)), learning.greedy(LANES)
-    keys, taken = jax.random.split(jax.random.key(0), 200), []
-    for number in range(len(keys)):
-        started = time.perf_counter()
-        np.asarray(learning.act(algorithm, networks, observation, base_action, keys[number], roles))
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)

@@ -40,7 +40,8 @@ class InProcesses:
         # One pool a process, because what a lane remembers is in one of them. Spawned: JAX has threads, which no fork survives.
         context = multiprocessing.get_context("spawn")
         self._pools = [ProcessPoolExecutor(1, context, initializer=_begin) for _ in range(workers)]
-        about = self._asked([(_make, CloudpickleWrapper(make))] * workers)[0]
+        wrapped: Any = make  # the wrapper is for what makes environments, and does for all that is called
+        about = self._asked([(_make, CloudpickleWrapper(wrapped))] * workers)[0]
         self.__name__ = about.pop("name")
         if about.pop("remembers"):
             self.reset = self._reset
@@ -128,11 +129,12 @@ def _follow_parent() -> None:
 
 def _make(make: CloudpickleWrapper) -> dict[str, Any]:
     """Makes the controller; what it is called, whether it remembers, and what it says about itself."""
-    _here["name"] = name_of(make.fn)
+    made: Any = make.fn
+    _here["name"] = name_of(made)
     with _naming():
-        call = make.fn()
+        call = made()
     _here["name"] = name_of(call)
-    _here["controller"] = PerLane(make.fn) if remembers(call) else _each(call)
+    _here["controller"] = PerLane(made) if remembers(call) else _each(call)
     said = {name: getattr(call, name) for name in SAID if hasattr(call, name)}
     return {"name": name_of(call), "remembers": remembers(call), **said}
 

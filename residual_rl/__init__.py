@@ -12,14 +12,14 @@ Importing it registers its tasks with Gymnasium, as `residual_rl/<Task>-v0`.
 
 from typing import TYPE_CHECKING, Any
 
-from residual_rl.controllers import batched, per_lane
+from residual_rl.controllers import batched, in_processes, per_lane
 from residual_rl.tasks import TASKS
 
 if TYPE_CHECKING:
     from residual_rl.front_door import diagnose, evaluate, export, improve, load
     from residual_rl.hub import pull, push
 
-__all__ = ["batched", "diagnose", "evaluate", "export", "improve", "load", "per_lane", "pull", "push"]
+__all__ = ["batched", "diagnose", "evaluate", "export", "improve", "in_processes", "load", "per_lane", "pull", "push"]
 
 _ROOMS = {name: "front_door" for name in ("diagnose", "evaluate", "export", "improve", "load")} | {"pull": "hub", "push": "hub"}
 

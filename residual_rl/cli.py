@@ -331,7 +331,7 @@ def study(
 
 @app.command()
 def benchmark(
-    subject: Annotated[str, typer.Argument(help="physics or learning")],
+    subject: Annotated[str, typer.Argument(help="physics, learning or foreign")],
     as_json: Json = False,
     task: Annotated[str, typer.Option(help="Which world `physics` measures.")] = "slippery-push",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of `physics`.", show_default="one a core")] = None,
@@ -342,6 +342,7 @@ def benchmark(
     subjects: dict[str, Callable[[], dict[str, Any]]] = {
         "physics": lambda: benchmarks.physics(task, threads, tell=_tell),
         "learning": lambda: benchmarks.learning(tell=_tell),
+        "foreign": lambda: benchmarks.foreign(tell=_tell),
     }
     if subject not in subjects:
         raise UnknownName("benchmark", subject, subjects)

@@ -12,7 +12,7 @@ from residual_rl.controllers import CONTROLLERS, TableController, make_controlle
 from residual_rl.controllers.adapted import Adapted, Character
 from residual_rl.controllers.controller import Controller
 from residual_rl.controllers.models import ONNX_SUFFIX, OnnxModel, is_stable_baselines, stable_baselines
-from residual_rl.controllers.probe import character_of, ignores_goal
+from residual_rl.controllers.probe import advice, character_of, ignores_goal
 from residual_rl.errors import ControllerError, RunError, WorldError
 from residual_rl.residual import Composition
 from residual_rl.rollout import Episode, collect
@@ -117,6 +117,8 @@ def look(opened: Opened, controller: Any, tell: Callable[[str], None]) -> Descri
         if character.reads_goal and character.asked_again and not hasattr(controller, "reads_goal"):
             character = replace(character, reads_goal=not ignores_goal(base, seen))
         tell(f"{name}: {character}")
+        if slow := advice(controller, character, opened.fixed_lanes):
+            tell(slow)
     succeeded = [episode.success for episode in episodes] if opened.tells_success else None
     rules, why = find_rules(opened.first, layout, steps, succeeded) if layout.goal else (None, "")
     if why:

@@ -100,7 +100,7 @@ def _policy(graph: _Graph, policy: Policy) -> None:
     residual = graph("Tanh", _network(graph, policy.actor, features, 0.0))
     action = graph("Add", graph("Mul", composed(residual), half), middle)
     acts = graph("Greater", "scale", 0.0)
-    if gate is not None:
+    if gate is not None and gate["caution"] is not None:
         scored = [residual, graph("Mul", residual, 0.0)]
         if composition["critic_scores"] == "action":
             scored = [composed(each) for each in scored]

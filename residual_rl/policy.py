@@ -1,15 +1,20 @@
 """What is left when learning is over: a base, a residual, and the verdict on whether the residual acts."""
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
+from pydantic import ValidationError
 
+from residual_rl.config import explained
 from residual_rl.controllers import Controller, start_episodes
 from residual_rl.controllers.controller import size_of
+from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import Act, base_alone
 from residual_rl.learning.algorithm import Algorithm, Networks, act, greedy
+from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composition
 from residual_rl.rollout import base_policy
@@ -83,6 +88,31 @@ class Policy:
     def promoted(self) -> bool:
         """Whether the residual acts."""
         return self.residual is not None
+
+    @property
+    def caution(self) -> float | None:
+        """How sure the critics must be before the residual acts: see `GatedDDPG.caution`. It can be set at any time.
+
+        Raises:
+            ResidualRLError: the base acts alone, or the residual was learned without a gate; or, when set, it is negative.
+        """
+        return self._gated[1].caution
+
+    @caution.setter
+    def caution(self, value: float | None) -> None:
+        residual, algorithm = self._gated
+        try:
+            residual.algorithm = replace(algorithm, caution=value)
+        except ValidationError as error:
+            raise ResidualRLError(explained(error)) from error
+
+    @property
+    def _gated(self) -> tuple[Residual, GatedDDPG]:
+        if self.residual is None:
+            raise ResidualRLError("the base acts alone: there is no residual that could be gated")
+        if not isinstance(self.residual.algorithm, GatedDDPG):
+            raise ResidualRLError("this residual was learned without a gate, and has no critics to ask")
+        return self.residual, self.residual.algorithm
 
     def reset(self, episodes: int = 1) -> None:
         """To be called where an episode starts (or so many side by side), if the controller remembers; else it does nothing."""

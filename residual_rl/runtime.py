@@ -85,6 +85,7 @@ class Policy:
         self._scores_action: bool = manifest["composition"]["critic_scores"] == "action"
         self._clips = manifest["normalizer"]["clip_before"], manifest["normalizer"]["clip_after"]
         self._gate: Mapping[str, Any] | None = manifest["gate"]
+        self._caution = None if self._gate is None else self._gate["caution"]
         self.mean, self.factor = arrays["normalizer.mean"], arrays["normalizer.factor"]
         """[F] mean of the features, and what they are multiplied by after it is subtracted."""
         count = len(manifest["hidden"]) + 1
@@ -101,6 +102,23 @@ class Policy:
         if not 0.0 <= value <= self.trained_scale:
             raise ValueError(f"scale must be between 0 and {self.trained_scale}, with which it was trained, not {value}")
         self._scale = float(value)
+
+    @property
+    def caution(self) -> float | None:
+        """How sure the critics must be before the residual acts: standard deviations by which their mean must prefer it.
+
+        0 leaves it to their mean, however much they disagree; None is no gate, the residual acts everywhere. The verdict speaks
+        of the caution that the bundle was written with.
+        """
+        return self._caution
+
+    @caution.setter
+    def caution(self, value: float | None) -> None:
+        if self._gate is None:
+            raise ValueError("this policy was learned without a gate, and has no critics to ask")
+        if value is not None and not 0.0 <= value < math.inf:
+            raise ValueError(f"caution must be None or at least 0, not {value}")
+        self._caution = None if value is None else float(value)
 
     def __call__(self, observation: Any, base_action: Any) -> np.ndarray:
         """The action for one observation, or for each of a batch.
@@ -129,8 +147,8 @@ class Policy:
             residual = np.tanh(_network(self.actor, features, 0.0))
             action = (unit + self._scale * residual).clip(-1.0, 1.0) * self._half + self._middle
             acts = np.isfinite(action).all(axis=1, keepdims=True)
-            if self._gate is not None:
-                acts = acts & (self._margin(self._gate, features, unit.astype(np.float32), residual) > 0.0)
+            if self._gate is not None and self._caution is not None:
+                acts = acts & (self._margin(self._gate, self._caution, features, unit.astype(np.float32), residual) > 0.0)
         return np.where(acts, action, base).astype(rows.dtype).reshape(proposal.shape)
 
     def _features(self, observation: Any, unit: np.ndarray) -> np.ndarray:
@@ -155,7 +173,9 @@ class Policy:
         features = np.concatenate(parts, axis=1).clip(-before, before)
         return ((features - self.mean) * self.factor).clip(-after, after)
 
-    def _margin(self, gate: Mapping[str, Any], features: np.ndarray, unit: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    def _margin(
+        self, gate: Mapping[str, Any], caution: float, features: np.ndarray, unit: np.ndarray, residual: np.ndarray
+    ) -> np.ndarray:
         """By how much the critics agree that the residual beats the base, `[B, 1]`: above zero it acts."""
         scored = [residual, np.zeros_like(residual)]
         if self._scores_action:
@@ -163,7 +183,7 @@ class Policy:
         inputs = np.concatenate([np.concatenate([features, each], axis=1) for each in scored])  # [2 B, F + A]
         values = _network(self.critics, inputs[None], gate["norm_epsilon"])  # [Q, 2 B, 1]
         advantage = values[:, : len(features)] - values[:, len(features) :]
-        return advantage.mean(axis=0) - gate["caution"] * advantage.std(axis=0)
+        return advantage.mean(axis=0) - caution * advantage.std(axis=0)
 
     @staticmethod
     def _rows(array: np.ndarray, name: str, size: int, count: int | None) -> np.ndarray:
@@ -275,7 +295,8 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
     for name in ("clip_before", "clip_after"):
         _number(manifest["normalizer"][name], f"normalizer.{name}", 1e-6, 1e6)
     if gate is not None:
-        _number(gate["caution"], "gate.caution", 0.0, 1e6)
+        if gate["caution"] is not None:
+            _number(gate["caution"], "gate.caution", 0.0, 1e6)
         _number(gate["norm_epsilon"], "gate.norm_epsilon", 1e-12, 1.0)
     for side in ("low", "high"):
         if not isinstance(bounds[side], list) or len(bounds[side]) != manifest["sizes"]["action"]:

@@ -31,6 +31,7 @@ ALGORITHMS = {
     "base-not-clipped": GatedDDPG(hidden=(16,), num_critics=2, caution=0.2, composition=Composition(clip_base=False)),
     "base-seen": GatedDDPG(hidden=(32, 32), caution=0.5, composition=Composition(actor_sees_base=True)),
     "residual-scored": GatedDDPG(hidden=(32, 32), caution=0.1, composition=Composition(critic_scores="residual")),
+    "ungated": GatedDDPG(hidden=(16,), num_critics=2, caution=None),
     "published": DDPG(hidden=(32, 32)),
     "published-base-seen": DDPG(hidden=(32, 32), composition=Composition(scale=2.0, actor_sees_base=True)),
 }

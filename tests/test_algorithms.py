@@ -217,6 +217,11 @@ def test_the_gate_is_shut_where_the_residual_is_worth_what_the_base_is(values):
     assert not GATED.gate(values, values).any()
 
 
+def test_without_caution_there_is_no_gate():
+    values = np.zeros((GATED.num_critics, 4))
+    assert replace(GATED, caution=None).gate(values, values + 1.0).all()
+
+
 @given(residual_values=members, base_values=members)
 def test_the_gate_never_opens_both_ways_and_only_wider_with_less_caution(residual_values, base_values):
     assert not (GATED.gate(residual_values, base_values) & GATED.gate(base_values, residual_values)).any()

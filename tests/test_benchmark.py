@@ -10,6 +10,7 @@ import pytest
 
 from residual_rl import benchmarks, config
 from residual_rl.benchmarks.conditions import conditions, quiet
+from residual_rl.benchmarks.foreign import Subject
 from residual_rl.benchmarks.learning import memory
 from residual_rl.benchmarks.memory import peak_memory
 from residual_rl.benchmarks.rounds import alternate, compared
@@ -108,6 +109,15 @@ def test_learning_reports_our_own_speed_without_the_peer(learned):
     assert result["missing"] == INSTALL_PEERS
     assert told[0] == "learning: compiling"
     assert json.loads(json.dumps(result)) == result
+
+
+def test_foreign_environments_are_timed_alone_and_collected():
+    result = benchmarks.foreign((Subject("Pendulum-v1", 5),), rounds=1)
+    (row,) = result["rows"]
+    assert min(row[f"{what}_microseconds"] for what in ("alone", "collected", "residual")) > 0
+    assert json.loads(json.dumps(result)) == result
+    name, *numbers = benchmarks.table(result).splitlines()[2].split()
+    assert (name, len(numbers)) == ("Pendulum-v1", 4)
 
 
 def test_a_table_says_what_was_measured(learned):
@@ -209,5 +219,5 @@ def test_command_prints_json_alone_on_stdout(monkeypatch, capsys):
 
 
 def test_command_lists_the_benchmarks_there_are():
-    with pytest.raises(UnknownName, match="There are: learning, physics"):
+    with pytest.raises(UnknownName, match="There are: foreign, learning, physics"):
         app(["benchmark", "phisics"], standalone_mode=False)

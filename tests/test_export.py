@@ -118,3 +118,17 @@ def test_the_graph_is_the_same_function(tmp_path: Path, name: str) -> None:
 
 def test_the_published_compositions_scale_is_two() -> None:
     assert DDPG().composition == SILVER2018
+
+
+def test_a_loaded_policy_takes_the_caution_of_a_bundle(run: Path, tmp_path: Path) -> None:
+    policy = residual_rl.load(run)
+    residual_rl.export(run, tmp_path / "out")
+    exported = load(tmp_path / "out")
+    observation, _ = asked(exported, residual_rl.TASKS["slippery-push"].spec, 200)
+    base = policy.controller(observation)
+    assert policy.caution == 0.5
+    for policy.caution in (3.0, None):
+        exported.caution = policy.caution
+        np.testing.assert_allclose(policy(observation), exported(observation, base), atol=1e-6)
+    with pytest.raises(ResidualRLError, match=r"caution: .* got -1"):
+        policy.caution = -1.0

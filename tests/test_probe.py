@@ -15,7 +15,7 @@ import residual_rl
 from residual_rl.controllers.adapted import Adapted, Character, per_lane
 from residual_rl.controllers.controller import asked_again, batched, propose, start_episodes
 from residual_rl.controllers.models import stable_baselines
-from residual_rl.controllers.probe import character_of
+from residual_rl.controllers.probe import advice, character_of
 from residual_rl.environments import controller_of
 from residual_rl.errors import ControllerError
 from residual_rl.evaluation import base_alone, roll_out
@@ -169,6 +169,19 @@ def test_a_slow_controller_is_not_asked_again() -> None:
     assert not character(slow).asked_again
     slow.asked_again = True  # type: ignore[attr-defined]
     assert character(slow).asked_again
+
+
+def test_processes_are_advised_where_a_controller_of_one_observation_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("residual_rl.controllers.probe.usable_cores", lambda: 8)
+
+    def told(call: Any, takes_batch: bool, milliseconds: float, lanes: int | None = None) -> str:
+        return advice(call, Character(takes_batch, False, False, False, False, milliseconds), lanes)
+
+    assert told(straight, False, 20.0) == (
+        "straight takes 20 ms for each observation: residual_rl.in_processes(make) asks in 8 processes at once"
+    )
+    assert "20 ms" in told(per_lane(lambda: straight), True, 100.0)
+    assert not any((told(straight, True, 20.0), told(straight, False, 0.5), told(straight, False, 20.0, lanes=1)))
 
 
 def test_a_function_of_one_observation_with_memory_is_not_lifted() -> None:

@@ -5,17 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from bundles import ALGORITHMS, SPEC, asked, made_bundle, rewrite
+from bundles import ALGORITHMS, SPEC, asked, made_bundle, made_residual, rewrite
 
 import residual_rl
 from residual_rl import bundle
 from residual_rl.bundle import differences
+from residual_rl.errors import ResidualRLError
 from residual_rl.learning.ddpg import DDPG
+from residual_rl.policy import Policy
+from residual_rl.residual import Composition
 from residual_rl.runtime import load
 
 
@@ -33,7 +37,7 @@ def test_a_bundle_acts_as_the_policy_it_was_made_of(tmp_path: Path, name: str) -
     observation, proposal = asked(policy, SPEC, bundle.PROBES, seed=1)
     assert differences(policy, residual, observation, proposal).max() < 1e-6 * policy.trained_scale
     acting = (policy(observation, proposal) != proposal.clip(-1.0, 1.0)).any(axis=1).mean()
-    assert acting > 0.99 if isinstance(ALGORITHMS[name], DDPG) else 0.03 < acting < 0.97
+    assert acting > 0.99 if name == "ungated" or isinstance(ALGORITHMS[name], DDPG) else 0.03 < acting < 0.97
 
 
 @pytest.mark.parametrize("algorithm", [ALGORITHMS["default"], ALGORITHMS["published"]])
@@ -90,6 +94,42 @@ def test_a_policy_that_was_not_promoted_delivers_the_base_until_its_scale_is_set
     policy.scale = policy.trained_scale
     np.testing.assert_array_equal(policy(observation, proposal), promoted(observation, proposal))
     assert (policy(observation, proposal) != proposal.clip(-1.0, 1.0)).any()
+
+
+def test_caution_set_at_run_time_is_that_of_another_bundle(tmp_path: Path, exported: Path) -> None:
+    policy = load(exported)
+    observation, proposal = asked(policy, SPEC, 500)
+    base, acting = proposal.clip(-1.0, 1.0), []
+    assert policy.caution == 0.5
+    for policy.caution in (3.0, 0.5, 0.0, None):
+        made_bundle(tmp_path / str(policy.caution), replace(ALGORITHMS["default"], caution=policy.caution))
+        action = policy(observation, proposal)
+        np.testing.assert_array_equal(action, load(tmp_path / str(policy.caution))(observation, proposal))
+        acting.append((action != base).any(axis=1).mean())
+    assert sorted(acting) == acting
+    assert acting[0] < acting[2] < acting[3] == 1.0
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_caution_is_none_or_a_number_of_deviations(exported: Path, tmp_path: Path, value: float) -> None:
+    policy = load(exported)
+    with pytest.raises(ValueError, match="caution must be None or at least 0"):
+        policy.caution = value
+    made_bundle(tmp_path / "out", ALGORITHMS["published"])
+    ungated = load(tmp_path / "out")
+    assert ungated.caution is None
+    with pytest.raises(ValueError, match="learned without a gate"):
+        ungated.caution = 1.0
+
+
+def test_where_nothing_is_gated_there_is_no_caution() -> None:
+    spec = residual_rl.TASKS["slippery-push"].spec
+    controller = residual_rl.controllers.make_controller("reactive-push", spec)
+    alone = Policy(controller, Composition(), None, spec)
+    ungated = Policy(controller, Composition(), made_residual(ALGORITHMS["published"], spec), spec)
+    for policy, complaint in ((alone, "the base acts alone"), (ungated, "learned without a gate")):
+        with pytest.raises(ResidualRLError, match=complaint):
+            policy.caution = 1.0
 
 
 def test_a_smaller_scale_moves_the_action_less(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""How fast this is, beside the fastest peers on the same machine: `residual-rl benchmark physics|learning`."""
+"""How fast this is, beside the fastest peers on the same machine: `residual-rl benchmark physics|learning|foreign`."""
 
+from residual_rl.benchmarks.foreign import foreign
 from residual_rl.benchmarks.learning import learning
 from residual_rl.benchmarks.physics import physics
 from residual_rl.benchmarks.tables import table
 
-__all__ = ["learning", "physics", "table"]
+__all__ = ["foreign", "learning", "physics", "table"]

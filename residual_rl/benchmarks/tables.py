@@ -8,7 +8,7 @@ from residual_rl.benchmarks.conditions import INSTALL_PEERS
 
 def table(result: Mapping[str, Any]) -> str:
     """What a benchmark returned, as lines of text."""
-    return "\n".join((_physics if result["benchmark"] == "physics" else _learning)(result))
+    return "\n".join({"physics": _physics, "learning": _learning, "foreign": _foreign}[result["benchmark"]](result))
 
 
 def _physics(result: Mapping[str, Any]) -> list[str]:
@@ -40,15 +40,28 @@ def _learning(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _foreign(result: Mapping[str, Any]) -> list[str]:
+    rows = [["environment", "alone", "collected", "added", "residual"]]
+    for row in result["rows"]:
+        name = row["env"] + (", in processes" if row["processes"] else "")
+        taken = [f"{row[f'{what}_microseconds']:.1f}" for what in ("alone", "collected", "residual")]
+        rows.append([name, *taken[:2], f"{row['added']:+.0%}", taken[2]])
+    title = f"Microseconds of an environment step, {result['envs']} envs, alone in Gymnasium's vector environment and collected"
+    return [title, *_aligned(rows), *_load(result)]
+
+
 def _notes(result: Mapping[str, Any]) -> list[str]:
     """Who the peer is, and whether the machine was free enough for the numbers to mean something."""
     without = f"not installed; {INSTALL_PEERS}" if result["missing"] else "none of this kind"
-    lines = [f"Peer: {result['peer'] or without}"]
+    return [f"Peer: {result['peer'] or without}", *_load(result)]
+
+
+def _load(result: Mapping[str, Any]) -> list[str]:
     load = result["load_average"]
-    if load is not None and load >= result["machine"]["cores"] / 2:
-        # PyTorch's threads wait for one another many times an update: a busy core costs it far more than it costs us.
-        lines.append(f"The machine's load was {load:.1f} before this began: not what a free machine would show. Measure again.")
-    return lines
+    if load is None or load < result["machine"]["cores"] / 2:
+        return []
+    # PyTorch's threads wait for one another many times an update: a busy core costs it far more than it costs us.
+    return [f"The machine's load was {load:.1f} before this began: not what a free machine would show. Measure again."]
 
 
 def _whole(value: float | None) -> str:

@@ -22,6 +22,7 @@ from residual_rl.controllers.controller import (
 from residual_rl.controllers.hook import ReactiveHook
 from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
 from residual_rl.controllers.planning import DiscreteMPC
+from residual_rl.controllers.processes import in_processes
 from residual_rl.controllers.push import ReactivePush
 from residual_rl.controllers.table import SUFFIX, TableController
 from residual_rl.errors import ControllerError, UnknownName
@@ -39,6 +40,7 @@ __all__ = [
     "Zero",
     "asked_again",
     "batched",
+    "in_processes",
     "is_random",
     "make_controller",
     "name_of",

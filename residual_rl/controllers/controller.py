@@ -138,7 +138,7 @@ def propose(controller: Controller, observation: Observation, action_size: int) 
     expected = (len(observation["observation"]), action_size)
     try:
         # Copies both ways: a controller may write into what it is shown, or reuse what it returns.
-        base_action = np.array(controller(map_observation(np.copy, observation)), dtype=np.float64)
+        base_action = np.array(controller(map_observation(np.array, observation)), dtype=np.float64)
     except ControllerError:
         raise
     except Exception as error:

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from residual_rl.controllers.adapted import Adapted, Character, takes_no_mask
+from residual_rl.controllers.adapted import Adapted, Character, PerLane, takes_no_mask
 from residual_rl.controllers.controller import name_of, propose, remembers, start_episodes
 from residual_rl.errors import ControllerError
 from residual_rl.tasks.layout import Layout
+from residual_rl.tasks.physics import usable_cores
 from residual_rl.types import Observation, map_observation, select, with_goal
 
 ROWS = 5  # observations in a question, at least
 SLOW = 0.5  # milliseconds for each observation; hindsight asks about ten thousand a cycle
+WORTH_PROCESSES = 2.0  # milliseconds for each observation; to share out a batch takes about half of one
 
 
 def character_of(call: Callable[[Any], Any], layout: Layout, observation: Observation, lanes: int | None) -> Character:
@@ -71,6 +73,18 @@ def character_of(call: Callable[[Any], Any], layout: Layout, observation: Observ
         reads_goal=reads_goal,
         asked_again=not (is_random or remembers(call)) and getattr(call, "asked_again", can_be_asked),
         milliseconds=round(taken if takes_batch else taken / rows, 4),
+    )
+
+
+def advice(call: Callable[[Any], Any], character: Character, lanes: int | None) -> str:
+    """What would make a slow controller faster; empty where nothing would."""
+    per_lane = isinstance(call, PerLane)
+    each = character.milliseconds / ROWS if per_lane else character.milliseconds
+    if (character.takes_batch and not per_lane) or each < WORTH_PROCESSES or lanes == 1 or usable_cores() == 1:
+        return ""
+    return (
+        f"{name_of(call)} takes {each:.2g} ms for each observation: residual_rl.in_processes(make) asks in {usable_cores()} "
+        "processes at once"
     )
 
 

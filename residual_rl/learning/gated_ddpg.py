@@ -39,8 +39,9 @@ class GatedDDPG:
     burn_in: FixedBurnIn = FixedBurnIn()
     hidden: tuple[int, ...] = (256, 256)
     num_critics: int = Field(default=3, ge=2)
-    caution: float = Field(default=3.0, ge=0)
-    """Standard deviations by which the mean advantage must exceed zero before the residual acts."""
+    caution: float | None = Field(default=3.0, ge=0, allow_inf_nan=False)
+    """Standard deviations by which the mean advantage must exceed zero before the residual acts. 0 leaves it to the critics'
+    mean however much they disagree; None is no gate, the residual acts everywhere."""
     pessimism: float = Field(default=1.0, ge=0)
     """Standard deviations that a bootstrap target stays below the critics' mean. Where they disagree some promise too much, and
     the target would hand it on from state to state. Source: Fujimoto et al. 2018, who take the lesser of two."""
@@ -82,6 +83,8 @@ class GatedDDPG:
     def gate(self, residual_values: Array, base_values: Array) -> Array:
         """Whether the residual acts, from what each critic says of it and of the base: `[Q, B], [Q, B] -> [B]` bool."""
         advantage = residual_values - base_values
+        if self.caution is None:
+            return jnp.ones(advantage.shape[1:], dtype=bool)
         return advantage.mean(axis=0) > self.caution * advantage.std(axis=0)
 
     def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles) -> Array:

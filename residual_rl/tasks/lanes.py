@@ -6,8 +6,9 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
+from residual_rl.errors import ResidualRLError
 from residual_rl.tasks.layout import Layout
 from residual_rl.types import Observation, Spec, map_observation
 
@@ -65,7 +66,7 @@ class RowEnv(gymnasium.Env):
         self.horizon = horizon
         self.tells_success = False
         """Whether it has ever said if an episode is a success."""
-        width = layout.observation_size + 2 * layout.goal_size + FLAGS
+        width = layout.width + FLAGS
         self.observation_space = spaces.Box(-np.inf, np.inf, (width,), np.float64)
         self.action_space = env.action_space
         self._row = np.full(width, np.nan)
@@ -106,12 +107,9 @@ class RowEnv(gymnasium.Env):
         return False
 
     def _as_row(self, shown: Any, *flags: bool) -> np.ndarray:
-        flat, observed = self.layout.flatten(shown), self.layout.observation_size
-        row = np.empty(self._row.shape)
-        row[:observed] = flat["observation"]
-        if self.layout.goal:
-            row[observed:-FLAGS] = np.concatenate([flat["achieved_goal"], flat["desired_goal"]])
-        row[-FLAGS:] = flags
+        row = np.empty(self._row.shape)  # a new one each time: environments reuse their arrays
+        self.layout.write(shown, row[:-FLAGS])
+        row[-3], row[-2], row[-1] = flags
         return row
 
     def _broken(self, reason: str) -> tuple[np.ndarray, dict[str, Any]]:
@@ -125,10 +123,47 @@ class RowEnv(gymnasium.Env):
         self.env.close()
 
 
-class RowLanes:
-    """Environments stepped by Gymnasium's own vector environment, of `RowEnv`s."""
+class SerialRows:
+    """`RowEnv`s in this process, stepped one after the other.
 
-    def __init__(self, rows: VectorEnv, layout: Layout, spec: Spec):
+    To `RowLanes` what an `AsyncVectorEnv` is. Gymnasium's `SyncVectorEnv` would be it too, but takes longer for each lane than
+    a cheap environment for its step: it copies each observation three times and merges infos that are empty.
+    """
+
+    def __init__(self, envs: Sequence[RowEnv]):
+        self.envs = envs
+        self.num_envs = len(envs)
+        self._width = envs[0].layout.width + FLAGS
+        first = envs[0].action_space
+        for env in envs:
+            if env.action_space != first:
+                raise ResidualRLError(f"the action spaces of the environments differ: {first} and {env.action_space}")
+
+    def reset(self, *, seed: Sequence[int] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Rows `[E, O + 2 G + 3]` at the start of an episode in each lane."""
+        seeds = [None] * self.num_envs if seed is None else seed
+        rows, infos = zip(*(env.reset(seed=each) for env, each in zip(self.envs, seeds, strict=True)), strict=True)
+        return np.stack(rows), _merged(infos)
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, None, None, dict[str, Any]]:
+        """Rows and rewards `[E]` after one action each, as the environments take them."""
+        rows, reward = np.empty((self.num_envs, self._width)), np.empty(self.num_envs)
+        infos = []
+        for lane, env in enumerate(self.envs):
+            rows[lane], reward[lane], _, _, info = env.step(actions[lane])
+            infos.append(info)
+        return rows, reward, None, None, _merged(infos)
+
+    def close(self) -> None:
+        """Closes the environments."""
+        for env in self.envs:
+            env.close()
+
+
+class RowLanes:
+    """Environments stepped as `RowEnv`s: in this process, or by Gymnasium's vector environment in processes of their own."""
+
+    def __init__(self, rows: VectorEnv | SerialRows, layout: Layout, spec: Spec):
         self.rows = rows
         self.layout = layout
         self.task_spec = spec
@@ -138,21 +173,13 @@ class RowLanes:
     def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Starts an episode in each lane."""
         rows, info = self.rows.reset(seed=None if seed is None else list(seed))  # type: ignore[arg-type]
-        return self._split(rows), {"errors": _errors(info)}
+        return self.layout.split(rows), {"errors": _errors(info)}
 
     def step(self, actions: np.ndarray) -> Stepped:
         """One action `[E, A]` in [-1, 1] in every lane."""
         rows, reward, _, _, info = self.rows.step(self.layout.to_world(actions))
         terminated, truncated, success = rows[:, -FLAGS:].T == 1.0
-        return self._split(rows), reward.copy(), terminated, truncated, {"is_success": success, "errors": _errors(info)}
-
-    def _split(self, rows: np.ndarray) -> Observation:
-        observed, goal = self.layout.observation_size, self.layout.goal_size
-        return Observation(
-            observation=rows[:, :observed],
-            achieved_goal=rows[:, observed : observed + goal],
-            desired_goal=rows[:, observed + goal : observed + 2 * goal],
-        )
+        return self.layout.split(rows), reward.copy(), terminated, truncated, {"is_success": success, "errors": _errors(info)}
 
     def close(self) -> None:
         """Does nothing: they are lent, and used again."""
@@ -215,12 +242,18 @@ class VectorLanes:
         """Does nothing: they are lent, and used again."""
 
 
-def side_by_side(first: RowEnv | None, make: Callable[[], RowEnv], lanes: int, processes: bool) -> VectorEnv:
+def side_by_side(first: RowEnv | None, make: Callable[[], RowEnv], lanes: int, processes: bool) -> AsyncVectorEnv | SerialRows:
     """So many environments, in this process (where `first` is one of them) or each in one of its own."""
     if processes:
         return AsyncVectorEnv([make] * lanes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
-    functions = [make] * lanes if first is None else [lambda: first, *[make] * (lanes - 1)]
-    return SyncVectorEnv(functions, autoreset_mode=AutoresetMode.DISABLED)
+    return SerialRows([make() if first is None or lane else first for lane in range(lanes)])
+
+
+def _merged(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Infos as a vector environment gives them."""
+    if not any(infos):
+        return {}
+    return {"error": [info.get("error") for info in infos], "_error": np.array(["error" in info for info in infos])}
 
 
 def _errors(info: dict[str, Any]) -> dict[int, str]:

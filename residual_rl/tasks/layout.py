@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,11 @@ class Layout:
         """Width of a goal."""
         return sum(entry.size for entry in self.goal)
 
+    @cached_property
+    def width(self) -> int:
+        """Of an observation and both goals."""
+        return self.observation_size + 2 * self.goal_size
+
     @property
     def action_size(self) -> int:
         """Entries of an action."""
@@ -69,14 +75,32 @@ class Layout:
         Raises:
             KeyError, ValueError: it is not what the space said.
         """
-        if not self.goal:
-            nothing = np.zeros((*batch, 0))
-            return Observation(observation=_joined(shown, self.observation, batch), achieved_goal=nothing, desired_goal=nothing)
-        observation, achieved, desired = (
-            _joined(shown[key], entries, batch)
-            for key, entries in zip(GOAL_KEYS, (self.observation, self.goal, self.goal), strict=True)
+        rows = np.empty((*batch, self.width))
+        self.write(shown, rows)
+        return self.split(rows)
+
+    def write(self, shown: Any, rows: np.ndarray) -> None:
+        """Puts what an environment shows into rows `[*batch, O + 2 G]`: the observation, the achieved and the desired goal.
+
+        Raises:
+            KeyError, ValueError: it is not what the space said.
+        """
+        batch = rows.shape[:-1]
+        for path, shape, start, stop in self._places:
+            array = np.asarray(_at(shown, path))
+            if array.shape != (*batch, *shape):
+                name = "/".join(path) or "observation"
+                raise ValueError(f"{name!r} has shape {array.shape}, its space says {(*batch, *shape)}")
+            rows[..., start:stop] = array.reshape(*batch, stop - start)
+
+    def split(self, rows: np.ndarray) -> Observation:
+        """The observation that lies in rows `[*batch, O + 2 G]`, or more; it shares their memory."""
+        goal = self.observation_size + self.goal_size
+        return Observation(
+            observation=rows[..., : self.observation_size],
+            achieved_goal=rows[..., self.observation_size : goal],
+            desired_goal=rows[..., goal : self.width],
         )
-        return Observation(observation=observation, achieved_goal=achieved, desired_goal=desired)
 
     def unflatten(self, observation: Observation) -> Any:
         """The inverse of `flatten`: what the environment showed, with a leading axis `[B]`."""
@@ -116,6 +140,16 @@ class Layout:
         """Lower and upper bounds, middle, and half of the width: each `[A]`."""
         low, high = np.array(self.low), np.array(self.high)
         return low, high, (low + high) / 2, (high - low) / 2
+
+    @cached_property
+    def _places(self) -> list[tuple[tuple[str, ...], tuple[int, ...], int, int]]:
+        """Path and shape of each array of an observation, and where it begins and ends in a row."""
+        entries = [(entry.path, entry) for entry in self.observation]
+        if self.goal:
+            parts = zip(GOAL_KEYS, (self.observation, self.goal, self.goal), strict=True)
+            entries = [((key, *entry.path), entry) for key, inside in parts for entry in inside]
+        ends = list(accumulate(entry.size for _, entry in entries))
+        return [(path, entry.shape, end - entry.size, end) for (path, entry), end in zip(entries, ends, strict=True)]
 
 
 def layout_of(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Layout:
@@ -180,17 +214,6 @@ def _at(shown: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         shown = shown[key]
     return shown
-
-
-def _joined(shown: Any, entries: tuple[Entry, ...], batch: tuple[int, ...]) -> np.ndarray:
-    parts = []
-    for entry in entries:
-        array = np.array(_at(shown, entry.path), dtype=np.float64)  # a copy: environments reuse their arrays
-        if array.shape != (*batch, *entry.shape):
-            name = "/".join(entry.path) or "observation"
-            raise ValueError(f"{name!r} has shape {array.shape}, its space says {(*batch, *entry.shape)}")
-        parts.append(array.reshape(*batch, entry.size))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
 def _parted(flat: np.ndarray, entries: tuple[Entry, ...]) -> Any:

@@ -13,6 +13,7 @@ from test_study import dotted
 
 from residual_rl.controllers import per_lane
 from residual_rl.errors import ResidualRLError
+from residual_rl.estimate import estimates
 from residual_rl.results import State as Standing
 from residual_rl.results import begin, collect, confirm, end, read_results
 from residual_rl.run import read_verdict
@@ -169,6 +170,12 @@ def test_what_was_promoted_is_confirmed_in_the_verdicts(improved: Path) -> None:
 def test_a_world_is_improved_over_its_own_controller_alone() -> None:
     with pytest.raises(ResidualRLError, match="its own controller"):
         replace(TRIAL, method="scratch").config()
+
+
+def test_a_world_is_tried_to_tell_how_long_it_will_take(tmp_path: Path) -> None:
+    found = estimates([TRIAL, replace(TRIAL, steps=2 * TRIAL.steps)], tmp_path)
+    less, more = (each.hours for each in found.values())
+    assert 0.0 < less < more < 1.0
 
 
 def test_runs_that_never_came_to_a_verdict_stand_in_the_table(improved: Path) -> None:

@@ -1,6 +1,6 @@
 """Trains PPO of Stable-Baselines3 for a short while, and keeps its policy: a base of the study `proof`, not bad and not good.
 
-python studies/half_trained.py [Hopper-v5] [--steps 61440]
+python studies/half_trained.py [Hopper-v5] [--steps 40960]
 """
 
 import argparse
@@ -14,7 +14,7 @@ def main() -> None:
     """Trains with seed 0, one environment, and the library's own settings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", default="Hopper-v5")
-    parser.add_argument("--steps", type=int, default=61_440)
+    parser.add_argument("--steps", type=int, default=40_960)
     arguments = parser.parse_args()
     model = untrained(arguments.name, seed=0)
     model.learn(arguments.steps)

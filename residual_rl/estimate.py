@@ -7,14 +7,17 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from residual_rl.config import Config
 from residual_rl.controllers import make_controller, reads_state
 from residual_rl.errors import Interrupted
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
-from residual_rl.front_door import improve
+from residual_rl.front_door import described, evaluate, improve
+from residual_rl.pace import LONGEST_CYCLE, paced
 from residual_rl.results import standing
 from residual_rl.run import read_rows
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.studies.trial import INITIAL, Trial
+from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.train import Progress
 
@@ -33,17 +36,35 @@ class Estimate(NamedTuple):
     """What the number rests on: "its kind" or "a try"."""
 
 
+class Tried(NamedTuple):
+    """What a try in a world of somebody else's shows."""
+
+    config: Config
+    """As the length of its episodes has it."""
+    seconds_per_step: float
+    """Of training."""
+    seconds_per_episode: float
+    """Of evaluation."""
+
+
 def estimates(trials: Iterable[Trial], out: Path, tell: Callable[[str], None] = lambda line: None) -> dict[Trial, Estimate]:
     """What is left to do for each trial, if it is not finished."""
     trials = list(trials)
     told = _told(trials, out)
     steps: dict[str, float] = {}
     episodes: dict[tuple[str, str], float] = {}
+    worlds: dict[str, Tried] = {}
     answer = {}
     for trial in trials:
         left = 1.0 - standing(trial, out / trial.name).step / trial.steps
         if trial.kind in told:
             answer[trial] = Estimate(max(0.0, left) * trial.steps * told[trial.kind] / 3600, "its kind")
+            continue
+        if trial.task in WORLDS:
+            if trial.kind not in worlds:
+                tell(f"trying {trial.task}/{trial.variant}")
+                worlds[trial.kind] = try_world(trial)
+            answer[trial] = Estimate(max(0.0, left) * whole(trial, *worlds[trial.kind]) / 3600, "a try")
             continue
         world = (trial.task, trial.config().controller)
         if trial.kind not in steps:
@@ -51,14 +72,13 @@ def estimates(trials: Iterable[Trial], out: Path, tell: Callable[[str], None] = 
             steps[trial.kind] = 0.0 if trial.method == INITIAL else try_out(trial)
         if world not in episodes:
             episodes[world] = try_evaluation(trial)
-        seconds = whole(trial, steps[trial.kind], episodes[world])
+        seconds = whole(trial, trial.config(), steps[trial.kind], episodes[world])
         answer[trial] = Estimate(max(0.0, left) * seconds / 3600, "a try")
     return answer
 
 
-def whole(trial: Trial, seconds_per_step: float, seconds_per_episode: float) -> float:
+def whole(trial: Trial, config: Config, seconds_per_step: float, seconds_per_episode: float) -> float:
     """Seconds from the start to the verdict, on one core that has nothing else to do."""
-    config = trial.config()
     if trial.method == INITIAL:
         return config.evaluation_episodes * seconds_per_episode
     evaluations = 2 + trial.steps // config.evaluation_interval  # the base's, and one before the first step
@@ -93,6 +113,40 @@ def try_out(trial: Trial) -> float:
             )
         rows = read_rows(Path(directory) / "run" / "metrics.csv")
     return (rows[-1]["wall_seconds"] - rows[0]["wall_seconds"]) / (rows[-1]["step"] - rows[0]["step"])  # the first compiles
+
+
+def try_world(trial: Trial) -> Tried:
+    """What a few cycles in a world of somebody else's, and a few episodes of its controller, show."""
+    world, started = WORLDS[trial.task], time.monotonic()
+
+    def enough(progress: Progress) -> None:
+        if progress.step > 2 * LONGEST_CYCLE and time.monotonic() - started > TRIED_SECONDS:
+            raise Interrupted("enough")
+
+    few = {"evaluation_episodes": 1, "verdict_episodes": 1, "evaluation_interval": TRIED_CYCLES * LONGEST_CYCLE}
+    fields: dict[str, Any] = dict(trial.fields) | few
+    with tempfile.TemporaryDirectory() as directory:
+        run = Path(directory) / "run"
+        with suppress(Interrupted):
+            improve(
+                world.make,
+                world.controller(),
+                steps=TRIED_CYCLES * LONGEST_CYCLE,
+                out=run,
+                preset=trial.preset,
+                horizon=world.horizon,
+                on_progress=enough,
+                tell=lambda line: None,
+                **fields,
+            )
+        rows, about = read_rows(run / "metrics.csv"), described(run)
+    assert about is not None
+    seconds_per_step = (rows[-1]["wall_seconds"] - rows[0]["wall_seconds"]) / (rows[-1]["step"] - rows[0]["step"])
+    clock = time.monotonic()
+    evaluate(world.make, world.controller(), episodes=TRIED_EPISODES, horizon=world.horizon, tell=lambda line: None)
+    config = paced(trial.config(), round(about.findings.episode_steps), trial.fields)
+    # Opening the world, and looking at it, are counted in: an overestimate.
+    return Tried(config, seconds_per_step, (time.monotonic() - clock) / TRIED_EPISODES)
 
 
 def try_evaluation(trial: Trial) -> float:

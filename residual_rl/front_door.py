@@ -266,6 +266,7 @@ def evaluate(
     horizon: int | None = None,
     processes: bool = False,
     num_threads: int | None = None,
+    fresh: bool = False,
     tell: Callable[[str], None] = print,
 ) -> Verdict | Baseline:
     """Evaluates on the verdict's initial states, which no training and no selection ever sees.
@@ -279,30 +280,33 @@ def evaluate(
         horizon: as for `improve`.
         processes: as for `improve`.
         num_threads: physics threads; None for one a core.
+        fresh: on initial states that the verdict has not seen either: is what it promoted still better there?
         tell: is told, in a line, what a controller of your own was found to be.
 
     Raises:
         ResidualRLError: a name, run or controller that cannot be used.
     """
+    purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
     if not 1 <= episodes <= MAX_EPISODES:
         raise ResidualRLError(f"episodes must be between 1 and {MAX_EPISODES}, not {episodes}")
     if isinstance(target, str | Path) and Path(target).is_dir() and str(target) not in TASKS:
         path, about, config = Path(target), described(target), read_config(target)
         if about is None:
             task = find_task(config.task)
-            return compare(path, task, _controller_of(path, controller, task.spec, num_threads), episodes, num_threads)
+            resolved = _controller_of(path, controller, task.spec, num_threads)
+            return compare(path, task, resolved, episodes, num_threads, purpose)
         if env is None:
             raise RunError(f"{path} was trained in {about.task!r}, an environment of your own: pass it as env=...")
         with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
             same_environment(about, opened, path)
             resolved = adapted(_controller_of(path, controller, about.spec), about.layout, about.character)
             foreign = opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle)
-            return compare(path, foreign, resolved, episodes, num_threads)
+            return compare(path, foreign, resolved, episodes, num_threads, purpose)
     if isinstance(target, Path):
         raise RunError(f"there is no run directory {target}")
     said = {"method": "rpl", "preset": "default", "seed": 0}
     with _setting(target, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
-        outcome = _base_outcome(task, controller, Composition(), episodes, num_threads)
+        outcome = _base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
     return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
 
 
@@ -332,15 +336,22 @@ def diagnose(path: str | Path, controller: Controller | str | None = None) -> Di
     return diagnosis_so_far(Training(config, task, resolved, Run(path, config)))
 
 
-def compare(path: Path, task: AnyTask, controller: Controller, episodes: int, num_threads: int | None) -> Verdict:
+def compare(
+    path: Path,
+    task: AnyTask,
+    controller: Controller,
+    episodes: int,
+    num_threads: int | None,
+    purpose: Purpose = Purpose.VERDICT,
+) -> Verdict:
     """The verdict on a run's selected policy, from fresh initial states."""
     arrays, config, _ = read_policy(path)
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
     composition = config.algorithm.composition
-    base = _base_outcome(task, controller, composition, episodes, num_threads)
+    base = _base_outcome(task, controller, composition, episodes, num_threads, purpose)
     both = base_plus_residual(controller, composition, residual, task.spec.action_size)
     with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
-        policy = roll_out(envs, both, evaluation_seeds(Purpose.VERDICT, episodes))
+        policy = roll_out(envs, both, evaluation_seeds(purpose, episodes))
     return judge(task.name, config.controller, base, policy, config.measured_by)
 
 
@@ -354,11 +365,16 @@ def _directory(task: str, method: str, preset: str, seed: int) -> Path:
 
 
 def _base_outcome(
-    task: AnyTask, controller: Controller, composition: Composition, episodes: int, num_threads: int | None
+    task: AnyTask,
+    controller: Controller,
+    composition: Composition,
+    episodes: int,
+    num_threads: int | None,
+    purpose: Purpose,
 ) -> Outcome:
     act = base_alone(controller, composition, task.spec.action_size)
     with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
-        return roll_out(envs, act, evaluation_seeds(Purpose.VERDICT, episodes))
+        return roll_out(envs, act, evaluation_seeds(purpose, episodes))
 
 
 def _spec_of(config: Config, about: Description | None) -> Spec:

@@ -4,6 +4,7 @@ trial.json      the trial, and what made it: versions, commit, machine
 outcome.json    how it ended: finished, or failed and why. Not there: unfinished
 log.txt         what its processes printed
 run/            its run directory
+confirmation.json   the comparison of the verdict on other states, where the policy was promoted and this was asked
 """
 
 import csv
@@ -21,7 +22,10 @@ from residual_rl.config import differences
 from residual_rl.errors import RunError
 from residual_rl.run import EVALUATIONS, provenance, read_config, read_rows, read_verdict
 from residual_rl.studies.trial import INITIAL, Study, Trial
+from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
+from residual_rl.types import Measure
+from residual_rl.verdict import Verdict
 
 COLUMNS: tuple[str, ...] = (
     *("study", "task", "method", "preset", "variant", "controller", "fields", "seed", "steps"),
@@ -33,7 +37,12 @@ COLUMNS: tuple[str, ...] = (
 VERDICTS: tuple[str, ...] = (
     *("study", "task", "variant", "seed", "steps", "episodes", "base", "policy", "policy_low", "policy_high"),
     *("fixed", "broken", "p_value", "promoted"),
+    *("controller", "measured_by", "base_low", "base_high"),
+    *("base_return", "base_return_low", "base_return_high", "policy_return", "policy_return_low", "policy_return_high"),
+    *("difference", "difference_low", "difference_high", "again", "again_low", "again_high"),
 )
+"""A row is a finished run's verdict. `difference` is of what is measured, policy minus base; `again` is the same once more, on
+states that decided nothing, where the policy was promoted and this was asked."""
 WHOLE = {"step", "episodes", "fixed", "broken"}
 ACTING_EPISODES = 100
 """Training episodes over which the success of the acting policy is averaged."""
@@ -98,6 +107,11 @@ def state_of(directory: Path) -> State:
     return State.UNFINISHED if (directory / "trial.json").exists() else State.WAITING
 
 
+def confirm(again: Verdict, directory: Path) -> None:
+    """Notes what a trial's policy is worth on states that did not decide the verdict."""
+    _write_json(directory / "confirmation.json", again.to_json())
+
+
 def error_of(directory: Path) -> str:
     """Why a trial failed; empty where it did not."""
     path = directory / "outcome.json"
@@ -130,7 +144,7 @@ def collect(study: Study, out: Path) -> int:
         rows += [published | row for row in rows_of(trial, directory)]
     write_rows(out / "results.csv", COLUMNS, rows)
     verdicts = [
-        {"study": study.name} | _verdict(trial, directory / "run")
+        {"study": study.name} | _verdict(trial, directory)
         for trial, directory in found
         if (directory / "run" / "verdict.json").exists()
     ]
@@ -140,18 +154,19 @@ def collect(study: Study, out: Path) -> int:
 
 def rows_of(trial: Trial, directory: Path) -> list[dict[str, Any]]:
     """A row for each evaluation of a trial, as `results.csv` has it but for what only the study knows."""
-    config = directory / "run" / "config.json"
-    made_by = _read_json(config if config.exists() else directory / "trial.json")["made_by"]
+    begun = (directory / "run" / "config.json").exists()
+    made_by = _read_json(directory / "run" / "config.json" if begun else directory / "trial.json")["made_by"]
+    config = read_config(directory / "run") if begun else trial.config()
     described = {
         "task": trial.task,
         "method": trial.method,
         "preset": "" if trial.method == INITIAL else trial.preset,
         "variant": trial.variant,
-        "controller": trial.config().controller,
+        "controller": config.controller,
         "fields": " ".join(f"{name}={json.dumps(value)}".replace(" ", "") for name, value in sorted(trial.fields.items())),
         "seed": trial.seed,
         "steps": trial.steps,
-        "measured_by": trial.fields.get("measured_by", find_task(trial.task).measured_by),
+        "measured_by": config.measured_by if begun else _measured_by(trial),
         "state": str(state_of(directory)),
         "versions": " ".join(f"{name}={version}" for name, version in made_by["versions"].items()),
     }
@@ -163,6 +178,11 @@ def rows_of(trial: Trial, directory: Path) -> list[dict[str, Any]]:
         | {"lowest_acting_success_rate": lowest(row["step"])}
         for row in evaluations
     ] or [described]
+
+
+def _measured_by(trial: Trial) -> Measure:
+    """Of a trial without a run directory's configuration. Nobody knows yet what a world is measured by."""
+    return trial.fields.get("measured_by", "success" if trial.task in WORLDS else find_task(trial.task).measured_by)
 
 
 def _lowest_acting(run: Path) -> Callable[[float], float | str]:
@@ -185,24 +205,39 @@ def _lowest_acting(run: Path) -> Callable[[float], float | str]:
     return at
 
 
-def _verdict(trial: Trial, run: Path) -> dict[str, Any]:
+def _verdict(trial: Trial, directory: Path) -> dict[str, Any]:
     """The verdict of a run as one row."""
-    given = read_verdict(run)
-    return {
+    given, confirmation = read_verdict(directory / "run"), directory / "confirmation.json"
+    again = TypeAdapter(Verdict).validate_python(_read_json(confirmation)) if confirmation.exists() else None
+    base, policy = given.base, given.policy
+    values = {
         "task": trial.task,
         "variant": trial.variant,
         "seed": trial.seed,
         "steps": trial.steps,
         "episodes": given.episodes,
-        "base": given.base.success_rate,
-        "policy": given.policy.success_rate,
-        "policy_low": round(given.policy.interval[0], 4),
-        "policy_high": round(given.policy.interval[1], 4),
+        "base": base.success_rate,
+        "policy": policy.success_rate,
+        **_ends("policy", policy.interval),
         "fixed": given.fixed,
         "broken": given.broken,
         "p_value": given.p_value,
         "promoted": int(given.promoted),
+        "controller": given.controller,
+        "measured_by": given.measured_by,
+        **_ends("base", base.interval),
+        "base_return": base.mean_return,
+        **_ends("base_return", base.return_interval),
+        "policy_return": policy.mean_return,
+        **_ends("policy_return", policy.return_interval),
+        "difference": given.difference,
+        **_ends("difference", given.difference_interval),
     }
+    return values if again is None else values | {"again": again.difference} | _ends("again", again.difference_interval)
+
+
+def _ends(name: str, interval: tuple[float, float] | None) -> dict[str, float]:
+    return {} if interval is None else {f"{name}_low": round(interval[0], 4), f"{name}_high": round(interval[1], 4)}
 
 
 def read_results(path: Path) -> list[dict[str, str]]:

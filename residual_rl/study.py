@@ -21,14 +21,27 @@ from filelock import FileLock, Timeout
 from residual_rl.controllers import make_controller, reads_state
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
 from residual_rl.evaluation import base_alone, evaluation_envs, evaluation_row, roll_out
-from residual_rl.front_door import improve
-from residual_rl.results import State, begin, check_same, end, error_of, forget_failure, rows_of, state_of, write_rows
+from residual_rl.front_door import evaluate, improve
+from residual_rl.results import (
+    State,
+    begin,
+    check_same,
+    confirm,
+    end,
+    error_of,
+    forget_failure,
+    rows_of,
+    state_of,
+    write_rows,
+)
 from residual_rl.run import EVALUATIONS
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.studies.trial import INITIAL, Trial
+from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.tasks.physics import usable_cores
 from residual_rl.train import stop_requested
+from residual_rl.verdict import Verdict
 
 Rows = list[dict[str, Any]]
 RunTrial = Callable[[Trial, Path], Rows]
@@ -46,7 +59,9 @@ def run_trial(trial: Trial, directory: Path) -> Rows:
     Raises:
         ResidualRLError: the trial cannot be run, or was told to stop.
     """
-    if trial.method == INITIAL:
+    if trial.task in WORLDS:
+        _improve_world(trial, directory)
+    elif trial.method == INITIAL:
         _evaluate_initial(trial, directory / "run")
     else:
         improve(
@@ -61,6 +76,27 @@ def run_trial(trial: Trial, directory: Path) -> Rows:
             **trial.fields,
         )
     return rows_of(trial, directory)
+
+
+def _improve_world(trial: Trial, directory: Path) -> None:
+    """What any user would do; and where the verdict promoted, the same comparison on states that did not decide it."""
+    world = WORLDS[trial.task]
+    controller = world.controller()
+    run = improve(
+        world.make,
+        controller,
+        steps=trial.steps,
+        seed=trial.seed,
+        out=directory / "run",
+        preset=trial.preset,
+        horizon=world.horizon,
+        **trial.fields,
+    )
+    verdict = run.verdict()
+    if verdict.promoted:
+        again = evaluate(run.path, controller, env=world.make, episodes=verdict.episodes, horizon=world.horizon, fresh=True)
+        assert isinstance(again, Verdict)
+        confirm(again, directory)
 
 
 def _evaluate_initial(trial: Trial, path: Path) -> None:

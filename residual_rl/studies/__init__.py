@@ -1,10 +1,10 @@
 """The studies: `STUDIES` by name. Each is a list of trials, in a file of its own."""
 
 from residual_rl.errors import UnknownName
-from residual_rl.studies import ablation, default, silver2018, slippery_push
+from residual_rl.studies import ablation, default, proof, silver2018, slippery_push
 from residual_rl.studies.trial import Study
 
-STUDIES = {study.name: study for study in (slippery_push.STUDY, default.STUDY, ablation.STUDY, silver2018.STUDY)}
+STUDIES = {study.name: study for study in (slippery_push.STUDY, default.STUDY, ablation.STUDY, proof.STUDY, silver2018.STUDY)}
 
 
 def find_study(name: str) -> Study:

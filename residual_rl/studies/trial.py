@@ -8,6 +8,7 @@ from typing import Any
 from residual_rl.config import Config, make_config
 from residual_rl.errors import ResidualRLError
 from residual_rl.pace import paced
+from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 
 INITIAL = "initial"
@@ -19,13 +20,14 @@ class Trial:
     """One training, or one evaluation of a controller alone. Everything in it is plain data: it can be sent anywhere."""
 
     task: str
+    """A task of the library, or a key of `WORLDS`."""
     variant: str
     """What its line is called in tables and figures: trials that differ in their seed alone share it, within a task."""
     seed: int
     steps: int
     """Environment steps, as in `Config`."""
     controller: str | None = None
-    """A key of `CONTROLLERS` or a table's file; None for the task's own."""
+    """A key of `CONTROLLERS` or a table's file; None for the task's, or the world's, own."""
     method: str = "rpl"
     """A key of `METHODS`, or "initial"."""
     preset: str = "default"
@@ -43,11 +45,18 @@ class Trial:
         return repr(replace(self, seed=0, steps=1, fields=dict(sorted(self.fields.items()))))
 
     def config(self) -> Config:
-        """What decides its run.
+        """What decides its run; of a world, without what its first episodes will show.
 
         Raises:
             ResidualRLError: a name or a value that does not exist or is out of range.
         """
+        if self.task in WORLDS:
+            if self.method != "rpl" or self.controller is not None:
+                raise ResidualRLError(
+                    f"{self.task} is a world of somebody else's: its own controller is improved, and no other"
+                )
+            own = {"task": self.task, "controller": self.task, "steps": self.steps, "seed": self.seed}
+            return make_config(self.preset, **own, **self.fields)
         task = find_task(self.task)
         method = "rpl" if self.method == INITIAL else self.method
         controller = "zero" if method == "scratch" else self.controller or task.default_controller

@@ -1,0 +1,44 @@
+"""Worlds and controllers that nobody here wrote: `WORLDS` by name. A trial whose task is one of them improves it."""
+
+from functools import partial
+
+from residual_rl.studies.worlds import fetch, gymnasium_control, locomotion, meta_world, tutorial
+from residual_rl.studies.worlds.world import World, registered
+
+BOX2D, META_WORLD, BASELINES = ("Box2D",), ("metaworld",), ("stable_baselines3",)
+
+WORLDS = {
+    "pendulum": World(
+        partial(registered, "Pendulum-v1"), lambda: gymnasium_control.swing_up, "energy shaping, held with too little damping"
+    ),
+    "ball-on-beam": World(tutorial.ball_on_beam, tutorial.pid, "PID, told nothing of a beam that is askew"),
+    "fetch-push": World(partial(registered, "FetchPush-v4"), lambda: fetch.push, "a script that pushes too slowly"),
+    "fetch-slide": World(partial(registered, "FetchSlide-v4"), lambda: fetch.slide, "a script that guesses the speed"),
+    "lunar-lander": World(
+        partial(registered, "LunarLanderContinuous-v3"),
+        gymnasium_control.late_lander,
+        "Gymnasium's heuristic, 8 steps late",
+        BOX2D,
+    ),
+    **{
+        f"metaworld-{task}{ending}": World(
+            partial(meta_world.MetaWorld, task, sparse),
+            partial(meta_world.spoiled, task),
+            f"Meta-World's script, {spoiled.how}",
+            META_WORLD,
+            meta_world.HORIZON,
+        )
+        for sparse, ending in ((True, ""), (False, "-dense"))
+        for task, spoiled in meta_world.SPOILED.items()
+    },
+    "hopper": World(
+        partial(registered, "Hopper-v5"),
+        partial(locomotion.half_trained, "Hopper-v5"),
+        "PPO of Stable-Baselines3, stopped early",
+        BASELINES,
+    ),
+    "bipedal-walker": World(
+        partial(registered, "BipedalWalker-v3"), gymnasium_control.walker, "Gymnasium's heuristic, as it is", BOX2D
+    ),
+}
+"""In the order of what a run costs."""

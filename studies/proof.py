@@ -1,0 +1,175 @@
+"""What the study `proof` is about, and what came of it.
+
+    python studies/proof.py bases [--episodes 100] [--only WORLD ...]     measures the controllers, before anything is learned
+    python studies/proof.py page                                          the table in docs/proof.md, and its figure
+
+`bases` writes `studies/proof/bases.csv`, row by row; worlds that are there with as many episodes are kept. Its initial states
+are used for nothing else. `page` reads the CSVs in `studies/proof` alone.
+"""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from residual_rl.environments import adapted, controller_of, look
+from residual_rl.evaluation import base_alone, roll_out
+from residual_rl.residual import Composition
+from residual_rl.seeds import Purpose, evaluation_seeds
+from residual_rl.studies.worlds import WORLDS
+from residual_rl.tasks.foreign import Opened
+from residual_rl.verdict import in_digits
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "studies" / "proof"
+PAGE, FIGURE = ROOT / "docs" / "proof.md", ROOT / "docs" / "figures" / "proof.svg"
+MARK = "<!-- made by studies/proof.py -->"
+BASES: tuple[str, ...] = (
+    *("world", "episodes", "measured_by", "steps", "success_rate", "low", "high"),
+    *("mean_return", "return_low", "return_high"),
+)
+LANES = 4
+
+Rows = list[dict[str, str]]
+
+
+def measure(name: str, episodes: int) -> dict[str, Any]:
+    """How a world's controller does on its own."""
+    world = WORLDS[name]
+    with closing(Opened(world.make, world.horizon)) as opened:
+        controller, _ = controller_of(world.controller(), opened.spec)
+        about = look(opened, controller, tell=lambda line: None)
+        task = opened.task(about.findings, LANES)
+        act = base_alone(adapted(controller, opened.layout, about.character), Composition(), task.spec.action_size)
+        outcome = roll_out(task.lanes, act, evaluation_seeds(Purpose.TUNING, episodes))
+    (low, high), (return_low, return_high) = outcome.interval, outcome.return_interval
+    values = (low, high, outcome.mean_return, return_low, return_high)
+    numbers = (about.findings.episode_steps, outcome.success_rate, *(round(value, 4) for value in values))
+    return dict(zip(BASES, (name, episodes, about.findings.measured_by, *numbers), strict=True))
+
+
+def bases(episodes: int, only: Sequence[str]) -> None:
+    """Measures those that are missing."""
+    for name in only:
+        rows: list[dict[str, Any]] = [dict(row) for row in read("bases.csv")]
+        if any(row["world"] == name and int(row["episodes"]) >= episodes for row in rows):
+            continue
+        rows = [row for row in rows if row["world"] != name] + [measure(name, episodes)]
+        with (FOLDER / "bases.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, BASES, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(sorted(rows, key=lambda row: list(WORLDS).index(row["world"])))
+        print(*rows[-1].values(), flush=True)
+
+
+def read(name: str) -> Rows:
+    """A table of the folder; empty where it is not there yet."""
+    if not (FOLDER / name).exists():
+        return []
+    with (FOLDER / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def side(row: dict[str, str], who: str) -> tuple[float, float, float]:
+    """Of base or policy what is measured, and its 95 % interval."""
+    column = who if row["measured_by"] == "success" else f"{who}_return"
+    return float(row[column]), float(row[f"{column}_low"]), float(row[f"{column}_high"])
+
+
+def table(verdicts: Rows, others: Rows) -> str:
+    """A line for each run, and what they come to. `others`: a row of each run that has no verdict."""
+    lines = ["| world | base | seed | steps | base alone | policy | verdict | once more |", "|---|---|---|---|---|---|---|---|"]
+    for row in verdicts:
+        again = _difference(row, "again") if row["again"] else ""
+        verdict = f"{'promoted' if row['promoted'] == '1' else 'base delivered'}, {_difference(row, 'difference')}"
+        sides = " | ".join(_interval(*side(row, who)) for who in ("base", "policy"))
+        base = WORLDS[row["task"]].base
+        lines.append(f"| {row['task']} | {base} | {row['seed']} | {int(row['steps']):,} | {sides} | {verdict} | {again} |")
+    lines += [f"| {row['task']} | | {row['seed']} | {int(row['steps']):,} | | | {row['state']} | |" for row in others]
+    return "\n".join([*lines, "", summary(verdicts, others)])
+
+
+def summary(verdicts: Rows, others: Rows) -> str:
+    """How often it was promoted, and how often what was delivered is worse than its base."""
+    promoted = [row for row in verdicts if row["promoted"] == "1"]
+    worse = [row for row in promoted if row["again_high"] and float(row["again_high"]) < 0.0]
+    worlds = {row["task"] for row in verdicts}
+    some = {row["task"] for row in promoted}
+    return (
+        f"Promoted: {len(promoted)} of {len(verdicts)} runs, in {len(some)} of {len(worlds)} worlds. "
+        f"Delivered policy significantly worse than the base, once more and on other states: {len(worse)} of {len(verdicts)}. "
+        f"Runs without a verdict: {len(others)}."
+    )
+
+
+def without_verdict(verdicts: Rows, results: Rows) -> Rows:
+    """A row of each run that failed or is unfinished."""
+    judged = {(row["task"], row["seed"]) for row in verdicts}
+    return list({key: row for row in results if (key := (row["task"], row["seed"])) not in judged}.values())
+
+
+def write_page() -> None:
+    """Puts the table into the page, after the mark, and draws the figure beside it."""
+    verdicts = read("verdicts.csv")
+    if not verdicts:
+        raise SystemExit(f"there is no {FOLDER / 'verdicts.csv'} yet: see studies/README.md")
+    found = table(verdicts, without_verdict(verdicts, read("results.csv")))
+    image = "![Base and policy in each world, with 95 % intervals](figures/proof.svg)"
+    before, _, _ = PAGE.read_text().partition(MARK)
+    PAGE.write_text(f"{before}{MARK}\n\n{image}\n\n{found}\n")
+    draw(verdicts, FIGURE)
+
+
+def draw(verdicts: Rows, out: Path) -> None:
+    """Every run: success from 0 to 1, or the return from the least to the most of what the two have in that world."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    worlds = list(dict.fromkeys(row["task"] for row in verdicts))
+    figure = Figure(figsize=(8.0, 0.6 + 0.42 * len(worlds)), layout="constrained")
+    axes = figure.subplots()
+    for place, world in enumerate(worlds):
+        rows = [row for row in verdicts if row["task"] == world]
+        ends = [value for row in rows for who in ("base", "policy") for value in side(row, who)]
+        least, most = (0.0, 1.0) if rows[0]["measured_by"] == "success" else (min(ends), max(ends))
+        for number, row in enumerate(rows):
+            for who, color in (("base", "tab:orange"), ("policy", "tab:blue")):
+                value, low, high = ((each - least) / max(most - least, 1e-9) for each in side(row, who))
+                height = place + 0.16 * (number - (len(rows) - 1) / 2)
+                filled = color if who == "base" or row["promoted"] == "1" else "white"
+                spread = [[value - low], [high - value]]
+                axes.errorbar(value, height, xerr=spread, fmt="o", color=color, markerfacecolor=filled, markersize=4)
+    axes.set_yticks(range(len(worlds)), worlds)
+    axes.invert_yaxis()
+    axes.set_xlabel("success; or return, from the least to the most of both. Orange: base; blue: policy, hollow: not delivered")
+    with matplotlib.rc_context({"svg.hashsalt": "proof"}):  # the same rows, the same file
+        figure.savefig(out, metadata={"Date": None})
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{in_digits(value)} ({in_digits(low)} to {in_digits(high)})"
+
+
+def _difference(row: dict[str, str], name: str) -> str:
+    low, high = (in_digits(float(row[f"{name}_{end}"])) for end in ("low", "high"))
+    return f"{float(row[name]):+.3g} ({low} to {high})"
+
+
+def main() -> None:
+    """Does what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("bases", "page"))
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--only", nargs="+", metavar="WORLD", choices=list(WORLDS), default=list(WORLDS))
+    arguments = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    if arguments.what == "bases":
+        bases(arguments.episodes, arguments.only)
+    else:
+        write_page()
+
+
+if __name__ == "__main__":
+    main()

@@ -92,7 +92,7 @@ def _collected(training: Training, envs: Lanes, state: State, actor_learns: bool
     config = training.config
     rng, key = _chance(config, state.cycle, "collect")
     roles = config.algorithm.roles(rng, envs.num_envs, not actor_learns, state.scores)
-    keys = jax.random.split(key, envs.horizon)
+    keys = list(jax.random.split(key, envs.horizon))  # at once: to take them one by one costs as much as acting
     networks = state.learner.current
 
     def act(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:

@@ -13,7 +13,8 @@ from residual_rl.controllers import Controller, start_episodes
 from residual_rl.controllers.controller import size_of
 from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import Act, base_alone
-from residual_rl.learning.algorithm import Algorithm, Networks, act, greedy
+from residual_rl.learning.algorithm import Networks, act, greedy
+from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composition
@@ -25,8 +26,8 @@ from residual_rl.types import Observation, Spec, map_observation, without_state
 class Residual:
     """A learned residual that no longer changes: `Observation[B], base_action [B, A] -> residual [B, A]`."""
 
-    def __init__(self, algorithm: Algorithm, networks: Networks):
-        self.algorithm = algorithm
+    def __init__(self, algorithm: DDPG | GatedDDPG, networks: Networks):
+        self.algorithm: DDPG | GatedDDPG = algorithm
         self.networks = networks
         self._key = jax.random.key(0)  # without exploration no chance is involved
 
@@ -48,7 +49,7 @@ def base_plus_residual(controller: Controller, composition: Composition, residua
     return policy
 
 
-def restore_residual(algorithm: Algorithm, spec: Spec, arrays: dict[str, np.ndarray], source: str) -> Residual:
+def restore_residual(algorithm: DDPG | GatedDDPG, spec: Spec, arrays: dict[str, np.ndarray], source: str) -> Residual:
     """The residual whose networks were saved as named arrays.
 
     Raises:
@@ -76,18 +77,40 @@ class Policy:
         self.controller = controller
         self.layout = layout
         self.composition = composition
+        """With which the residual was trained."""
         self.residual = residual
         """None where the base acts alone."""
-        self._act = (
-            base_alone(controller, composition, spec.action_size)
-            if residual is None
-            else base_plus_residual(controller, composition, residual, spec.action_size)
-        )
+        self._action_size = spec.action_size
+        self.scale = 0.0 if residual is None else composition.scale
 
     @property
     def promoted(self) -> bool:
         """Whether the residual acts."""
         return self.residual is not None
+
+    @property
+    def scale(self) -> float:
+        """Multiplies the residual: 0 is the base, exactly; what it was trained with is what the verdict speaks of.
+
+        Raises:
+            ResidualRLError: when set: the base acts alone; or it is below 0, or above what it was trained with.
+        """
+        return self._scale
+
+    @scale.setter
+    def scale(self, value: float) -> None:
+        most = self.composition.scale
+        if not 0.0 <= value <= most:
+            raise ResidualRLError(f"scale must be between 0 and {most}, with which it was trained, not {value}")
+        if value == 0.0:
+            self._act = base_alone(self.controller, self.composition, self._action_size)
+        elif self.residual is None:
+            raise ResidualRLError("the base acts alone: there is no residual that could be scaled")
+        else:
+            scaled = replace(self.composition, scale=value)
+            self.residual.algorithm = replace(self.residual.algorithm, composition=scaled)  # its gate asks about what acts
+            self._act = base_plus_residual(self.controller, scaled, self.residual, self._action_size)
+        self._scale = float(value)
 
     @property
     def caution(self) -> float | None:

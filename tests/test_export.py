@@ -132,3 +132,21 @@ def test_a_loaded_policy_takes_the_caution_of_a_bundle(run: Path, tmp_path: Path
         np.testing.assert_allclose(policy(observation), exported(observation, base), atol=1e-6)
     with pytest.raises(ResidualRLError, match=r"caution: .* got -1"):
         policy.caution = -1.0
+
+
+def test_a_loaded_policy_takes_the_scale_of_a_bundle_and_is_the_base_at_zero(run: Path, tmp_path: Path) -> None:
+    policy = residual_rl.load(run)
+    residual_rl.export(run, tmp_path / "out")
+    exported = load(tmp_path / "out")
+    observation, _ = asked(exported, residual_rl.TASKS["slippery-push"].spec, 200)
+    base = policy.controller(observation)
+    at_first = policy(observation)
+    for policy.scale in (0.5, 0.1, 1.0):
+        exported.scale = policy.scale
+        np.testing.assert_allclose(policy(observation), exported(observation, base), atol=1e-6)
+    np.testing.assert_array_equal(policy(observation), at_first)
+    policy.scale = 0
+    np.testing.assert_array_equal(policy(observation), base.clip(-1.0, 1.0))
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ResidualRLError, match=r"scale must be between 0 and 1\.0"):
+            policy.scale = wrong

@@ -156,6 +156,9 @@ def test_a_promoted_policy_acts_and_an_unpromoted_one_is_the_base(finished: Path
         np.testing.assert_allclose(policy(first), action[0], atol=1e-6)
         if not promoted:
             np.testing.assert_array_equal(action, base)
+            assert policy.scale == 0.0
+            with pytest.raises(ResidualRLError, match="the base acts alone"):
+                policy.scale = 1.0
     envs.close()
 
 

@@ -126,8 +126,8 @@ class RowEnv(gymnasium.Env):
 class SerialRows:
     """`RowEnv`s in this process, stepped one after the other.
 
-    To `RowLanes` what an `AsyncVectorEnv` is. Gymnasium's `SyncVectorEnv` would be it too, but takes longer for each lane than
-    a cheap environment for its step: it copies each observation three times and merges infos that are empty.
+    To `RowLanes` what an `AsyncVectorEnv` is. Gymnasium's `SyncVectorEnv` would be it too, but copies each observation three
+    times and merges infos that are empty.
     """
 
     def __init__(self, envs: Sequence[RowEnv]):

@@ -51,7 +51,7 @@ def next_cycle(training: Training, envs: Lanes, state: State, started: float) ->
     config, replay = training.config, state.replay
     rng, _ = _chance(config, state.cycle, "learn")
     actor_learns = config.algorithm.burn_in.is_over(state.mean_values)
-    under_way = _updated(training, state, rng, actor_learns) if config.overlap else None
+    under_way = _updated(training, state, rng, actor_learns) if config.overlap and len(replay) else None
     episodes, dropped, roles = _collected(training, envs, state, actor_learns)
     new = sum(len(episode.transitions.reward) for episode in episodes)
     with replay.adding([episode.transitions for episode in episodes]):

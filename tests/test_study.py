@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def attempts(directory: Path) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
-def until(condition: Any, seconds: float = 60.0) -> None:
+def until(condition: Any, seconds: float = 240.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -187,7 +188,8 @@ def test_a_study_that_is_stopped_or_killed_leaves_no_process_behind_and_goes_on(
     script.write_text(RUNNER.format(tests=str(Path(__file__).parent), out=str(out)))
     trials = [replace(PROBE, variant="waits", seed=seed) for seed in range(2)]
     begun, waiting = (out / trial.name for trial in trials)
-    with subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL) as runner:
+    with subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL) as runner, ExitStack() as stack:
+        stack.callback(runner.kill)  # else a test that failed would wait for it without end
         until(lambda: attempts(begun))
         with pytest.raises(RunError, match="in use by another process"):
             run_study(trials, out, run=quick)

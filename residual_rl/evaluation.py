@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from scipy.special import stdtrit
-from scipy.stats import binomtest
 
 from residual_rl.controllers import Controller, naming_step, start_episodes
 from residual_rl.residual import Composition
@@ -62,6 +61,8 @@ class Outcome(NamedTuple):
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """95 % interval of a rate. Source: Wilson 1927."""
+    from scipy.stats import binomtest  # here, because it takes a second to import
+
     interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 

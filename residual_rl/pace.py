@@ -15,6 +15,7 @@ EPISODE_STEPS = 50  # of the episodes for which the presets are
 LONGEST_CYCLE = 1600  # steps; where more than one episode fits into it
 EVALUATION_STEPS = 20_000
 VERDICT_STEPS = 100_000
+PACED = ("episodes_per_cycle", "updates_per_cycle", "evaluation_episodes", "evaluation_interval", "verdict_episodes")
 FEWEST = {"evaluation_episodes": 20, "verdict_episodes": 100}
 
 
@@ -32,16 +33,16 @@ def pace(episode_steps: float, lanes: int | None, preset: str) -> dict[str, int]
     if preset not in PRESETS:
         raise UnknownName("preset", preset, PRESETS)
     own = PRESETS[preset][1]
-    usual_lanes = own.get("episodes_per_cycle", Config.episodes_per_cycle)
-    lanes = lanes or _between(1, LONGEST_CYCLE / episode_steps, usual_lanes)
-    stretch = max(1.0, lanes * episode_steps / (usual_lanes * EPISODE_STEPS))
-    evaluated = _between(FEWEST["evaluation_episodes"], EVALUATION_STEPS / episode_steps, Config.evaluation_episodes)
+    usual = {name: own.get(name, getattr(Config, name)) for name in PACED}
+    lanes = lanes or _between(1, LONGEST_CYCLE / episode_steps, usual["episodes_per_cycle"])
+    stretch = max(1.0, lanes * episode_steps / (usual["episodes_per_cycle"] * EPISODE_STEPS))
+    evaluated = _between(FEWEST["evaluation_episodes"], EVALUATION_STEPS / episode_steps, usual["evaluation_episodes"])
     fields = {
         "episodes_per_cycle": lanes,
-        "updates_per_cycle": round(own.get("updates_per_cycle", Config.updates_per_cycle) * stretch),
+        "updates_per_cycle": round(usual["updates_per_cycle"] * stretch),
         "evaluation_episodes": evaluated,
-        "evaluation_interval": max(Config.evaluation_interval, round(evaluated * episode_steps)),
-        "verdict_episodes": _between(FEWEST["verdict_episodes"], VERDICT_STEPS / episode_steps, Config.verdict_episodes),
+        "evaluation_interval": max(usual["evaluation_interval"], round(evaluated * episode_steps)),
+        "verdict_episodes": _between(FEWEST["verdict_episodes"], VERDICT_STEPS / episode_steps, usual["verdict_episodes"]),
     }
     burn_in = own["algorithm"].burn_in
     if isinstance(burn_in, FixedBurnIn):

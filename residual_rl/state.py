@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from residual_rl.config import Config
 from residual_rl.controllers import Controller, asked_again, reads_goal
 from residual_rl.errors import RunError
+from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Learner
 from residual_rl.learning.bandit import Scores
 from residual_rl.learning.replay import Replay
@@ -75,8 +75,7 @@ class State(NamedTuple):
 def fresh(training: Training) -> State:
     """Where a training begins."""
     config, spec = training.config, training.task.spec
-    init = eqx.filter_jit(config.algorithm.init)  # compiled as a whole, not operation by operation
-    learner = init(spec, jax.random.key(config.seed))
+    learner = learning.init(config.algorithm, spec, jax.random.key(config.seed))
     replay = Replay(spec, min(config.replay_capacity, config.steps + training.longest_cycle))
     return State(
         learner,

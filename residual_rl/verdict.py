@@ -6,7 +6,6 @@ import numpy as np
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 from scipy.special import stdtr, stdtrit
-from scipy.stats import binomtest
 
 from residual_rl.evaluation import Outcome
 from residual_rl.types import Measure
@@ -104,6 +103,8 @@ def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_b
 
 def mcnemar(fixed: int, broken: int) -> float:
     """Two-sided p-value of the exact McNemar test. Source: McNemar 1947, with the binomial distribution."""
+    from scipy.stats import binomtest  # here, because it takes a second to import
+
     return float(binomtest(fixed, fixed + broken, 0.5).pvalue) if fixed + broken else 1.0
 
 
@@ -114,6 +115,8 @@ def paired_interval(fixed: int, broken: int, episodes: int) -> tuple[float, floa
     and its exact (Clopper-Pearson) interval is carried over to the difference. So the interval excludes zero exactly
     where that one-sided binomial evidence reaches 97.5 %.
     """
+    from scipy.stats import binomtest  # here, because it takes a second to import
+
     differing = fixed + broken
     if differing == 0:
         return 0.0, 0.0

@@ -35,9 +35,6 @@ SMALL = {fields["algorithm"].name: small(fields["algorithm"]) for _, fields in P
 ROBOT = Spec(observation_size=5, goal_size=3, action_size=4, horizon=20, reward_range=(-1.0, 0.0))
 """A discount of 0.95: values lie in [-20, 0]."""
 
-fresh_learner = eqx.filter_jit(lambda algorithm, spec, key: algorithm.init(spec, key))
-"""`algorithm.init`, compiled at once, which takes a third of the time."""
-
 
 def observation_of(observation: Any, achieved_goal: Any, desired_goal: Any) -> Observation:
     return Observation(observation=observation, achieved_goal=achieved_goal, desired_goal=desired_goal)
@@ -68,7 +65,7 @@ def random_batch(algorithm: Algorithm, spec: Spec, size: int, seed: int = 0) -> 
 
 def used_learner(algorithm: Algorithm, spec: Spec, seed: int = 0) -> Learner:
     """A learner none of whose networks is what it was at the start, and whose targets are not its networks."""
-    learner = fresh_learner(algorithm, spec, jax.random.key(seed))
+    learner = learning.init(algorithm, spec, jax.random.key(seed))
     learner = learning.count_in(algorithm, learner, random_batch(algorithm, spec, 64, seed))
     rng = np.random.default_rng(seed)
 
@@ -261,7 +258,7 @@ class Plane(NamedTuple):
     ) -> Learner:
         """What is learned from episodes of uniformly drawn residuals alone; or of how a fresh learner explores."""
         rng = np.random.default_rng(0)
-        fresh = fresh_learner(algorithm, self.spec, jax.random.key(0))
+        fresh = learning.init(algorithm, self.spec, jax.random.key(0))
         everybody = np.ones(episodes, dtype=bool)
         roles = learning.Roles(explore=everybody, driven=everybody)
 

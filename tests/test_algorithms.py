@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from probes import ROBOT, SMALL, fresh_learner, random_batch, random_observation, updated, used_learner
+from probes import ROBOT, SMALL, random_batch, random_observation, updated, used_learner
 from pydantic import ValidationError
 
 from residual_rl.learning import algorithm as learning
@@ -286,7 +286,7 @@ def test_an_update_changes_its_inputs_in_nothing_and_repeats_itself(name, used):
 
 @BOTH
 def test_the_same_seed_starts_the_same_and_another_otherwise(name):
-    once, again, otherwise = (fresh_learner(RULES[name], ROBOT, jax.random.key(seed)) for seed in (4, 4, 5))
+    once, again, otherwise = (learning.init(RULES[name], ROBOT, jax.random.key(seed)) for seed in (4, 4, 5))
     assert same(once, again)
     assert not same(once.actor, otherwise.actor)
     assert not same(once.critics, otherwise.critics)
@@ -294,7 +294,7 @@ def test_the_same_seed_starts_the_same_and_another_otherwise(name):
 
 @BOTH
 def test_a_fresh_learners_targets_are_its_networks(name):
-    learner = fresh_learner(RULES[name], ROBOT, jax.random.key(0))
+    learner = learning.init(RULES[name], ROBOT, jax.random.key(0))
     assert same(learner.target_actor, learner.actor)
     assert same(learner.target_critics, learner.critics)
     assert int(learner.updates) == 0
@@ -315,7 +315,7 @@ def test_while_the_actor_is_frozen_the_critics_alone_learn(name, used):
 @BOTH
 def test_a_fresh_learner_still_follows_the_base_after_a_burn_in(name):
     algorithm = RULES[name]
-    learner = fresh_learner(algorithm, ROBOT, jax.random.key(0))
+    learner = learning.init(algorithm, ROBOT, jax.random.key(0))
     for seed in range(5):
         learner, _ = updated(algorithm, learner, random_batch(algorithm, ROBOT, BATCH, seed), ROBOT, train_actor=False)
     batch = random_batch(algorithm, ROBOT, BATCH)
@@ -427,7 +427,7 @@ def test_an_update_by_hand():
     """
     spec = Spec(observation_size=1, goal_size=0, action_size=1, horizon=2, reward_range=(-1.0, 1.0))
     for algorithm in (replace(one, hidden=()) for one in RULES.values()):
-        learner = fresh_learner(algorithm, spec, jax.random.key(0))
+        learner = learning.init(algorithm, spec, jax.random.key(0))
         zero = jax.tree.map(jnp.zeros_like, learner.critics)
         learner = learner._replace(critics=lifted(zero, 0.5), target_critics=lifted(zero, 0.25))
         batch = random_batch(algorithm, spec, 2)

@@ -6,13 +6,14 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from probes import SMALL, Plane, Track, fresh_learner, observation_of, used_learner
+from probes import SMALL, Plane, Track, observation_of, used_learner
 from pydantic import TypeAdapter
 
 from residual_rl.config import Config
 from residual_rl.diagnosis import Diagnosis
 from residual_rl.evidence import Evidence, gather
 from residual_rl.findings import diagnose
+from residual_rl.learning import algorithm as learning
 from residual_rl.learning.hindsight import Hindsight
 from residual_rl.learning.replay import Replay
 from residual_rl.types import Spec, Transition
@@ -101,7 +102,7 @@ def test_the_latest_episodes_are_whole_and_in_order():
 
 
 def test_before_the_first_episode_there_is_nothing_to_find():
-    learner, replay = fresh_learner(GATED, PLANE.spec, jax.random.key(0)), Replay(PLANE.spec, 100)
+    learner, replay = learning.init(GATED, PLANE.spec, jax.random.key(0)), Replay(PLANE.spec, 100)
     assert gather(GATED, learner.current, replay, PLANE.spec, PLANE.success, None) is None
     assert diagnose(CONFIG, 0, None, [], []).findings == ()
 
@@ -236,7 +237,7 @@ def test_values_that_are_not_what_follows_are_warned_of(evidence):
 
 
 def test_a_policy_that_is_the_base_is_warned_of_and_so_is_one_that_overrides_it(evidence):
-    fresh = evidence_of(learner=fresh_learner(GATED, PLANE.spec, jax.random.key(0)))
+    fresh = evidence_of(learner=learning.init(GATED, PLANE.spec, jax.random.key(0)))
     assert standing("preference", fresh) == "warning"
     assert standing("size", fresh) == "warning"
     corrects = evidence._replace(residual=np.full_like(evidence.residual, 0.05), advantage=np.ones_like(evidence.advantage))
@@ -248,7 +249,7 @@ def test_a_policy_that_is_the_base_is_warned_of_and_so_is_one_that_overrides_it(
 
 
 def test_an_actor_that_is_still_frozen_is_why_nothing_acts():
-    fresh = evidence_of(learner=fresh_learner(GATED, PLANE.spec, jax.random.key(0)))
+    fresh = evidence_of(learner=learning.init(GATED, PLANE.spec, jax.random.key(0)))
     burning = [METRICS[0] | {"burn_in": 1}]
     assert "burn-in" in findings(fresh, metrics=burning)["preference"].meaning
     assert "burn-in" not in findings(fresh)["preference"].meaning

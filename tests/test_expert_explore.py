@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from probes import ROBOT, Plane, fresh_learner, random_observation, small, used_learner
+from probes import ROBOT, Plane, random_observation, small, used_learner
 from test_front_door import TINY
 
 import residual_rl
@@ -84,7 +84,7 @@ def test_evaluated_it_never_asks_the_expert():
 
 
 def test_a_fresh_policy_does_nothing_whatever_the_base_does():
-    learner = fresh_learner(ALGORITHM, ROBOT, jax.random.key(0))
+    learner = learning.init(ALGORITHM, ROBOT, jax.random.key(0))
     base_action = np.ones((5, ROBOT.action_size), np.float32)
     np.testing.assert_array_equal(acted(ALGORITHM, learner, base_action, explore=False), np.zeros_like(base_action))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from probes import LINE, SMALL, Plane, fresh_learner, in_minibatches, line_transitions
+from probes import LINE, SMALL, Plane, in_minibatches, line_transitions
 
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.hindsight import Hindsight
@@ -19,7 +19,7 @@ both = pytest.mark.parametrize("algorithm", FREE.values(), ids=FREE)
 
 
 def learned(algorithm, transitions):
-    learner = fresh_learner(algorithm, LINE, jax.random.key(0))
+    learner = learning.init(algorithm, LINE, jax.random.key(0))
     learner = learning.count_in(algorithm, learner, transitions)
     return learning.update_many(algorithm, learner, in_minibatches(transitions, UPDATES, BATCH), LINE, True)[0]
 
@@ -113,7 +113,7 @@ def astray(observation):
 def test_a_goal_that_chance_never_finds_is_reached_with_hindsight_and_not_without(name, controller):
     """Random residuals reach the goal in one or two episodes of a hundred, neither controller ever."""
     plane, algorithm = Plane(), FREE[name]
-    fresh = fresh_learner(algorithm, plane.spec, jax.random.key(0))
+    fresh = learning.init(algorithm, plane.spec, jax.random.key(0))
     assert plane.success_rate(algorithm, fresh, controller) == 0.0
     budget = {"episodes": 300, "updates": 1000, "batch_size": 128}
     blind = plane.learned(algorithm, controller, Hindsight(relabel_ratio=0.0), **budget)

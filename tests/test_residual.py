@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from probes import ROBOT, SMALL, fresh_learner, random_batch, random_observation
+from probes import ROBOT, SMALL, random_batch, random_observation
 from pydantic import ValidationError
 
 from residual_rl.learning import algorithm as learning
@@ -36,7 +36,7 @@ compositions = st.builds(
 @pytest.mark.parametrize("algorithm", SMALL.values(), ids=SMALL)
 def test_fresh_residual_is_exactly_zero(algorithm):
     rng = np.random.default_rng(0)
-    learner = fresh_learner(algorithm, ROBOT, jax.random.key(3))
+    learner = learning.init(algorithm, ROBOT, jax.random.key(3))
     observation = random_observation(rng, ROBOT, 64)
     base_action = rng.uniform(-1, 1, (64, ROBOT.action_size))
     residual = learning.act(algorithm, learner.current, observation, base_action, jax.random.key(0), learning.greedy(64))

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -36,7 +35,7 @@ def fill_learn_and_save(transitions: int) -> dict[str, Any]:
     )
     for _ in range(-(-transitions // task.spec.horizon)):
         replay.add_episode(episode)
-    learner = eqx.filter_jit(config.algorithm.init)(task.spec, jax.random.key(0))
+    learner = learning.init(config.algorithm, task.spec, jax.random.key(0))
     size = config.updates_per_cycle * config.batch_size
     flat = config.hindsight.sample(replay, rng, size, task.reward, task.success, None)
     batches = jax.tree.map(lambda leaf: leaf.reshape(config.updates_per_cycle, -1, *leaf.shape[1:]), flat)

@@ -23,7 +23,7 @@ def bare_scan(preset: str, spec: Spec, updates: int, batch_size: int) -> Callabl
         batch_size: of a minibatch.
     """
     algorithm = PRESETS[preset][1]["algorithm"]
-    learner = algorithm.init(spec, jax.random.key(0))
+    learner = learning.init(algorithm, spec, jax.random.key(0))
     size = updates * batch_size
     rows = Replay(spec, size).rows(np.arange(size))  # zeros, which take as long as anything else
     batches = jax.tree.map(lambda leaf: leaf.reshape(updates, batch_size, *leaf.shape[1:]), rows)
@@ -43,7 +43,7 @@ def bare_scan(preset: str, spec: Spec, updates: int, batch_size: int) -> Callabl
 def residual_seconds(spec: Spec, lanes: int) -> float:
     """What the default learner takes for the residuals of all lanes in one step of a training: a median."""
     algorithm = PRESETS["default"][1]["algorithm"]
-    networks = algorithm.init(spec, jax.random.key(0)).current
+    networks = learning.init(algorithm, spec, jax.random.key(0)).current
     goal, base_action = np.zeros((lanes, spec.goal_size)), np.zeros((lanes, spec.action_size))
     observation = Observation(observation=np.zeros((lanes, spec.observation_size)), achieved_goal=goal, desired_goal=goal)
     roles, keys, taken = learning.greedy(lanes), jax.random.split(jax.random.key(0), 200), []

@@ -151,6 +151,12 @@ def bounded_value(spec: Spec, value: Array) -> Array:
     return value.clip(horizon * min(low, 0.0), horizon * max(high, 0.0))
 
 
+@partial(jax.jit, static_argnames=("algorithm", "spec"))
+def init(algorithm: Algorithm, spec: Spec, key: Array) -> Learner:
+    """`algorithm.init`, compiled as a whole and once, not operation by operation."""
+    return algorithm.init(spec, key)
+
+
 @partial(jax.jit, static_argnames="algorithm")
 def act(
     algorithm: Algorithm, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles

@@ -128,7 +128,7 @@ def draw(verdicts: Rows, out: Path) -> None:
     from matplotlib.figure import Figure
 
     worlds = list(dict.fromkeys(row["task"] for row in verdicts))
-    figure = Figure(figsize=(8.0, 0.6 + 0.42 * len(worlds)), layout="constrained")
+    figure = Figure(figsize=(8.0, 0.9 + 0.42 * len(worlds)), layout="constrained")
     axes = figure.subplots()
     for place, world in enumerate(worlds):
         rows = [row for row in verdicts if row["task"] == world]
@@ -143,7 +143,7 @@ def draw(verdicts: Rows, out: Path) -> None:
                 axes.errorbar(value, height, xerr=spread, fmt="o", color=color, markerfacecolor=filled, markersize=4)
     axes.set_yticks(range(len(worlds)), worlds)
     axes.invert_yaxis()
-    axes.set_xlabel("success; or return, from the least to the most of both. Orange: base; blue: policy, hollow: not delivered")
+    axes.set_xlabel("success; or return, from the least to the most of both\norange: base; blue: policy, hollow: not delivered")
     with matplotlib.rc_context({"svg.hashsalt": "proof"}):  # the same rows, the same file
         figure.savefig(out, metadata={"Date": None})
 

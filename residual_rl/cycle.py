@@ -64,9 +64,7 @@ def next_cycle(training: Training, envs: Lanes, state: State, started: float) ->
         learner=learned.learner._replace(normalizer=counted.learner.normalizer),
         cycle=state.cycle + 1,
         step=state.step + new + len(dropped) * training.task.spec.horizon,
-        mean_values=[*state.mean_values, metrics["mean_value"]]
-        if learned.learner is not counted.learner
-        else state.mean_values,
+        mean_values=[*state.mean_values, metrics["mean_value"]],
         wall_seconds=time.monotonic() - started,
         dropped_in_a_row=0 if episodes else state.dropped_in_a_row + len(dropped),
         scores=config.algorithm.after(state.scores, scores),

@@ -70,11 +70,9 @@ def test_noise_has_its_deviation_and_no_mean() -> None:
 
 
 def needed(name: str) -> None:
-    """Skips where a package or the file of a policy is not there."""
+    """Skips where a package is not there."""
     for package in WORLDS[name].needs:
         pytest.importorskip(package)
-    if name == "hopper" and not locomotion.stored("Hopper-v5").exists():
-        pytest.skip("its policy has not been trained yet")
 
 
 @pytest.mark.filterwarnings("ignore")  # other people's packages warn of each other

@@ -19,6 +19,7 @@ from residual_rl.tasks.complex_hook import (
     PUBLISHED_BUMPS,
     ComplexHookWorld,
     State,
+    scene_model,
 )
 from residual_rl.tasks.fetch import FetchArm, fetch_model
 from residual_rl.tasks.hook import SELF_CONTACTS, SPEC, hook_spec
@@ -134,7 +135,7 @@ def test_a_state_from_long_ago_steps_as_it_did(worlds):
     action = np.full((2, 4), 0.3)
     kept = State(*(array.copy() for array in state))
     after = world.step(state, action)
-    world._scene_model.cache_clear()
+    scene_model.cache_clear()
     world.step(*(world.reset(generators(range(10, 14)))[0],), np.zeros((4, 4)))
     again = world.step(kept, action)
     assert all(np.array_equal(one, other) for one, other in zip(after, again, strict=True))

@@ -6,6 +6,7 @@ The observation is that of `fetch.py`. Source: Silver et al. 2018, section V-A, 
 # pyright: reportAttributeAccessIssue=false
 # MuJoCo's names come from compiled modules, which the type checker cannot see into.
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -60,9 +61,7 @@ class BlockWorld:
         self.spec = SPEC
         self.arm = FetchArm(block_model(scene), blocked=scene.gripper_blocked, num_threads=num_threads)
         self._block = state_columns(self.arm.physics.model, "object0:joint")[0]
-        # The published SlipperyPush settles at stock friction too, and becomes slippery only then.
-        stock = block_model(replace(scene, friction=None))
-        self._start = self.arm.at(settled_state(stock, {"object0:joint": DROPPED_AT}, scene.extra_height)[None])
+        self._start = self.arm.at(_start(scene)[None])
         self._gripper_start = self.arm.read(self._start, "gripper_position")[0]
         self._block_height = self.arm.read(self._start, "object0_position")[0, 2]
 
@@ -100,8 +99,16 @@ class BlockWorld:
         self.arm.close()
 
 
+@functools.cache
+def _start(scene: Scene) -> np.ndarray:
+    # The published SlipperyPush settles at stock friction too, and becomes slippery only then.
+    stock = block_model(replace(scene, friction=None))
+    return settled_state(stock, {"object0:joint": DROPPED_AT}, scene.extra_height)
+
+
+@functools.cache
 def block_model(scene: Scene, *, all_contacts: bool = False) -> mujoco.MjModel:
-    """The scene's model; `all_contacts` as in `fetch_model`."""
+    """The scene's model, the same one for all who ask: copy before changing. `all_contacts` as in `fetch_model`."""
     spec = fetch_spec("push.xml" if scene.gripper_blocked else "pick_and_place.xml")
     if scene.friction is not None:
         for geom in spec.geoms:

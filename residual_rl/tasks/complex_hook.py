@@ -10,7 +10,7 @@ Source: Silver et al. 2018, section V-A; the scene files and the code published 
 # MuJoCo's names come from compiled modules, which the type checker cannot see into.
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
@@ -19,20 +19,19 @@ import mujoco
 import numpy as np
 
 from residual_rl.tasks import fetch
-from residual_rl.tasks.fetch import ROBOT, SETTLING_STEPS, SUBSTEPS, FetchArm, fetch_model, settled_state
+from residual_rl.tasks.fetch import ROBOT, SETTLING_STEPS, SUBSTEPS, FetchArm, fetch_model
 from residual_rl.tasks.hook import (
-    EXTRA_HEIGHT,
     HOOK_DROPPED_AT,
     OBJECT_DROPPED_AT,
     SELF_CONTACTS,
     SPEC,
     UPRIGHT,
     Starts,
-    hook_model,
     hook_spec,
+    hook_start,
     observe_hook,
 )
-from residual_rl.tasks.objects import held_out_shapes
+from residual_rl.tasks.objects import Shape, held_out_shapes
 from residual_rl.tasks.physics import state_columns
 from residual_rl.tasks.scene_models import SceneModels, make_room
 from residual_rl.tasks.scenes import SITE_HEIGHT, Variant, draw_scene, furnish
@@ -42,7 +41,7 @@ STARTS = Starts(object_x=(1.75, 1.85))  # m; Hook's reaches 5 cm farther
 DROP_HEIGHT = 0.6  # m, of hook and object, 0.2 m above the table
 TABLE_TOP = 0.4  # m
 CLEARANCE = 0.001  # m over the highest bump, where an object that settles in place is let go
-SCENES_KEPT = 1024  # compiled, without the robot: about 50 kB each
+SCENES_KEPT = 1024  # compiled, without the robot, for all worlds of a process: about 50 kB each
 SITES = ("object0", "hook")
 JOINTS = ("object0:joint", "hook:joint")
 
@@ -74,22 +73,17 @@ class State(NamedTuple):
 class ComplexHookWorld:
     """The physics and rules of ComplexHook, for a batch of episodes at once. Stateless: states go in and come out.
 
-    It keeps the models of scenes that it has met, so two threads must not use it at once.
+    It keeps the models of the scenes in play, so two threads must not use it at once.
     """
 
     def __init__(self, variant: Variant, num_threads: int | None = None):
         self.variant = variant
         self.spec = SPEC
-        # One model reads for all scenes: where the sensors are does not depend on bumps or objects.
-        master = _model(make_room(_spec(), variant.shapes() if variant.shapes else ()))
+        master = _master(variant.shapes)
         self.arm = FetchArm(master, blocked=False, num_threads=num_threads)
         self._columns = [state_columns(master, joint) for joint in JOINTS]
-        placed = {"object0:joint": OBJECT_DROPPED_AT, "hook:joint": HOOK_DROPPED_AT}
-        self._start = settled_state(hook_model(), placed, EXTRA_HEIGHT)  # of the robot; objects settle by scene
-        self._bare = _without_robot(_spec())
-        self._scene_model = functools.lru_cache(SCENES_KEPT)(self._compile)
-        self._settled_aside = functools.lru_cache(SCENES_KEPT)(self._settle_aside)
-        self._models = SceneModels(self.arm.physics.stepper, self._scene_model)
+        self._start = hook_start()  # of the robot; objects settle by scene
+        self._models = SceneModels(self.arm.physics.stepper, functools.partial(scene_model, variant))
         self._workers = ThreadPoolExecutor(self.arm.physics.num_threads)
 
     def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
@@ -101,11 +95,11 @@ class ComplexHookWorld:
             scenes.append(int(rng.integers(self.variant.pool or 2**63 - 1)))
             start[lane], goal[lane] = STARTS.draw(rng)
             start[lane] += draw_scene(self.variant, scenes[-1]).stray
-            self._scene_model(scenes[-1])  # compiled here: the workers only step
+            scene_model(self.variant, scenes[-1])  # compiled here: the workers only step
         if self.variant.settles_in_place:
-            settled = self._workers.map(self._settle, scenes, start.tolist())
+            settled = self._workers.map(functools.partial(_settle, self.variant), scenes, start.tolist())
         else:
-            settled = self._workers.map(self._settled_aside, scenes)
+            settled = self._workers.map(functools.partial(_settle_aside, self.variant), scenes)
         for joint, (position, velocity) in zip(np.array(list(settled)).swapaxes(0, 1), self._columns, strict=True):
             physics[:, position], physics[:, velocity] = np.split(joint, [7], axis=1)
         if not self.variant.settles_in_place:
@@ -134,24 +128,40 @@ class ComplexHookWorld:
         self.arm.close()
         self._workers.shutdown()
 
-    def _compile(self, scene: int) -> mujoco.MjModel:
-        """A scene without the robot."""
-        return furnish(self._bare.copy(), draw_scene(self.variant, scene)).compile()
 
-    def _settle_aside(self, scene: int) -> np.ndarray:
-        """As `_settle`, the object dropped where the table has no bumps."""
-        return self._settle(scene, OBJECT_DROPPED_AT[:2])
+@functools.lru_cache(SCENES_KEPT)
+def scene_model(variant: Variant, scene: int) -> mujoco.MjModel:
+    """A scene without the robot, the same one for all who ask: not to be changed."""
+    return furnish(_bare().copy(), draw_scene(variant, scene)).compile()
 
-    def _settle(self, scene: int, place: Sequence[float]) -> np.ndarray:
-        """Pose and velocity `[2, 13]` of object and hook some time after they were let go, the object at `place` (x, y)."""
-        model = self._scene_model(scene)
-        data = mujoco.MjData(model)
-        over_bumps = TABLE_TOP + self.variant.highest_bump + CLEARANCE + SITE_HEIGHT
-        height = over_bumps if self.variant.settles_in_place else DROP_HEIGHT
-        data.joint("object0:joint").qpos[:] = (*place, height, *UPRIGHT)
-        data.joint("hook:joint").qpos[:] = (*HOOK_DROPPED_AT[:2], DROP_HEIGHT, *UPRIGHT)
-        mujoco.mj_step(model, data, SETTLING_STEPS * SUBSTEPS)
-        return np.array([[*data.joint(name).qpos, *data.joint(name).qvel] for name in JOINTS])
+
+@functools.lru_cache(SCENES_KEPT)
+def _settle_aside(variant: Variant, scene: int) -> np.ndarray:
+    """As `_settle`, the object dropped where the table has no bumps."""
+    return _settle(variant, scene, OBJECT_DROPPED_AT[:2])
+
+
+def _settle(variant: Variant, scene: int, place: Sequence[float]) -> np.ndarray:
+    """Pose and velocity `[2, 13]` of object and hook some time after they were let go, the object at `place` (x, y)."""
+    model = scene_model(variant, scene)
+    data = mujoco.MjData(model)
+    over_bumps = TABLE_TOP + variant.highest_bump + CLEARANCE + SITE_HEIGHT
+    height = over_bumps if variant.settles_in_place else DROP_HEIGHT
+    data.joint("object0:joint").qpos[:] = (*place, height, *UPRIGHT)
+    data.joint("hook:joint").qpos[:] = (*HOOK_DROPPED_AT[:2], DROP_HEIGHT, *UPRIGHT)
+    mujoco.mj_step(model, data, SETTLING_STEPS * SUBSTEPS)
+    return np.array([[*data.joint(name).qpos, *data.joint(name).qvel] for name in JOINTS])
+
+
+@functools.lru_cache(8)
+def _master(shapes: Callable[[], tuple[Shape, ...]] | None) -> mujoco.MjModel:
+    """One model for all scenes: where the sensors are, and what the robot is, does not depend on bumps or objects."""
+    return _model(make_room(_spec(), shapes() if shapes else ()))
+
+
+@functools.cache
+def _bare() -> mujoco.MjSpec:
+    return _without_robot(_spec())
 
 
 def _spec() -> mujoco.MjSpec:

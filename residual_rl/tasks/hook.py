@@ -17,6 +17,7 @@ Source: Silver et al. 2018, section V-A, and the code published with it.
 # pyright: reportAttributeAccessIssue=false
 # MuJoCo's names come from compiled modules, which the type checker cannot see into.
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -105,11 +106,9 @@ class HookWorld:
     def __init__(self, num_threads: int | None = None, starts: Starts = PUBLISHED_STARTS):
         self.starts = starts
         self.spec = SPEC
-        model = hook_model()
-        self.arm = FetchArm(model, blocked=False, num_threads=num_threads)
-        self._object = state_columns(model, "object0:joint")[0]
-        placed = {"object0:joint": OBJECT_DROPPED_AT, "hook:joint": HOOK_DROPPED_AT}
-        self._start = settled_state(model, placed, EXTRA_HEIGHT)
+        self.arm = FetchArm(hook_model(), blocked=False, num_threads=num_threads)
+        self._object = state_columns(hook_model(), "object0:joint")[0]
+        self._start = hook_start()
 
     def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
         """New episodes, one for each generator: their state and desired goals `[E, 3]`."""
@@ -154,9 +153,17 @@ def observe_hook(arm: FetchArm, state: State) -> np.ndarray:
     )
 
 
+@functools.cache
 def hook_model(*, all_contacts: bool = False) -> mujoco.MjModel:
-    """The scene's model; `all_contacts` as in `fetch_model`."""
+    """The scene's model, the same one for all who ask: copy before changing. `all_contacts` as in `fetch_model`."""
     return fetch_model(hook_spec(), ("object0", "hook"), self_contacts=SELF_CONTACTS, all_contacts=all_contacts)
+
+
+@functools.cache
+def hook_start() -> np.ndarray:
+    """The physics state `[S]` from which episodes start, before the object is put in its place."""
+    placed = {"object0:joint": OBJECT_DROPPED_AT, "hook:joint": HOOK_DROPPED_AT}
+    return settled_state(hook_model(), placed, EXTRA_HEIGHT)
 
 
 def hook_spec() -> mujoco.MjSpec:

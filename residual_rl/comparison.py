@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from residual_rl.evaluation import wilson_interval
 from residual_rl.figures import columns_of
@@ -120,19 +120,19 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
 
 def iqm(scores: Sequence[np.ndarray]) -> float:
     """Interquartile mean of the scores of all tasks, each `[S]`: the mean of the middle half."""
-    return float(stats.trim_mean(np.concatenate(scores), 0.25))
+    return float(scipy.stats.trim_mean(np.concatenate(scores), 0.25))
 
 
 def iqm_interval(scores: Sequence[np.ndarray]) -> tuple[float, float]:
     """95 % interval of `iqm`, seeds resampled within each task. Source: Agarwal et al. 2021."""
     return _bootstrapped(
-        list(scores), lambda *samples, axis: stats.trim_mean(np.concatenate(samples, axis=axis), 0.25, axis=axis)
+        list(scores), lambda *samples, axis: scipy.stats.trim_mean(np.concatenate(samples, axis=axis), 0.25, axis=axis)
     )
 
 
 def _bootstrapped(samples: list[np.ndarray], statistic: Callable[..., Any]) -> tuple[float, float]:
     """Percentile bootstrap; each sample is resampled on its own."""
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         samples, statistic, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0), vectorized=True
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from gymnasium.vector import AutoresetMode
-from scipy.special import stdtrit
 
 from residual_rl.controllers import Controller, naming_step, start_episodes
 from residual_rl.residual import Composition
@@ -61,9 +61,7 @@ class Outcome(NamedTuple):
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """95 % interval of a rate. Source: Wilson 1927."""
-    from scipy.stats import binomtest  # here, because it takes a second to import
-
-    interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    interval = scipy.stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -71,7 +69,7 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
     """95 % interval of the mean of `values` `[N]`. Source: Student 1908. A single value is its own interval."""
     if len(values) == 1:
         return float(values[0]), float(values[0])
-    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
+    half = scipy.special.stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
 
 

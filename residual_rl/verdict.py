@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
+import scipy
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
-from scipy.special import stdtr, stdtrit
 
 from residual_rl.evaluation import Outcome
 from residual_rl.types import Measure
@@ -103,9 +103,7 @@ def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_b
 
 def mcnemar(fixed: int, broken: int) -> float:
     """Two-sided p-value of the exact McNemar test. Source: McNemar 1947, with the binomial distribution."""
-    from scipy.stats import binomtest  # here, because it takes a second to import
-
-    return float(binomtest(fixed, fixed + broken, 0.5).pvalue) if fixed + broken else 1.0
+    return float(scipy.stats.binomtest(fixed, fixed + broken, 0.5).pvalue) if fixed + broken else 1.0
 
 
 def paired_interval(fixed: int, broken: int, episodes: int) -> tuple[float, float]:
@@ -115,12 +113,10 @@ def paired_interval(fixed: int, broken: int, episodes: int) -> tuple[float, floa
     and its exact (Clopper-Pearson) interval is carried over to the difference. So the interval excludes zero exactly
     where that one-sided binomial evidence reaches 97.5 %.
     """
-    from scipy.stats import binomtest  # here, because it takes a second to import
-
     differing = fixed + broken
     if differing == 0:
         return 0.0, 0.0
-    share = binomtest(fixed, differing).proportion_ci(0.95, method="exact")
+    share = scipy.stats.binomtest(fixed, differing).proportion_ci(0.95, method="exact")
     low, high = (2 * np.array([share.low, share.high]) - 1) * differing / episodes
     return float(low), float(high)
 
@@ -154,13 +150,13 @@ def skewed_t(values: np.ndarray) -> tuple[tuple[float, float], float]:
         return (mean, mean), 0.0 if mean else 1.0
     skewness = float((((values - mean) / values.std()) ** 3).mean())
     left, right, root = min(skewness, 0.0), max(skewness, 0.0), float(np.sqrt(size))
-    quantile = float(stdtrit(size - 1, 0.975)) / root
+    quantile = float(scipy.special.stdtrit(size - 1, 0.975)) / root
     low = mean - deviation * _skewed(quantile, left, size)
     high = mean - deviation * _skewed(-quantile, right, size)
     ratio = mean / deviation
     # Beyond a ratio of 9 / skewness the transformation points inwards; there, far from 0.05, the p-value is t's.
-    above = stdtr(size - 1, -root * min(ratio, _unskewed(ratio, left, size)))
-    below = stdtr(size - 1, root * max(ratio, _unskewed(ratio, right, size)))
+    above = scipy.special.stdtr(size - 1, -root * min(ratio, _unskewed(ratio, left, size)))
+    below = scipy.special.stdtr(size - 1, root * max(ratio, _unskewed(ratio, right, size)))
     return (low, high), min(1.0, 2.0 * float(min(above, below)))
 
 

@@ -1,6 +1,7 @@
 """Who may import whom: the rules of the design, read off the source."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -141,6 +142,11 @@ def test_mujoco_is_known_to_tasks_and_what_draws_or_times_them_alone():
     knowing = {"residual_rl.rendering", "residual_rl.window", "residual_rl.benchmarks.physics"}
     others = [name for name in FILES if not name.startswith("residual_rl.tasks") and name not in knowing]
     assert offenders(others, ["mujoco"]) == []
+
+
+def test_what_takes_long_to_import_waits_until_it_is_needed():
+    said = "import residual_rl, sys; print([name for name in ('jax', 'scipy.spatial', 'scipy.stats') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_imports_have_no_cycles():

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import KDTree
+import scipy
 
 from residual_rl.errors import ControllerError
 from residual_rl.types import Observation, Spec, Transition
@@ -37,7 +37,7 @@ class TableController:
         self.states, self.actions = (_numbers(name, array) for name, array in (("states", states), ("actions", actions)))
         if len(self.states) != len(self.actions):
             raise ControllerError(f"a table needs one action for each state; it has {len(self.states)} and {len(self.actions)}")
-        self._tree = KDTree(self.states)
+        self._tree = scipy.spatial.KDTree(self.states)
 
     @property
     def __name__(self) -> str:

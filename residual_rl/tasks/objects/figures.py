@@ -2,6 +2,8 @@
 
 # ruff: noqa: D103 (each family is its name)
 
+from collections.abc import Callable
+
 import numpy as np
 
 from residual_rl.tasks.objects.families import Families, Family
@@ -76,22 +78,28 @@ def fish(rng: np.random.Generator) -> list[Part]:
 # --- chess ---
 
 
-def _piece(*top: Part) -> Family:
+def _piece(top: Callable[[], list[Part]]) -> Family:
     def family(rng: np.random.Generator) -> list[Part]:
         waist = rng.uniform(0.14, 0.2)
         foot = [cylinder((0, 0, 0), (0, 0, 0.12), 0.3), frustum((0, 0, 0.1), 0.26, 0.55, waist)]
-        return [*foot, cylinder((0, 0, 0.62), (0, 0, 0.69), 0.24), *top]
+        return [*foot, cylinder((0, 0, 0.62), (0, 0, 0.69), 0.24), *top()]
 
     return family
 
 
 CHESS = {
     "king": _piece(
-        frustum((0, 0, 0.68), 0.14, 0.3, 0.22), box((0, 0, 1.09), (0.08, 0.08, 0.24)), box((0, 0, 1.11), (0.08, 0.22, 0.08))
+        lambda: [
+            frustum((0, 0, 0.68), 0.14, 0.3, 0.22),
+            box((0, 0, 1.09), (0.08, 0.08, 0.24)),
+            box((0, 0, 1.11), (0.08, 0.22, 0.08)),
+        ]
     ),
-    "queen": _piece(frustum((0, 0, 0.68), 0.12, 0.3, 0.26, corners=8), sphere((0, 0, 1.02), 0.1)),
-    "bishop": _piece(ellipsoid((0, 0, 0.86), (0.36, 0.36, 0.46)), sphere((0, 0, 1.1), 0.07)),
-    "rook": _piece(cylinder((0, 0, 0.68), (0, 0, 0.82), 0.26), *wall((0, 0, 0.8), 0.26, 0.18, 0.26, 0.1, segments=9)[::2]),
+    "queen": _piece(lambda: [frustum((0, 0, 0.68), 0.12, 0.3, 0.26, corners=8), sphere((0, 0, 1.02), 0.1)]),
+    "bishop": _piece(lambda: [ellipsoid((0, 0, 0.86), (0.36, 0.36, 0.46)), sphere((0, 0, 1.1), 0.07)]),
+    "rook": _piece(
+        lambda: [cylinder((0, 0, 0.68), (0, 0, 0.82), 0.26), *wall((0, 0, 0.8), 0.26, 0.18, 0.26, 0.1, segments=9)[::2]]
+    ),
 }
 
 

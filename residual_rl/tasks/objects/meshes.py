@@ -19,7 +19,7 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
-from scipy.spatial import QhullError
+import scipy
 
 from residual_rl.errors import ResidualRLError
 from residual_rl.tasks.objects.shapes import Shape, hull, normalized
@@ -63,7 +63,7 @@ def _shape(path: Path, decompose: bool) -> Shape:
             points = _decompose(vertices, faces) if decompose else [vertices]
             _save(kept, points)
         return normalized(path.stem, [hull(part) for part in points])
-    except (QhullError, ValueError) as error:
+    except (scipy.spatial.QhullError, ValueError) as error:
         raise ResidualRLError(f"{str(path)!r} cannot be an object: {str(error).splitlines()[0]}") from error
 
 

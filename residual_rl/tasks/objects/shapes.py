@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
-from scipy.spatial import ConvexHull
-from scipy.spatial.transform import Rotation
+import scipy  # loads its parts when they are asked for, and whoever only imports this never does
 
 Vector = Sequence[float] | np.ndarray
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
@@ -48,7 +47,10 @@ class Shape(NamedTuple):
 def box(center: Vector, sides: Vector, *, turn: Vector = (0.0, 0.0, 0.0)) -> Part:
     """A box, turned about the fixed x, y and z axes by degrees."""
     return Part(
-        "box", _tuple(0.5 * np.asarray(sides)), _tuple(center), _quaternion(Rotation.from_euler("xyz", turn, degrees=True))
+        "box",
+        _tuple(0.5 * np.asarray(sides)),
+        _tuple(center),
+        _quaternion(scipy.spatial.transform.Rotation.from_euler("xyz", turn, degrees=True)),
     )
 
 
@@ -75,7 +77,7 @@ def capsule(start: Vector, end: Vector, radius: float) -> Part:
 def hull(points: Any) -> Part:
     """The convex hull of points `[N, 3]`; those inside are dropped."""
     points = np.asarray(points, dtype=float)
-    return Part("hull", (), points=tuple(_tuple(point) for point in points[np.sort(ConvexHull(points).vertices)]))
+    return Part("hull", (), points=tuple(_tuple(point) for point in points[np.sort(scipy.spatial.ConvexHull(points).vertices)]))
 
 
 def frustum(
@@ -91,7 +93,7 @@ def frustum(
     """A prism, a pyramid or anything between, on a regular polygon; `stretch` along y, then turned by degrees about z."""
     angle = 2 * np.pi * (np.arange(corners) + 0.5) / corners
     ring = np.column_stack([np.cos(angle), stretch * np.sin(angle), np.zeros(corners)])
-    ring = ring @ Rotation.from_euler("z", turn, degrees=True).as_matrix().T
+    ring = ring @ scipy.spatial.transform.Rotation.from_euler("z", turn, degrees=True).as_matrix().T
     top = top_radius * ring + (0.0, 0.0, height) if top_radius > 0 else [(0.0, 0.0, height)]
     return hull(np.concatenate([radius * ring, top]) + np.asarray(bottom))
 
@@ -125,11 +127,11 @@ def ball(number: int) -> np.ndarray:
 
 def turned(parts: Sequence[Part], degrees: float) -> list[Part]:
     """The same parts turned about z."""
-    rotation = Rotation.from_euler("z", degrees, degrees=True)
+    rotation = scipy.spatial.transform.Rotation.from_euler("z", degrees, degrees=True)
     return [
         part._replace(
             position=_tuple(rotation.apply(part.position)),
-            quaternion=_quaternion(rotation * Rotation.from_quat(part.quaternion, scalar_first=True)),
+            quaternion=_quaternion(rotation * scipy.spatial.transform.Rotation.from_quat(part.quaternion, scalar_first=True)),
             points=part.points,
         )
         for part in parts
@@ -139,7 +141,7 @@ def turned(parts: Sequence[Part], degrees: float) -> list[Part]:
 def _along(kind: str, start: Vector, end: Vector, radius: float) -> Part:
     start, end = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
     length = np.linalg.norm(end - start)
-    rotation = Rotation.align_vectors([(end - start) / length], [(0.0, 0.0, 1.0)])[0]
+    rotation = scipy.spatial.transform.Rotation.align_vectors([(end - start) / length], [(0.0, 0.0, 1.0)])[0]
     return Part(kind, (float(radius), float(length / 2)), _tuple((start + end) / 2), _quaternion(rotation))
 
 
@@ -147,7 +149,7 @@ def _tuple(vector: Vector) -> Any:
     return tuple(float(entry) for entry in vector)
 
 
-def _quaternion(rotation: Rotation) -> Any:
+def _quaternion(rotation: Any) -> Any:
     return _tuple(rotation.as_quat(canonical=True, scalar_first=True))
 
 
@@ -156,7 +158,7 @@ def _quaternion(rotation: Rotation) -> Any:
 
 def bounds(part: Part) -> tuple[np.ndarray, np.ndarray]:
     """The least and the largest coordinates of a part, each `[3]`."""
-    axes = Rotation.from_quat(part.quaternion, scalar_first=True).as_matrix()
+    axes = scipy.spatial.transform.Rotation.from_quat(part.quaternion, scalar_first=True).as_matrix()
     if part.kind == "hull":
         points = np.asarray(part.points) @ axes.T + part.position
         return points.min(axis=0), points.max(axis=0)
@@ -174,7 +176,7 @@ def bounds(part: Part) -> tuple[np.ndarray, np.ndarray]:
 def volume(part: Part) -> float:
     """The volume of a part."""
     if part.kind == "hull":
-        return float(ConvexHull(np.asarray(part.points)).volume)
+        return float(scipy.spatial.ConvexHull(np.asarray(part.points)).volume)
     if part.kind == "box":
         return 8.0 * float(np.prod(part.size))
     if part.kind == "ellipsoid":

@@ -137,7 +137,7 @@ def _sampled(training: Training, replay: Replay, rng: np.random.Generator, size:
 
     ask = base_at_goal if training.asks_again else None
     batch = training.config.hindsight.sample(replay, rng, size, task.reward, task.success, ask, latest)
-    return batch if task.reward_scale == 1.0 else batch._replace(reward=batch.reward * np.float32(task.reward_scale))
+    return batch._replace(reward=task.learner_reward(batch.reward, batch.discount))
 
 
 def _chance(config: Config, cycle: int, use: Literal["collect", "learn"]) -> tuple[np.random.Generator, Any]:

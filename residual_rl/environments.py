@@ -1,6 +1,6 @@
 """An environment and a controller that somebody brings: looked at once, described in the run, the same ever after."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from residual_rl.tasks.foreign import Findings, Opened
 from residual_rl.tasks.goals import find_rules, goals_of, is_sparse
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.tasks.layout import Layout
-from residual_rl.types import Observation, Spec, map_observation
+from residual_rl.types import Observation, Spec, Transition, map_observation
 
 LOOKED_AT = 400  # steps of the base
 MOST_EPISODES = 4  # for that, of one lane
@@ -123,12 +123,15 @@ def look(opened: Opened, controller: Any, tell: Callable[[str], None]) -> Descri
     rules, why = find_rules(opened.first, layout, steps, succeeded) if layout.goal else (None, "")
     if why:
         tell(f"{opened.name}: no hindsight, because {why}")
+    sparse = rules is not None and is_sparse(goals_of(opened.first, layout, rules), steps)
     findings = Findings(
         measured_by="return" if succeeded is None else "success",
         reward_scale=reward_scale(np.concatenate([one.reward for one in steps])),
-        sparse=rules is not None and is_sparse(goals_of(opened.first, layout, rules), steps),
+        sparse=sparse,
         episode_steps=float(np.mean([len(one.reward) for one in steps])),
         goal_rules=rules,
+        # Values of sparse rewards are bounded where they are.
+        usual_value=0.0 if sparse else usual_value(steps, opened.spec.discount),
     )
     return Description(opened.name, layout, opened.horizon, findings, character)
 
@@ -155,6 +158,22 @@ def reward_scale(rewards: np.ndarray) -> float:
     if size == 0.0 or (size >= QUIET and np.abs(rewards).max() <= 1.0):
         return 1.0
     return float(f"{1.0 / size:.1e}")
+
+
+def usual_value(episodes: Sequence[Transition], discount: float) -> float:
+    """The mean discounted sum of the rewards that follow a step of these episodes `[T]` each, in two digits.
+
+    What follows beyond a time limit is worth as much again. Values far from zero are learned late, and a cautious target is
+    off by more the farther they are: less this, they are near zero.
+    """
+    sums, tails = [], []
+    for episode in episodes:
+        following, tail = 0.0, float(not episode.terminated[-1])
+        for reward in episode.reward[::-1]:
+            following, tail = float(reward) + discount * following, discount * tail
+            sums.append(following)
+            tails.append(tail)
+    return float(f"{np.mean(sums) / (1.0 - np.mean(tails)):.1e}")
 
 
 def _starts(opened: Opened, lanes: Lanes) -> Observation:

@@ -73,6 +73,7 @@ def gather(
     spec: Spec,
     success: SuccessFunction,
     base: Callable[[Observation], np.ndarray] | None,
+    learner_reward: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda reward, discount: reward,
 ) -> Evidence | None:
     """The evidence that replay and networks hold; None where no episode is held as a whole.
 
@@ -83,6 +84,7 @@ def gather(
         spec: of the task.
         success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool.
         base: `Observation[B] -> base_action [B, A]`, asked under other goals; None where it cannot be asked.
+        learner_reward: `reward [B], discount [B] -> [B]`, the rewards of which the values are.
     """
     episodes = replay.latest_episodes(EPISODES)
     if not episodes:
@@ -124,7 +126,7 @@ def gather(
         success=success(achieved, desired).astype(bool) if spec.goal_size else None,
         moved=~success(first_achieved, achieved).astype(bool) if spec.goal_size else None,
         predicted=value(rows.observation, rows.base_action, rows.residual),
-        followed=_followed(rows.reward, starts, final_values, spec.discount),
+        followed=_followed(learner_reward(rows.reward, rows.discount), starts, final_values, spec.discount),
         residual=residual,
         advantage=value(rows.observation, rows.base_action, residual) - value(rows.observation, rows.base_action, none),
         residual_values=value(at_states, base_there, drawn).reshape(tried),

@@ -150,7 +150,8 @@ def _diagnosis(training: Training, state: State) -> Diagnosis:
     config, task, path = training.config, training.task, training.run.path
     asked = reads_goal(training.controller) and asked_again(training.controller)
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
-    evidence = gather(config.algorithm, state.learner.averaged, state.replay, task.spec, task.success, base)
+    networks, asks = state.learner.averaged, (task.success, base, task.learner_reward)
+    evidence = gather(config.algorithm, networks, state.replay, task.spec, *asks)
     evaluations, metrics = (read_rows(path / name) for name in ("evaluations.csv", "metrics.csv"))
     return diagnose(config, state.step, evidence, evaluations, metrics)
 

@@ -7,6 +7,7 @@ from io import StringIO
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.vector import VectorEnv
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as record
@@ -17,7 +18,7 @@ from residual_rl.tasks.goals import GoalRules, goals_of
 from residual_rl.tasks.lanes import Lanes, RowEnv, RowLanes, VectorLanes, side_by_side
 from residual_rl.tasks.layout import Layout, layout_of
 from residual_rl.tasks.task import Task
-from residual_rl.types import Measure, RewardFunction, Spec, SuccessFunction
+from residual_rl.types import Array, Measure, RewardFunction, Spec, SuccessFunction
 
 AnyEnv = str | gymnasium.Env | VectorEnv | Callable[[], gymnasium.Env]
 """A task's name or Gymnasium id, any other Gymnasium id, an environment, a vector environment, or what makes an environment."""
@@ -36,6 +37,8 @@ class Findings:
     """Mean length of the episodes."""
     goal_rules: GoalRules | None
     """None where hindsight has nothing to ask."""
+    usual_value: float = 0.0
+    """What the base's states are worth on average, in the environment's rewards: the zero of the learner's values."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,23 @@ class ForeignTask:
     measured_by: Measure
     reward_scale: float
     """What rewards are multiplied by for the learner."""
+    usual_value: float
+    """What is zero for the learner."""
 
     @property
     def learner_spec(self) -> Spec:
         """The spec with rewards as the learner sees them."""
         low, high = self.spec.reward_range
         return self.spec._replace(reward_range=(low * self.reward_scale, high * self.reward_scale))
+
+    def learner_reward(self, reward: Array, discount: Array) -> Array:
+        """Rewards `[B]` as the learner sees them, where the next state's value counts for `discount` `[B]`.
+
+        Every value is then `scale * (value - usual_value)`, and nothing is preferred that was not: with `V = r + d V'`, it is
+        `V - u = r - (1 - d) u + d (V' - u)`, also where the world ended the episode (d = 0) or several steps are summed up.
+        """
+        scale, usual = np.float32(self.reward_scale), np.float32(self.usual_value)
+        return scale * (reward - (1 - discount) * usual)
 
     def make_envs(self, num_envs: int = 1, **kwargs: Any) -> Lanes:
         """The lanes that there are; the arguments of `Task.make_envs` are for worlds of the library.
@@ -164,6 +178,7 @@ class Opened:
             success=goals.success,
             measured_by=findings.measured_by,
             reward_scale=findings.reward_scale,
+            usual_value=findings.usual_value,
         )
 
     def _lanes_of(self, spec: Spec, lanes: int) -> Lanes:

@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 
 from residual_rl.tasks.vector import World, WorldEnv, WorldVectorEnv
 from residual_rl.tasks.view import View
-from residual_rl.types import Measure, RewardFunction, Spec, SuccessFunction
+from residual_rl.types import Array, Measure, RewardFunction, Spec, SuccessFunction
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,9 @@ class Task:
     view: View | None = None
     """How it is looked at; None for a world that cannot be drawn."""
 
-    @property
-    def reward_scale(self) -> float:
-        """What rewards are multiplied by for the learner, which was tuned on the tasks of this library."""
-        return 1.0
+    def learner_reward(self, reward: Array, discount: Array) -> Array:
+        """Rewards `[B]` as the learner sees them, which was tuned on the tasks of this library: as they are."""
+        return reward
 
     @property
     def learner_spec(self) -> Spec:

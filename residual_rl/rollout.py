@@ -5,6 +5,7 @@ also when the episode ends there, and the base is asked about it like about any 
 different times, a lane that has ended shows the same until the last one has; what it shows then is not recorded.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -45,6 +46,7 @@ class Watch:
     def __init__(self, envs: Lanes):
         self.envs = envs
         self.broken = np.zeros(envs.num_envs, dtype=bool)
+        self._some_broken = False
         self.ended = np.zeros(envs.num_envs, dtype=bool)
         self.lengths = np.zeros(envs.num_envs, dtype=int)
         """Steps of each lane's episode."""
@@ -64,6 +66,7 @@ class Watch:
         except Exception as error:
             raise WorldError(f"reset raised {type(error).__name__}: {error}") from error
         self.broken = ~_sound(observation, np.zeros(self.envs.num_envs))
+        self._some_broken = bool(self.broken.any())
         self.ended = np.zeros(self.envs.num_envs, dtype=bool)
         self.lengths = np.zeros(self.envs.num_envs, dtype=int)
         self.reasons = dict(info.get("errors", {}))
@@ -88,8 +91,10 @@ class Watch:
         self.lengths = self.lengths + ~self.ended
         self.ended = self.ended | terminated | truncated
         success = info["is_success"]
-        self.broken = self.broken | ~_sound(observation, reward)
-        if self.broken.any():
+        if self._some_broken or not _all_finite(observation, reward):
+            self.broken = self.broken | ~_sound(observation, reward)
+            self._some_broken = bool(self.broken.any())
+        if self._some_broken:
             self.reasons = info.get("errors", {}) | self.reasons
             observation = _where(self.broken, self._shown or observation, observation)
             reward, success = np.where(self.broken, 0.0, reward), success & ~self.broken
@@ -144,6 +149,14 @@ def collect(
     ]
     why = [watch.reasons.get(lane, "an observation or reward was not finite") for lane in np.flatnonzero(watch.broken).tolist()]
     return sound, why
+
+
+def _all_finite(observation: Observation, reward: np.ndarray) -> bool:
+    """Whether nothing is to be feared; False says only that `_sound` has to look: sums of finite numbers can overflow."""
+    total = np.add.reduce(reward)
+    for array in observation.values():
+        total += np.add.reduce(array, axis=None)  # type: ignore[arg-type]
+    return math.isfinite(total)
 
 
 def _sound(observation: Observation, reward: np.ndarray) -> np.ndarray:

@@ -240,12 +240,12 @@ def _margins(positions):
     )
 
 
-@pytest.mark.parametrize(("name", "low", "high"), [("push", 0.97, 1.0), ("slippery-push", 0.38, 0.52)])
-def test_reactive_push_succeeds_as_often_as_the_paper_says(name, low, high):
-    # "Near perfect" on Push, about 0.45 on SlipperyPush, where 300 episodes have a standard error of 0.029.
+@pytest.mark.parametrize(("name", "episodes", "low", "high"), [("push", 64, 0.95, 1.0), ("slippery-push", 128, 0.3, 0.6)])
+def test_reactive_push_succeeds_as_often_as_the_paper_says(name, episodes, low, high):
+    # "Near perfect" on Push, about 0.45 on SlipperyPush, where 128 episodes have a standard error of 0.044.
     task = TASKS[name]
-    envs = evaluation_envs(task, 300, num_threads=2)
-    outcome = roll_out(envs, base_alone(ReactivePush(), Composition(), task.spec.action_size), list(range(300)))
+    envs = evaluation_envs(task, episodes, num_threads=2)
+    outcome = roll_out(envs, base_alone(ReactivePush(), Composition(), task.spec.action_size), list(range(episodes)))
     envs.close()
     assert low <= outcome.success_rate <= high
 

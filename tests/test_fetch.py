@@ -209,7 +209,7 @@ def missed_contacts(scene, policy, seeds):
 
 def test_the_controller_never_makes_a_contact_that_the_model_leaves_out(name):
     base = CONTROLLERS[name]
-    assert len(missed_contacts(SCENES[name], lambda observation, *_: base(observation)[0], range(40))) == 0
+    assert len(missed_contacts(SCENES[name], lambda observation, *_: base(observation)[0], range(20))) == 0
 
 
 @pytest.mark.parametrize("kind", ["uniform", "bang-bang", "one-way"])
@@ -231,7 +231,7 @@ def test_contacts_that_the_model_leaves_out_occur_only_far_from_where_the_task_i
             held[lane] = rng.choice([-1.0, 1.0], 4)
         return held[lane]
 
-    episodes = len(directions) if kind == "one-way" else 20  # 40 and more over the scenes
+    episodes = len(directions) if kind == "one-way" else 12  # dozens over the scenes
     places = missed_contacts(SCENES[name], policy, range(episodes))
     assert np.all(np.linalg.norm(places, axis=1) > reach)
     assert SCENES[name].gripper_blocked or not np.any((np.abs(places[:, :2]) < 0.15).all(axis=1) & (places[:, 2] < 0.45))

@@ -141,7 +141,7 @@ def test_actions_beyond_the_space_are_clipped_to_it(make_envs, task):
 # --- seeds ---
 
 
-@pytest.mark.parametrize(("lanes", "lane"), [(2, 1), (64, 0), (64, 37), (64, 63)])
+@pytest.mark.parametrize(("lanes", "lane"), [(2, 1), (64, 37)])
 def test_same_seed_gives_the_same_episode_in_any_batch(task, make_envs, lanes, lane):
     seeds = list(range(100, 100 + lanes))
     seeds[lane] = 5

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -27,8 +28,9 @@ def physics(
 ) -> dict[str, Any]:
     """Env steps per second under random actions, beside two others with the same batch and threads.
 
-    `raw` is MuJoCo's own loop in C over a whole episode of the same model and controls, with no Python, observations or
-    resets. `peer` is EnvPool's environment of the same kind, where it has one.
+    What is measured of us is one episode in each env, from its reset on, again and again. `raw` is MuJoCo's own loop in C over
+    those very episodes: the same models, starts and controls, with no Python, observations or resets. `peer` is EnvPool's
+    environment of the same kind, where it has one.
 
     Args:
         task: which world.
@@ -49,9 +51,12 @@ def physics(
         with quiet():
             if peer:
                 envs["peer"] = _envpool(peer, batch, threads)
-            actions = found.spec.action_size
-            measures = {name: stepper(env, batch, round_seconds, actions) for name, env in envs.items()}
-            measures["raw"] = _raw(envs["ours"], round_seconds)
+            actions = np.random.default_rng(0).uniform(-1, 1, (found.spec.horizon, batch, found.spec.action_size))
+            ours = envs["ours"]
+            measures = {"ours": _speed(partial(_episodes, ours, actions), actions, round_seconds)}
+            if peer:
+                measures["peer"] = stepper(envs["peer"], batch, round_seconds, found.spec.action_size)
+            measures["raw"] = _speed(_raw(ours, actions), actions, round_seconds)
             speeds = alternate(measures, rounds)
             for env in envs.values():
                 env.close()
@@ -66,8 +71,27 @@ def physics(
     return result | _overall(rows) | measured_under
 
 
-def _raw(envs: WorldVectorEnv, seconds: float) -> Speed:
-    """MuJoCo alone on the controls of one episode under random actions, again and again."""
+def _speed(play: Callable[[], None], actions: np.ndarray, seconds: float) -> Speed:
+    """How fast episodes of these actions `[T, E, A]` are played, as often as fits into the time."""
+
+    def speed() -> float:
+        steps, started = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - started) < seconds or steps == 0:
+            play()
+            steps += actions.shape[0] * actions.shape[1]
+        return steps / elapsed
+
+    return speed
+
+
+def _episodes(envs: WorldVectorEnv, actions: np.ndarray) -> None:
+    envs.reset(seed=0)
+    for action in actions:
+        envs.step(action)
+
+
+def _raw(envs: WorldVectorEnv, actions: np.ndarray) -> Callable[[], None]:
+    """MuJoCo alone on the controls of those episodes."""
     physics: Any = envs.world
     for part in ("hook", "arm", "physics"):  # of those worlds that are built of others
         physics = getattr(physics, part, physics)
@@ -79,22 +103,11 @@ def _raw(envs: WorldVectorEnv, seconds: float) -> Speed:
         return play(state, controls, models)
 
     physics.play = recorded
-    rng = np.random.default_rng(0)
-    envs.reset(seed=0)
-    for _ in range(envs.horizon):
-        envs.step(rng.uniform(-1, 1, envs.action_space.shape))
+    _episodes(envs, actions)
     physics.play = play
     first, _, models = calls[0]
     every_substep = np.concatenate([controls for _, controls, _ in calls], axis=1)
-
-    def speed() -> float:
-        episodes, started = 0, time.perf_counter()
-        while (elapsed := time.perf_counter() - started) < seconds or episodes == 0:
-            play(first, every_substep, models)
-            episodes += 1
-        return episodes * len(calls) * envs.num_envs / elapsed
-
-    return speed
+    return lambda: play(first, every_substep, models)
 
 
 def _envpool(name: str, batch: int, threads: int) -> Any:

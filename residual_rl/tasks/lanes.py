@@ -69,35 +69,45 @@ class RowEnv(gymnasium.Env):
         width = layout.width + FLAGS
         self.observation_space = spaces.Box(-np.inf, np.inf, (width,), np.float64)
         self.action_space = env.action_space
-        self._row = np.full(width, np.nan)
+        self._last = np.full(width, np.nan)
+        """What it shows of an episode that has ended."""
         self._over = True
         self._elapsed = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """A new episode."""
         self._elapsed, self._over = 0, False
+        row = np.zeros(self._last.shape)
         try:
             shown, _ = self.env.reset(seed=seed)
-            self._row = self._as_row(shown, False, False, False)
+            self.layout.write(shown, row)
         except Exception as error:
-            return self._broken(f"reset raised {type(error).__name__}: {error}")
-        return self._row, {}
+            return row, self._broken(row, f"reset raised {type(error).__name__}: {error}")
+        return row, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One action, as the environment takes it."""
+        row = np.empty(self._last.shape)  # a new one each time: environments reuse their arrays
+        reward, info = self.step_into(row, action)
+        return row, reward, False, False, info
+
+    def step_into(self, row: np.ndarray, action: np.ndarray) -> tuple[float, dict[str, Any]]:
+        """The same, where the row is to be: its reward and info."""
         if self._over:
-            return self._row, 0.0, False, False, {}
+            row[:] = self._last
+            return 0.0, {}
         try:
             shown, reward, terminated, truncated, info = self.env.step(action)
             reward = float(reward)
             self._elapsed += 1
+            self.layout.write(shown, row)
             truncated = bool(truncated) or (self._elapsed >= self.horizon and not terminated)
-            self._over = bool(terminated) or truncated
-            self._row = self._as_row(shown, terminated, truncated, self._success(info))
+            row[-3], row[-2], row[-1] = terminated, truncated, self._success(info)
         except Exception as error:
-            row, info = self._broken(f"step {self._elapsed} raised {type(error).__name__}: {error}")
-            return row, np.nan, False, False, info
-        return self._row, reward, False, False, {}
+            return np.nan, self._broken(row, f"step {self._elapsed} raised {type(error).__name__}: {error}")
+        if terminated or truncated:
+            self._over, self._last = True, row.copy()
+        return reward, {}
 
     def _success(self, info: dict[str, Any]) -> bool:
         for key in SUCCESS_KEYS:
@@ -106,17 +116,11 @@ class RowEnv(gymnasium.Env):
                 return bool(info[key])
         return False
 
-    def _as_row(self, shown: Any, *flags: bool) -> np.ndarray:
-        row = np.empty(self._row.shape)  # a new one each time: environments reuse their arrays
-        self.layout.write(shown, row[:-FLAGS])
-        row[-3], row[-2], row[-1] = flags
-        return row
-
-    def _broken(self, reason: str) -> tuple[np.ndarray, dict[str, Any]]:
-        self._over = True
-        self._row = np.full(self._row.shape, np.nan)
-        self._row[-FLAGS:] = 0.0, 1.0, 0.0
-        return self._row, {"error": reason}
+    def _broken(self, row: np.ndarray, reason: str) -> dict[str, Any]:
+        row[:] = np.nan
+        row[-FLAGS:] = 0.0, 1.0, 0.0
+        self._over, self._last = True, row.copy()
+        return {"error": reason}
 
     def close(self) -> None:
         """Closes the environment."""
@@ -147,12 +151,10 @@ class SerialRows:
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, None, None, dict[str, Any]]:
         """Rows and rewards `[E]` after one action each, as the environments take them."""
-        rows, reward = np.empty((self.num_envs, self._width)), np.empty(self.num_envs)
-        infos = []
-        for lane, env in enumerate(self.envs):
-            rows[lane], reward[lane], _, _, info = env.step(actions[lane])
-            infos.append(info)
-        return rows, reward, None, None, _merged(infos)
+        rows = np.empty((self.num_envs, self._width))
+        lanes = zip(self.envs, rows, actions, strict=True)
+        reward, infos = zip(*[env.step_into(row, action) for env, row, action in lanes], strict=True)
+        return rows, np.array(reward), None, None, _merged(infos)
 
     def close(self) -> None:
         """Closes the environments."""

@@ -307,6 +307,22 @@ def test_steps_are_those_of_the_environment(tmp_path: Path) -> None:
     assert seen[-2][0] < 300 <= seen[-1][0]
 
 
+class Planner:
+    """Of single observations: `Aim.off_by(1.0)` to be made in other processes."""
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        return Aim.off_by(1.0)(observation)
+
+
+def test_a_controller_in_processes_makes_the_same_run(tmp_path: Path) -> None:
+    budget = BUDGET | {"steps": 1200, "evaluation_interval": 10_000, "evaluation_episodes": 4, "verdict_episodes": 16}
+    with residual_rl.in_processes(Planner, workers=2) as controller:
+        residual_rl.improve(Aim, controller, out=tmp_path / "processes", **budget)
+    residual_rl.improve(Aim, residual_rl.batched(Planner()), out=tmp_path / "here", **budget)
+    for name in ("verdict.json", "policy.safetensors"):
+        assert (tmp_path / "processes" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+
+
 def test_an_evaluation_follows_each_interval(finished: Path) -> None:
     steps = [row["step"] for row in read_rows(finished / "evaluations.csv")]
     assert steps[0] == 0

@@ -30,6 +30,7 @@ class Subject(NamedTuple):
 
 SUBJECTS = (
     Subject("Pendulum-v1", 200),
+    Subject("Pendulum-v1", 200, processes=True),
     Subject("HalfCheetah-v5", 200),
     Subject("FetchPush-v4", 50),
 )

@@ -106,8 +106,9 @@ def summary(verdicts: Rows, others: Rows) -> str:
 
 def without_verdict(verdicts: Rows, results: Rows) -> Rows:
     """A row of each run that failed or is unfinished."""
-    judged = {(row["task"], row["seed"]) for row in verdicts}
-    return list({key: row for row in results if (key := (row["task"], row["seed"])) not in judged}.values())
+    runs = ("task", "variant", "seed")
+    judged = {tuple(row[name] for name in runs) for row in verdicts}
+    return list({key: row for row in results if (key := tuple(row[name] for name in runs)) not in judged}.values())
 
 
 def write_page() -> None:

@@ -55,7 +55,8 @@ def physics(
             ours = envs["ours"]
             measures = {"ours": _speed(partial(_episodes, ours, actions), actions, round_seconds)}
             if peer:
-                measures["peer"] = stepper(envs["peer"], batch, round_seconds, found.spec.action_size)
+                calls = stepper(envs["peer"], batch, round_seconds, found.spec.action_size)
+                measures["peer"] = partial(_steps_of, calls, found.spec.horizon)
             measures["raw"] = _speed(_raw(ours, actions), actions, round_seconds)
             speeds = alternate(measures, rounds)
             for env in envs.values():
@@ -82,6 +83,11 @@ def _speed(play: Callable[[], None], actions: np.ndarray, seconds: float) -> Spe
         return steps / elapsed
 
     return speed
+
+
+def _steps_of(calls: Speed, horizon: int) -> float:
+    """The call that follows an episode's end starts the next one, and steps nothing."""
+    return calls() * horizon / (horizon + 1)
 
 
 def _episodes(envs: WorldVectorEnv, actions: np.ndarray) -> None:

@@ -153,10 +153,8 @@ def collect(
 
 def _all_finite(observation: Observation, reward: np.ndarray) -> bool:
     """Whether nothing is to be feared; False says only that `_sound` has to look: sums of finite numbers can overflow."""
-    total = np.add.reduce(reward)
-    for array in observation.values():
-        total += np.add.reduce(array, axis=None)  # type: ignore[arg-type]
-    return math.isfinite(total)
+    arrays: list[Any] = [*observation.values(), reward]
+    return math.isfinite(sum(np.add.reduce(array, axis=None) for array in arrays))
 
 
 def _sound(observation: Observation, reward: np.ndarray) -> np.ndarray:

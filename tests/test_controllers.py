@@ -240,7 +240,7 @@ def _margins(positions):
     )
 
 
-@pytest.mark.parametrize(("name", "episodes", "low", "high"), [("push", 64, 0.95, 1.0), ("slippery-push", 128, 0.3, 0.6)])
+@pytest.mark.parametrize(("name", "episodes", "low", "high"), [("push", 64, 0.97, 1.0), ("slippery-push", 128, 0.38, 0.52)])
 def test_reactive_push_succeeds_as_often_as_the_paper_says(name, episodes, low, high):
     # "Near perfect" on Push, about 0.45 on SlipperyPush, where 128 episodes have a standard error of 0.044.
     task = TASKS[name]

@@ -111,7 +111,7 @@ def test_it_fits_hooks_alone():
 
 @pytest.mark.parametrize(
     ("name", "episodes", "least", "most"),
-    [("hook", 32, 0.9, 1.0), ("noisy-hook", 64, 0.02, 0.32)],  # 0.15, and 2.9 to 3.8 standard deviations
+    [("hook", 32, 0.9, 1.0), ("noisy-hook", 64, 0.02, 0.29)],  # 0.15 +- 3 standard deviations
 )
 def test_success_rates_are_the_papers(name, episodes, least, most):
     task = TASKS[name]

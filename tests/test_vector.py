@@ -141,16 +141,17 @@ def test_actions_beyond_the_space_are_clipped_to_it(make_envs, task):
 # --- seeds ---
 
 
-@pytest.mark.parametrize(("lanes", "lane"), [(2, 1), (64, 37)])
-def test_same_seed_gives_the_same_episode_in_any_batch(task, make_envs, lanes, lane):
+@pytest.mark.parametrize(("lanes", "looked_at"), [(2, [1]), (64, [0, 37, 63])])
+def test_same_seed_gives_the_same_episode_in_any_batch(task, make_envs, lanes, looked_at):
     seeds = list(range(100, 100 + lanes))
-    seeds[lane] = 5
     actions = np.random.default_rng(0).uniform(-1.0, 1.0, (STEPS, lanes, task.spec.action_size))
-    alone = play(make_envs(1, num_threads=1), [5], actions[:, lane : lane + 1])
     together = play(make_envs(lanes, num_threads=3), seeds, actions)
-    for (one, *of_one), (many, *of_many) in zip(alone, together, strict=True):
-        assert equal(lane_of(one, 0), lane_of(many, lane))
-        assert all(a is b is None or np.array_equal(a[0], b[lane]) for a, b in zip(of_one, of_many, strict=True))
+    single = make_envs(1, num_threads=1)
+    for lane in looked_at:
+        alone = play(single, [seeds[lane]], actions[:, lane : lane + 1])
+        for (one, *of_one), (many, *of_many) in zip(alone, together, strict=True):
+            assert equal(lane_of(one, 0), lane_of(many, lane))
+            assert all(a is b is None or np.array_equal(a[0], b[lane]) for a, b in zip(of_one, of_many, strict=True))
 
 
 def test_an_integer_seed_counts_up_over_the_lanes(make_envs):

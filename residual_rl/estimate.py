@@ -11,11 +11,12 @@ from residual_rl.config import Config
 from residual_rl.controllers import make_controller, reads_state
 from residual_rl.errors import Interrupted
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
-from residual_rl.front_door import described, evaluate, improve
+from residual_rl.front_door import evaluate, improve
 from residual_rl.pace import LONGEST_CYCLE, paced
 from residual_rl.results import standing
 from residual_rl.run import read_rows
 from residual_rl.seeds import Purpose, evaluation_seeds
+from residual_rl.setting import described
 from residual_rl.studies.trial import INITIAL, Trial
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task

@@ -146,7 +146,7 @@ def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> Outcome:
     least = min(lowest, 0.0) if np.isfinite(lowest) else 0.0
     success = np.zeros(lanes, dtype=bool)
     previous = None
-    while not watch.ended.all():
+    while not watch.all_ended:
         live = ~watch.ended
         with naming_step(watch.steps):
             base_action, action = act(observation)

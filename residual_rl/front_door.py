@@ -3,62 +3,41 @@
 The command line does the same.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from residual_rl.bundle import Exported, write_bundle
-from residual_rl.config import Config, make_config
+from residual_rl.config import Config
 from residual_rl.controllers import (
-    CONTROLLERS,
     Controller,
     TableController,
     Zero,
-    is_random,
     reads_state,
-    remembers,
 )
 from residual_rl.diagnosis import Diagnosis
 from residual_rl.environments import (
     Description,
     adapted,
-    controller_of,
-    description_from,
-    look,
     same_environment,
 )
 from residual_rl.errors import ControllerError, ResidualRLError, RunError
 from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
-from residual_rl.pace import pace, paced
 from residual_rl.policy import Policy, base_plus_residual, restore_residual
 from residual_rl.residual import Composition
-from residual_rl.run import ENVIRONMENT, TABLE, Run, read_config, read_diagnosis, read_environment, read_policy, read_verdict
+from residual_rl.run import Run, read_config, read_diagnosis, read_policy, read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
+from residual_rl.setting import NOWHERE, controller_of_run, default_directory, described, open_setting
 from residual_rl.state import Training
-from residual_rl.tasks import TASKS, find_task, is_task
+from residual_rl.tasks import TASKS, find_task
 from residual_rl.tasks.foreign import AnyEnv, AnyTask, Opened
-from residual_rl.tasks.task import Task
 from residual_rl.train import Progress, diagnosis_so_far, train
 from residual_rl.types import Measure, Spec
 from residual_rl.verdict import Side, Verdict, judge, side_of
-
-NOWHERE = Path("/dev/null")  # in which there is no run
-
-
-class Setting(NamedTuple):
-    """What is improved, and where."""
-
-    task: AnyTask
-    controller: Controller
-    name: str
-    """Of the controller."""
-    config: Config
-    description: Description | None
-    """None for a task of the library."""
 
 
 def improve(
@@ -120,7 +99,7 @@ def improve(
         controller = "zero"
     said = {"method": method, "preset": preset, "steps": steps, "seed": seed, **fields}
     directory = Path(out) if out else None
-    with _setting(env, controller, said, horizon, processes, num_threads, tell, directory) as setting:
+    with open_setting(env, controller, said, horizon, processes, num_threads, tell, directory) as setting:
         task, controller, _, config, about = setting
         if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
             raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
@@ -133,73 +112,6 @@ def improve(
                 train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, tell)
                 run.finish(compare(run.path, task, controller, config.verdict_episodes, num_threads))
     return run
-
-
-@contextmanager
-def _setting(
-    env: AnyEnv,
-    controller: Any,
-    said: dict[str, Any],
-    horizon: int | None,
-    processes: bool,
-    num_threads: int | None,
-    tell: Callable[[str], None],
-    directory: Path | None,
-) -> Iterator[Setting]:
-    """What a user's arguments amount to. What was opened for it is closed in the end.
-
-    What the directory says of the environment, if it is a run already, is taken as it is.
-    """
-    if isinstance(env, str) and is_task(env):
-        if horizon is not None or processes:
-            raise ResidualRLError(f"horizon and processes are for environments of your own; {env!r} is a task of the library")
-        task = find_task(env)
-        controller, name = resolve(controller, task, num_threads)
-        config = _config({"measured_by": task.measured_by}, said, task.name, name, _shown_base(controller))
-        config = paced(config, task.spec.horizon, said)
-        yield Setting(task, controller, name, config, None)
-        return
-    with closing(Opened(env, horizon, processes)) as opened:
-        if controller is None:
-            raise ControllerError(f"{opened.name} comes without a controller that could be improved: pass controller=...")
-        directory = directory or _directory(opened.name, said["method"], said["preset"], said["seed"])
-        controller, name = controller_of(controller, opened.spec, num_threads)
-        about = described(directory)
-        if about is None:
-            about = look(opened, controller, tell)
-        else:
-            same_environment(about, opened, directory)
-        controller = adapted(controller, opened.layout, about.character)
-        own: dict[str, Any] = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"])
-        if "algorithm" in said:
-            own = {field: value for field, value in own.items() if not field.startswith("algorithm.")}
-        forced = _shown_base(controller)
-        if about.findings.goal_rules is None:
-            forced["hindsight.relabel_ratio"] = 0.0
-        own |= {"measured_by": about.findings.measured_by}
-        config = _config(own, said, opened.name, name, forced)
-        yield Setting(opened.task(about.findings, config.episodes_per_cycle), controller, name, config, about)
-
-
-def _shown_base(controller: Controller) -> dict[str, Any]:
-    """The residual sees what cannot be known from the observation: what a random or remembering controller proposed."""
-    hidden = remembers(controller) or is_random(controller)
-    return {"algorithm.composition.actor_sees_base": True} if hidden else {}
-
-
-def _config(own: dict[str, Any], said: dict[str, Any], task: str, controller: str, follows: dict[str, Any]) -> Config:
-    """The configuration: what the user said goes before what the task has, and before what follows from the controller."""
-    return make_config(**{"task": task, "controller": controller, **own, **follows, **said})
-
-
-def described(path: str | Path) -> Description | None:
-    """What a run keeps of the environment that was brought; None for a task of the library, or where there is no run yet.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    values = read_environment(path)
-    return None if values is None else description_from(values, str(Path(path) / ENVIRONMENT))
 
 
 def load(path: str | Path, controller: Any = None) -> Policy:
@@ -293,19 +205,19 @@ def evaluate(
         path, about, config = Path(target), described(target), read_config(target)
         if about is None:
             task = find_task(config.task)
-            resolved = _controller_of(path, controller, task.spec, num_threads)
+            resolved = controller_of_run(path, controller, task.spec, num_threads)
             return compare(path, task, resolved, episodes, num_threads, purpose)
         if env is None:
             raise RunError(f"{path} was trained in {about.task!r}, an environment of your own: pass it as env=...")
         with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
             same_environment(about, opened, path)
-            resolved = adapted(_controller_of(path, controller, about.spec), about.layout, about.character)
+            resolved = adapted(controller_of_run(path, controller, about.spec), about.layout, about.character)
             foreign = opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle)
             return compare(path, foreign, resolved, episodes, num_threads, purpose)
     if isinstance(target, Path):
         raise RunError(f"there is no run directory {target}")
     said = {"method": "rpl", "preset": "default", "seed": 0}
-    with _setting(target, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
+    with open_setting(target, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
         outcome = _base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
     return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
 
@@ -328,7 +240,7 @@ def diagnose(path: str | Path, controller: Controller | str | None = None) -> Di
     config = read_config(path)
     task = find_task(config.task)
     try:
-        resolved = _controller_of(path, controller, task.spec)
+        resolved = controller_of_run(path, controller, task.spec)
     except ControllerError:
         if controller is not None:
             raise
@@ -355,15 +267,6 @@ def compare(
     return judge(task.name, config.controller, base, policy, config.measured_by)
 
 
-def default_directory(config: Config) -> Path:
-    """Where a run goes if nobody says otherwise."""
-    return _directory(config.task, config.method, config.preset, config.seed)
-
-
-def _directory(task: str, method: str, preset: str, seed: int) -> Path:
-    return Path("runs") / task / (method if preset == "default" else f"{method}-{preset}") / f"seed-{seed}"
-
-
 def _base_outcome(
     task: AnyTask,
     controller: Controller,
@@ -385,34 +288,9 @@ def _stored_policy(path: str | Path, controller: Any, promoted: bool) -> Policy:
     arrays, config, _ = read_policy(path)
     about = described(path)
     spec = _spec_of(config, about)
-    resolved = _controller_of(path, controller, spec)
+    resolved = controller_of_run(path, controller, spec)
     residual = restore_residual(config.algorithm, spec, arrays, str(path)) if promoted else None
     if about is None:
         return Policy(resolved, config.algorithm.composition, residual, spec)
     base = adapted(resolved, about.layout, about.character)
     return Policy(base, config.algorithm.composition, residual, spec, about.layout)
-
-
-def _controller_of(path: str | Path, controller: Any, spec: Spec, num_threads: int | None = None) -> Any:
-    """The controller that a run improves: the library's own, the table that the run keeps, or the one passed in.
-
-    Raises:
-        ControllerError: it is not one of the library's and none was passed, or another one was: a residual corrects the
-            controller it was learned over, and no other.
-    """
-    wanted = read_config(path).controller
-    if controller is None and (Path(path) / TABLE).exists():
-        controller = str(Path(path) / TABLE)
-    if controller is None:
-        if wanted not in CONTROLLERS:
-            raise ControllerError(f"{path} improves the controller {wanted!r}, which is yours: pass it as controller=...")
-        controller = wanted
-    resolved, name = controller_of(controller, spec, num_threads)
-    if name != wanted:
-        raise ControllerError(f"{path} improves the controller {wanted!r}, not {name!r}")
-    return resolved
-
-
-def resolve(controller: Any, task: Task, num_threads: int | None) -> tuple[Controller, str]:
-    """A controller for a task of the library, and its name."""
-    return controller_of(task.default_controller if controller is None else controller, task.spec, num_threads)

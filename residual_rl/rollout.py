@@ -48,8 +48,9 @@ class Watch:
         self.broken = np.zeros(envs.num_envs, dtype=bool)
         self._some_broken = False
         self.ended = np.zeros(envs.num_envs, dtype=bool)
+        self.all_ended = False
         self.lengths = np.zeros(envs.num_envs, dtype=int)
-        """Steps of each lane's episode."""
+        """Steps of each episode that has ended."""
         self.reasons: dict[int, str] = {}
         """Of broken lanes, where more is known than that something was not finite."""
         self.steps = 0
@@ -67,7 +68,7 @@ class Watch:
             raise WorldError(f"reset raised {type(error).__name__}: {error}") from error
         self.broken = ~_sound(observation, np.zeros(self.envs.num_envs))
         self._some_broken = bool(self.broken.any())
-        self.ended = np.zeros(self.envs.num_envs, dtype=bool)
+        self.ended, self.all_ended = np.zeros(self.envs.num_envs, dtype=bool), False
         self.lengths = np.zeros(self.envs.num_envs, dtype=int)
         self.reasons = dict(info.get("errors", {}))
         self.steps = 0
@@ -88,8 +89,11 @@ class Watch:
         except Exception as error:
             raise WorldError(f"step {self.steps} raised {type(error).__name__}: {error}") from error
         self.steps += 1
-        self.lengths = self.lengths + ~self.ended
-        self.ended = self.ended | terminated | truncated
+        ended = terminated | truncated
+        if ended.any():
+            self.lengths = np.where(ended & ~self.ended, self.steps, self.lengths)
+            self.ended = self.ended | ended
+            self.all_ended = bool(self.ended.all())
         success = info["is_success"]
         if self._some_broken or not _all_finite(observation, reward):
             self.broken = self.broken | ~_sound(observation, reward)
@@ -131,7 +135,7 @@ def collect(
             base_action = base(observation)
         shown.append(without_state(observation))
         proposed.append(base_action)
-        while not watch.ended.all():
+        while not watch.all_ended:
             residual = act(shown[-1], base_action, len(done))
             action = composition.action(base_action, residual)
             observation, reward, terminated, truncated, success = watch.step(action)
@@ -154,7 +158,7 @@ def collect(
 def _all_finite(observation: Observation, reward: np.ndarray) -> bool:
     """Whether nothing is to be feared; False says only that `_sound` has to look: sums of finite numbers can overflow."""
     arrays: list[Any] = [*observation.values(), reward]
-    return math.isfinite(sum(np.add.reduce(array, axis=None) for array in arrays))
+    return math.isfinite(sum(np.add.reduce(array, axis=None) for array in arrays if array.size))
 
 
 def _sound(observation: Observation, reward: np.ndarray) -> np.ndarray:

@@ -15,11 +15,12 @@ from residual_rl.controllers import Controller, reads_state
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import MAX_LANES, evaluation_envs
 from residual_rl.film import BASE_COLOR, POLICY_COLOR, Episode, moments, record, view_of
-from residual_rl.front_door import load, resolve
+from residual_rl.front_door import load
 from residual_rl.policy import Policy
 from residual_rl.rendering import Take, render
 from residual_rl.residual import Composition
 from residual_rl.run import read_config
+from residual_rl.setting import resolve
 from residual_rl.tasks import find_task
 from residual_rl.tasks.task import Task
 from residual_rl.types import Observation

@@ -12,7 +12,8 @@ import pytest
 from test_front_door import TINY
 
 import residual_rl
-from residual_rl.cli import _stands, main
+from residual_rl.cli import main
+from residual_rl.commands.runs import _stands
 from residual_rl.config import METHODS, PRESETS
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.studies import STUDIES

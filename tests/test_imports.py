@@ -53,7 +53,7 @@ FRONT_DOORS = {
     "residual_rl.cli",
     "residual_rl.estimate",
     "residual_rl.study",
-    "residual_rl.study_command",
+    *inside("residual_rl.commands"),
     *inside("residual_rl.benchmarks"),
 }
 

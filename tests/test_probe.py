@@ -19,10 +19,10 @@ from residual_rl.controllers.probe import advice, character_of
 from residual_rl.environments import controller_of
 from residual_rl.errors import ControllerError
 from residual_rl.evaluation import base_alone, roll_out
-from residual_rl.front_door import _shown_base
 from residual_rl.policy import Policy
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
+from residual_rl.setting import _shown_base
 from residual_rl.tasks.foreign import Findings, Opened
 from residual_rl.tasks.layout import layout_of
 from residual_rl.types import Observation

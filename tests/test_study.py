@@ -18,7 +18,8 @@ import pytest
 from rich.console import Console
 from test_front_door import TINY
 
-from residual_rl import study, study_command
+from residual_rl import study
+from residual_rl.commands import study as study_command
 from residual_rl.config import to_json
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
 from residual_rl.estimate import estimates
@@ -305,12 +306,12 @@ def test_the_command_lists_without_running_then_runs_and_says_what_came_of_it(
     monkeypatch.setitem(STUDIES, "tiny", Study("tiny", "a base and a mistake", (BASE, FAILING)))
     shown = Console(file=io.StringIO(), width=200)
     options: dict[str, Any] = {"seeds": None, "budget": None, "jobs": 2, "retry": False, "out": tmp_path, "console": shown}
-    assert study_command.study("tiny", only=["base"], dry_run=True, **options)
+    assert study_command.carry_out("tiny", only=["base"], dry_run=True, **options)
     listed = shown.file.getvalue()  # type: ignore[attr-defined]
     assert BASE.name in listed
     assert FAILING.name not in listed
     assert list(tmp_path.iterdir()) == []
-    assert not study_command.study("tiny", only=[], dry_run=False, **options)
+    assert not study_command.carry_out("tiny", only=[], dry_run=False, **options)
     said = shown.file.getvalue()[len(listed) :]  # type: ignore[attr-defined]
     assert f"{BASE.name}: finished" in said
     assert "1 failed, 1 finished" in said

@@ -1,13 +1,17 @@
-"""`residual-rl study` as a person sees it: what would run, a line for each trial while it runs, and what came of it."""
+"""The command that runs a study: what would run, a line for each trial while it runs, and what came of it."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from residual_rl.commands.saying import complaints
 from residual_rl.errors import ResidualRLError
 from residual_rl.estimate import estimates
 from residual_rl.results import Standing, State, collect, error_of, standing, state_of
@@ -20,6 +24,37 @@ STYLES = {State.RUNNING: "bold", State.FAILED: "red", State.FINISHED: "green"}
 
 
 def study(
+    name: Annotated[str, typer.Argument(help="A study's name, see `residual-rl list`.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="A task, a variant or task/variant; * stands for anything. Can be repeated.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Such as 0-4 or 0,3,7.", show_default="the study's own")] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="Steps of each.", show_default="the study's own")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trials at a time.", show_default="one a core")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the trials, with estimated hours.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run those again that failed before.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The study's directory.", show_default="runs/studies/NAME")] = None,
+) -> None:
+    """Run the trials of a study on all cores, and gather their results in one table.
+
+    Stopped at any moment, by Ctrl-C or worse, the same command goes on where it was.
+    """
+    finished = carry_out(
+        name,
+        only=only or [],
+        seeds=parse_seeds(seeds) if seeds else None,
+        budget=budget,
+        jobs=jobs,
+        dry_run=dry_run,
+        retry=retry,
+        out=out,
+        console=complaints,
+    )
+    if not finished:
+        sys.exit(1)
+
+
+def carry_out(
     name: str,
     *,
     only: list[str],

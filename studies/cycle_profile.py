@@ -1,6 +1,6 @@
 """Where the time of a training cycle goes, first one thing after the other, then overlapped; default preset on SlipperyPush.
 
-    python studies/profile.py [--cycles 24]
+    python studies/cycle_profile.py [--cycles 24]
 
 Prints milliseconds a cycle, medians of cycles after burn-in in alternating runs: the table in docs/learner.md.
 """

@@ -1,0 +1,132 @@
+"""What a user's arguments amount to: the task, the controller, the configuration, and where the run is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from residual_rl.config import Config, make_config
+from residual_rl.controllers import CONTROLLERS, Controller, is_random, remembers
+from residual_rl.environments import Description, adapted, controller_of, description_from, look, same_environment
+from residual_rl.errors import ControllerError, ResidualRLError
+from residual_rl.pace import pace, paced
+from residual_rl.run import ENVIRONMENT, TABLE, read_config, read_environment
+from residual_rl.tasks import find_task, is_task
+from residual_rl.tasks.foreign import AnyEnv, AnyTask, Opened
+from residual_rl.tasks.task import Task
+from residual_rl.types import Spec
+
+NOWHERE = Path("/dev/null")  # in which there is no run
+
+
+class Setting(NamedTuple):
+    """What is improved, and where."""
+
+    task: AnyTask
+    controller: Controller
+    name: str
+    """Of the controller."""
+    config: Config
+    description: Description | None
+    """None for a task of the library."""
+
+
+@contextmanager
+def open_setting(
+    env: AnyEnv,
+    controller: Any,
+    said: dict[str, Any],
+    horizon: int | None,
+    processes: bool,
+    num_threads: int | None,
+    tell: Callable[[str], None],
+    directory: Path | None,
+) -> Iterator[Setting]:
+    """What a user's arguments amount to. What was opened for it is closed in the end.
+
+    What the directory says of the environment, if it is a run already, is taken as it is.
+    """
+    if isinstance(env, str) and is_task(env):
+        if horizon is not None or processes:
+            raise ResidualRLError(f"horizon and processes are for environments of your own; {env!r} is a task of the library")
+        task = find_task(env)
+        controller, name = resolve(controller, task, num_threads)
+        config = _config({"measured_by": task.measured_by}, said, task.name, name, _shown_base(controller))
+        config = paced(config, task.spec.horizon, said)
+        yield Setting(task, controller, name, config, None)
+        return
+    with closing(Opened(env, horizon, processes)) as opened:
+        if controller is None:
+            raise ControllerError(f"{opened.name} comes without a controller that could be improved: pass controller=...")
+        directory = directory or _directory(opened.name, said["method"], said["preset"], said["seed"])
+        controller, name = controller_of(controller, opened.spec, num_threads)
+        about = described(directory)
+        if about is None:
+            about = look(opened, controller, tell)
+        else:
+            same_environment(about, opened, directory)
+        controller = adapted(controller, opened.layout, about.character)
+        own: dict[str, Any] = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"])
+        if "algorithm" in said:
+            own = {field: value for field, value in own.items() if not field.startswith("algorithm.")}
+        forced = _shown_base(controller)
+        if about.findings.goal_rules is None:
+            forced["hindsight.relabel_ratio"] = 0.0
+        own |= {"measured_by": about.findings.measured_by}
+        config = _config(own, said, opened.name, name, forced)
+        yield Setting(opened.task(about.findings, config.episodes_per_cycle), controller, name, config, about)
+
+
+def _shown_base(controller: Controller) -> dict[str, Any]:
+    """The residual sees what cannot be known from the observation: what a random or remembering controller proposed."""
+    hidden = remembers(controller) or is_random(controller)
+    return {"algorithm.composition.actor_sees_base": True} if hidden else {}
+
+
+def _config(own: dict[str, Any], said: dict[str, Any], task: str, controller: str, follows: dict[str, Any]) -> Config:
+    """The configuration: what the user said goes before what the task has, and before what follows from the controller."""
+    return make_config(**{"task": task, "controller": controller, **own, **follows, **said})
+
+
+def described(path: str | Path) -> Description | None:
+    """What a run keeps of the environment that was brought; None for a task of the library, or where there is no run yet.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    values = read_environment(path)
+    return None if values is None else description_from(values, str(Path(path) / ENVIRONMENT))
+
+
+def resolve(controller: Any, task: Task, num_threads: int | None) -> tuple[Controller, str]:
+    """A controller for a task of the library, and its name."""
+    return controller_of(task.default_controller if controller is None else controller, task.spec, num_threads)
+
+
+def controller_of_run(path: str | Path, controller: Any, spec: Spec, num_threads: int | None = None) -> Any:
+    """The controller that a run improves: the library's own, the table that the run keeps, or the one passed in.
+
+    Raises:
+        ControllerError: it is not one of the library's and none was passed, or another one was: a residual corrects the
+            controller it was learned over, and no other.
+    """
+    wanted = read_config(path).controller
+    if controller is None and (Path(path) / TABLE).exists():
+        controller = str(Path(path) / TABLE)
+    if controller is None:
+        if wanted not in CONTROLLERS:
+            raise ControllerError(f"{path} improves the controller {wanted!r}, which is yours: pass it as controller=...")
+        controller = wanted
+    resolved, name = controller_of(controller, spec, num_threads)
+    if name != wanted:
+        raise ControllerError(f"{path} improves the controller {wanted!r}, not {name!r}")
+    return resolved
+
+
+def default_directory(config: Config) -> Path:
+    """Where a run goes if nobody says otherwise."""
+    return _directory(config.task, config.method, config.preset, config.seed)
+
+
+def _directory(task: str, method: str, preset: str, seed: int) -> Path:
+    return Path("runs") / task / (method if preset == "default" else f"{method}-{preset}") / f"seed-{seed}"

@@ -2,17 +2,26 @@
 
 from residual_rl.studies.trial import INITIAL, Study, Trial
 
-EVALUATED = {"evaluation_interval": 10_000, "evaluation_episodes": 500}
+EPISODES = 500
+"""Of an evaluation."""
 BUDGETS = {"slippery-push": 250_000, "pick-and-place": 150_000, "mpc-push": 150_000, "noisy-hook": 1_000_000}
 """Environment steps. Bases: ReactivePush, the oscillating ReactivePickAndPlace, DiscreteMPC, ReactiveHook."""
+INTERVALS = {"mpc-push": 25_000, "noisy-hook": 25_000}
+"""Environment steps between evaluations where 10k would be too often: because the base plans, or the training is so long."""
+
+
+def evaluated(task: str) -> dict[str, int]:
+    """The fields that say how a trial is evaluated."""
+    return {"evaluation_interval": INTERVALS.get(task, 10_000), "evaluation_episodes": EPISODES}
+
 
 STUDY = Study(
     name="default",
     summary="the default learner beside its base and three published ones, on four tasks",
     trials=(
-        *(Trial(task, "initial", seed=0, steps=1, method=INITIAL, fields=EVALUATED) for task in BUDGETS),
+        *(Trial(task, "initial", seed=0, steps=1, method=INITIAL, fields=evaluated(task)) for task in BUDGETS),
         *(
-            Trial(task, variant, seed, steps, method=method, preset=preset, fields=EVALUATED)
+            Trial(task, variant, seed, steps, method=method, preset=preset, fields=evaluated(task))
             for seed in range(5)
             for task, steps in BUDGETS.items()
             for variant, method, preset in (

@@ -43,7 +43,7 @@ def list_() -> None:
 
 for command in (
     *(runs.train, runs.evaluate, runs.doctor, runs.report, watch.watch),
-    *(bundles.export, bundles.push, bundles.pull, study.study, benchmark.benchmark),
+    *(bundles.export, bundles.push, bundles.pull, study.study, study.gather, benchmark.benchmark),
 ):
     app.command()(command)
 

@@ -13,7 +13,6 @@ from residual_rl.errors import Interrupted
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
 from residual_rl.front_door import evaluate, improve
 from residual_rl.pace import LONGEST_CYCLE, paced
-from residual_rl.results import standing
 from residual_rl.run import read_rows
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.setting import described
@@ -21,6 +20,7 @@ from residual_rl.studies.trial import INITIAL, Trial
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.train import Progress
+from residual_rl.trial_directory import standing
 
 STARTING = 20.0  # seconds to import and compile
 TRIED_CYCLES = 5  # at most, and 2 at least

@@ -1,31 +1,22 @@
-"""A study's directory: where its trials stand, and all their evaluations in one long table, `results.csv`.
-
-trial.json      the trial, and what made it: versions, commit, machine
-outcome.json    how it ended: finished, or failed and why. Not there: unfinished
-log.txt         what its processes printed
-run/            its run directory
-confirmation.json   the comparison of the verdict on other states, where the policy was promoted and this was asked
-"""
+"""All evaluations of a study in one long table, `results.csv`, and its verdicts in another."""
 
 import csv
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
-from residual_rl.config import differences
 from residual_rl.errors import RunError
-from residual_rl.run import EVALUATIONS, provenance, read_config, read_rows, read_verdict
+from residual_rl.run import EVALUATIONS, read_config, read_rows, read_verdict
 from residual_rl.studies.trial import INITIAL, Study, Trial
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
+from residual_rl.trial_directory import confirmed, made_by, read_trial, state_of
 from residual_rl.types import Measure
-from residual_rl.verdict import Verdict
 
 COLUMNS: tuple[str, ...] = (
     *("study", "task", "method", "preset", "variant", "controller", "fields", "seed", "steps"),
@@ -48,96 +39,28 @@ ACTING_EPISODES = 100
 """Training episodes over which the success of the acting policy is averaged."""
 
 
-class State(StrEnum):
-    """Where a trial stands, as its directory shows it."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    """Known to the process that runs the study alone; on disk it is unfinished."""
-    UNFINISHED = "unfinished"
-    FAILED = "failed"
-    FINISHED = "finished"
-
-
-class Standing(NamedTuple):
-    """How far a trial has come."""
-
-    step: int
-    steps: int
-    wall_seconds: float
-    base_success_rate: float | None
-    success_rate: float | None
-    """Of the last evaluation; None before the first."""
-
-
-def begin(trial: Trial, directory: Path) -> None:
-    """Makes the directory of a trial and notes what it is."""
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_json(directory / "trial.json", {"trial": trial.to_json(), "made_by": provenance()})
-
-
-def check_same(trial: Trial, directory: Path) -> None:
-    """Makes sure that a directory is not another trial's.
-
-    Raises:
-        RunError: it is; the message says what differs.
-    """
-    if (directory / "trial.json").exists():
-        lines = differences(_read_trial(directory).to_json(), trial.to_json())
-        if lines:
-            raise RunError(f"{directory} is another trial's; choose another directory:\n  " + "\n  ".join(lines))
-
-
-def end(directory: Path, state: State, error: str = "") -> None:
-    """Notes how a trial ended."""
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_json(directory / "outcome.json", {"state": state} | ({"error": error} if error else {}))
-
-
-def forget_failure(directory: Path) -> None:
-    """So that a failed trial counts as unfinished."""
-    if state_of(directory) == State.FAILED:
-        (directory / "outcome.json").unlink()
-
-
-def state_of(directory: Path) -> State:
-    """Where a trial stands: waiting, unfinished, failed or finished."""
-    if (directory / "outcome.json").exists():
-        return State(_read_json(directory / "outcome.json")["state"])
-    return State.UNFINISHED if (directory / "trial.json").exists() else State.WAITING
-
-
-def confirm(again: Verdict, directory: Path) -> None:
-    """Notes what a trial's policy is worth on states that did not decide the verdict."""
-    _write_json(directory / "confirmation.json", again.to_json())
-
-
-def error_of(directory: Path) -> str:
-    """Why a trial failed; empty where it did not."""
-    path = directory / "outcome.json"
-    return _read_json(path).get("error", "") if path.exists() else ""
-
-
-def standing(trial: Trial, directory: Path) -> Standing:
-    """How far a trial has come, read from the files of its run while it writes them."""
-    metrics, evaluations = (_last_row(directory / "run" / name) for name in ("metrics.csv", "evaluations.csv"))
-    return Standing(
-        step=round(metrics.get("step", 0.0)),
-        steps=trial.steps,
-        wall_seconds=metrics.get("wall_seconds", 0.0),
-        base_success_rate=evaluations.get("base_success_rate"),
-        success_rate=evaluations.get("success_rate"),
-    )
-
-
-def collect(study: Study, out: Path) -> int:
+def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
     """Writes `results.csv` and `verdicts.csv` from all the trials that a study's directory holds; returns how many.
 
     Unfinished and failed trials are taken too, and marked; one without any evaluation has a row without numbers.
+
+    Args:
+        study: says in which order the trials stand, and what was published.
+        out: where the tables go.
+        directories: where the trials are, if not in `out`. Where trials differ in their budget alone, those with more than
+            the least have it in their variant's name: `default-200k`.
+
+    Raises:
+        RunError: a trial is in two of them, or none in any; or one of the files is damaged.
     """
-    found = [(_read_trial(path.parent), path.parent) for path in sorted(out.glob("*/*/*/trial.json"))]
+    found = _found(directories or [out])
     order = {trial.name: index for index, trial in enumerate(study.trials)}
-    found.sort(key=lambda pair: (order.get(pair[0].name, len(order)), pair[0].name))
+    found.sort(key=lambda pair: (order.get(pair[0].name, len(order)), pair[0].name, pair[0].steps))
+    least: dict[str, int] = {}
+    for number, (trial, directory) in enumerate(found):
+        if trial.steps > least.setdefault(trial.name, trial.steps):
+            found[number] = replace(trial, variant=f"{trial.variant}-{trial.steps / 1000:g}k"), directory
+    out.mkdir(parents=True, exist_ok=True)
     rows = []
     for trial, directory in found:
         published = {"study": study.name, "paper": study.paper.get((trial.task, trial.variant), "")}
@@ -152,10 +75,25 @@ def collect(study: Study, out: Path) -> int:
     return len(found)
 
 
+def _found(directories: Sequence[Path]) -> list[tuple[Trial, Path]]:
+    """All trials, and where each is."""
+    found: dict[tuple[str, int], tuple[Trial, Path]] = {}
+    for directory in directories:
+        paths = sorted(directory.glob("*/*/*/trial.json"))
+        if not paths and len(directories) > 1:
+            raise RunError(f"{directory} holds no trials of a study")
+        for path in paths:
+            trial = read_trial(path.parent)
+            key = trial.name, trial.steps
+            if key in found:
+                raise RunError(f"{trial.name} is there twice, in {found[key][1]} and in {path.parent}: leave one of them out")
+            found[key] = trial, path.parent
+    return list(found.values())
+
+
 def rows_of(trial: Trial, directory: Path) -> list[dict[str, Any]]:
     """A row for each evaluation of a trial, as `results.csv` has it but for what only the study knows."""
     begun = (directory / "run" / "config.json").exists()
-    made_by = _read_json(directory / "run" / "config.json" if begun else directory / "trial.json")["made_by"]
     config = read_config(directory / "run") if begun else trial.config()
     described = {
         "task": trial.task,
@@ -168,7 +106,7 @@ def rows_of(trial: Trial, directory: Path) -> list[dict[str, Any]]:
         "steps": trial.steps,
         "measured_by": config.measured_by if begun else _measured_by(trial),
         "state": str(state_of(directory)),
-        "versions": " ".join(f"{name}={version}" for name, version in made_by["versions"].items()),
+        "versions": " ".join(f"{name}={version}" for name, version in made_by(directory)["versions"].items()),
     }
     evaluations = read_rows(directory / "run" / "evaluations.csv")
     lowest = _lowest_acting(directory / "run")
@@ -207,8 +145,7 @@ def _lowest_acting(run: Path) -> Callable[[float], float | str]:
 
 def _verdict(trial: Trial, directory: Path) -> dict[str, Any]:
     """The verdict of a run as one row."""
-    given, confirmation = read_verdict(directory / "run"), directory / "confirmation.json"
-    again = TypeAdapter(Verdict).validate_python(_read_json(confirmation)) if confirmation.exists() else None
+    given, again = read_verdict(directory / "run"), confirmed(directory)
     base, policy = given.base, given.policy
     values = {
         "task": trial.task,
@@ -267,35 +204,3 @@ def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, A
         writer.writeheader()
         writer.writerows(rows)
     os.replace(beside, path)
-
-
-def _read_trial(directory: Path) -> Trial:
-    try:
-        return TypeAdapter(Trial).validate_python(_read_json(directory / "trial.json")["trial"])
-    except (KeyError, ValidationError) as error:
-        raise RunError(f"{directory}/trial.json is damaged: {error}") from error
-
-
-def _last_row(path: Path) -> dict[str, float]:
-    """The last whole line of a CSV of numbers; empty where there is none."""
-    try:
-        with path.open() as file:
-            names = file.readline().strip().split(",")
-            file.seek(max(file.tell(), path.stat().st_size - 4096))
-            lines = [line for line in file.readlines() if line.endswith("\n") and line.count(",") == len(names) - 1]
-            return dict(zip(names, map(float, lines[-1].split(",")), strict=True)) if lines else {}
-    except (OSError, ValueError):  # not there yet, or being replaced
-        return {}
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(values, indent=2) + "\n")
-    os.replace(beside, path)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {error}") from error

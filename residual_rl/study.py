@@ -22,18 +22,7 @@ from residual_rl.controllers import make_controller, reads_state
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
 from residual_rl.evaluation import base_alone, evaluation_envs, evaluation_row, roll_out
 from residual_rl.front_door import evaluate, improve
-from residual_rl.results import (
-    State,
-    begin,
-    check_same,
-    confirm,
-    end,
-    error_of,
-    forget_failure,
-    rows_of,
-    state_of,
-    write_rows,
-)
+from residual_rl.results import rows_of, write_rows
 from residual_rl.run import EVALUATIONS
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.studies.trial import INITIAL, Trial
@@ -41,6 +30,7 @@ from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.tasks.physics import usable_cores
 from residual_rl.train import stop_requested
+from residual_rl.trial_directory import State, begin, check_same, confirm, end, error_of, forget_failure, state_of
 from residual_rl.verdict import Verdict
 
 Rows = list[dict[str, Any]]

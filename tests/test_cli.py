@@ -126,6 +126,8 @@ def test_progress_is_told_in_what_the_task_is_measured_by() -> None:
         (["watch", "push", "--run", "nowhere"], "nowhere"),
         (["watch", "push", "--run", "nowhere", "--controller", "zero"], "give one of the two"),
         (["report", "nowhere.csv"], "cannot read nowhere.csv"),
+        (["gather", "default", "nowhere", "--out", "here"], "there is no directory nowhere"),
+        (["gather", "defualt", ".", "--out", "here"], "Did you mean 'default'?"),
         (["study", "slippery-pull"], "Did you mean 'slippery-push'?"),
         (["study", "slippery-push", "--only", "hook"], "slippery-push/default"),
     ],

@@ -23,11 +23,12 @@ from residual_rl.commands import study as study_command
 from residual_rl.config import to_json
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
 from residual_rl.estimate import estimates
-from residual_rl.results import COLUMNS, State, begin, collect, read_results, rows_of, standing, state_of
+from residual_rl.results import COLUMNS, collect, read_results, rows_of
 from residual_rl.run import EVALUATIONS, METRICS, Run
 from residual_rl.studies import STUDIES
 from residual_rl.studies.trial import INITIAL, Study, Trial, chosen
 from residual_rl.study import run_study
+from residual_rl.trial_directory import State, begin, standing, state_of
 
 PROBE = Trial("push", "probe", seed=0, steps=800)
 
@@ -317,6 +318,37 @@ def test_the_command_lists_without_running_then_runs_and_says_what_came_of_it(
     assert "1 failed, 1 finished" in said
     assert "--retry" in said
     assert {row["state"] for row in read_results(tmp_path / "results.csv")} == {"finished", "failed"}
+
+
+def test_trials_from_several_directories_are_gathered_in_one_table(studied: Path, tmp_path: Path) -> None:
+    made = Study("tiny", "", (TINY_TRIAL, FAILING, BASE))
+    longer = replace(TINY_TRIAL, steps=2 * TINY_TRIAL.steps)
+    other = replace(TINY_TRIAL, seed=5)
+    elsewhere = [(longer, tmp_path / "longer"), (other, tmp_path / "other")]
+    for trial, directory in elsewhere:
+        begin(trial, directory / trial.name)
+    out = tmp_path / "made" / "here"
+    assert collect(made, out, [studied, *(directory for _, directory in elsewhere)]) == 5
+    rows = read_results(out / "results.csv")
+    variants = {(row["variant"], row["seed"], row["state"]) for row in rows if row["task"] == TINY_TRIAL.task}
+    longest = f"{TINY_TRIAL.variant}-{longer.steps / 1000:g}k"
+    assert {(longest, str(longer.seed), "unfinished"), (other.variant, "5", "unfinished")} < variants
+    alone = tmp_path / "alone"
+    collect(made, alone, [studied])
+    kept = [row for row in rows if row["state"] != "unfinished"]
+    assert kept == read_results(alone / "results.csv")
+    assert (out / "verdicts.csv").read_text() == (alone / "verdicts.csv").read_text()
+
+
+def test_a_trial_that_is_there_twice_and_a_directory_without_any_are_refused(studied: Path, tmp_path: Path) -> None:
+    made = Study("tiny", "", (TINY_TRIAL, FAILING, BASE))
+    begin(TINY_TRIAL, tmp_path / "copy" / TINY_TRIAL.name)
+    with pytest.raises(RunError, match=f"{TINY_TRIAL.name} is there twice"):
+        collect(made, tmp_path / "out", [studied, tmp_path / "copy"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match="empty holds no trials"):
+        collect(made, tmp_path / "out", [studied, tmp_path / "empty"])
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("0-2", [0, 1, 2]), ("3", [3]), ("0,4-5", [0, 4, 5])])

@@ -1,4 +1,4 @@
-"""The command that runs a study: what would run, a line for each trial while it runs, and what came of it."""
+"""The commands that run a study and gather its results: what would run, how far each trial is, and what came of it."""
 
 import sys
 from collections.abc import Mapping
@@ -11,14 +11,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from residual_rl.commands.saying import complaints
-from residual_rl.errors import ResidualRLError
+from residual_rl.commands.saying import complaints, show
+from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.estimate import estimates
-from residual_rl.results import Standing, State, collect, error_of, standing, state_of
+from residual_rl.results import collect
 from residual_rl.studies import find_study
 from residual_rl.studies.trial import chosen
 from residual_rl.study import Trial, run_study
 from residual_rl.tasks.physics import usable_cores
+from residual_rl.trial_directory import Standing, State, error_of, standing, state_of
 
 STYLES = {State.RUNNING: "bold", State.FAILED: "red", State.FINISHED: "green"}
 
@@ -52,6 +53,22 @@ def study(
     )
     if not finished:
         sys.exit(1)
+
+
+def gather(
+    name: Annotated[str, typer.Argument(help="The study's name.")],
+    directories: Annotated[list[Path], typer.Argument(help="The directories that hold its trials.")],
+    out: Annotated[Path, typer.Option(help="Where results.csv and verdicts.csv go.")],
+) -> None:
+    """Put the trials of a study that ran in several directories, or on several machines, into one table.
+
+    Where trials differ in their budget alone, those with more steps than the least have them in their variant's name.
+    """
+    found = find_study(name)
+    for directory in directories:
+        if not directory.is_dir():
+            raise RunError(f"there is no directory {directory}")
+    show(f"{collect(found, out, directories)} trials in {out / 'results.csv'}")
 
 
 def carry_out(

@@ -1,0 +1,154 @@
+"""The directory of a trial: what it is, how far it has come, and how it ended.
+
+trial.json      the trial, and what made it: versions, commit, machine
+outcome.json    how it ended: finished, or failed and why. Not there: unfinished
+log.txt         what its processes printed
+run/            its run directory
+confirmation.json   the comparison of the verdict on other states, where the policy was promoted and this was asked
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from residual_rl.config import differences
+from residual_rl.errors import RunError
+from residual_rl.run import provenance
+from residual_rl.studies.trial import Trial
+from residual_rl.verdict import Verdict
+
+
+class State(StrEnum):
+    """Where a trial stands, as its directory shows it."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    """Known to the process that runs the study alone; on disk it is unfinished."""
+    UNFINISHED = "unfinished"
+    FAILED = "failed"
+    FINISHED = "finished"
+
+
+class Standing(NamedTuple):
+    """How far a trial has come."""
+
+    step: int
+    steps: int
+    wall_seconds: float
+    base_success_rate: float | None
+    success_rate: float | None
+    """Of the last evaluation; None before the first."""
+
+
+def begin(trial: Trial, directory: Path) -> None:
+    """Makes the directory of a trial and notes what it is."""
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json(directory / "trial.json", {"trial": trial.to_json(), "made_by": provenance()})
+
+
+def check_same(trial: Trial, directory: Path) -> None:
+    """Makes sure that a directory is not another trial's.
+
+    Raises:
+        RunError: it is; the message says what differs.
+    """
+    if (directory / "trial.json").exists():
+        lines = differences(read_trial(directory).to_json(), trial.to_json())
+        if lines:
+            raise RunError(f"{directory} is another trial's; choose another directory:\n  " + "\n  ".join(lines))
+
+
+def end(directory: Path, state: State, error: str = "") -> None:
+    """Notes how a trial ended."""
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json(directory / "outcome.json", {"state": state} | ({"error": error} if error else {}))
+
+
+def forget_failure(directory: Path) -> None:
+    """So that a failed trial counts as unfinished."""
+    if state_of(directory) == State.FAILED:
+        (directory / "outcome.json").unlink()
+
+
+def state_of(directory: Path) -> State:
+    """Where a trial stands: waiting, unfinished, failed or finished."""
+    if (directory / "outcome.json").exists():
+        return State(_read_json(directory / "outcome.json")["state"])
+    return State.UNFINISHED if (directory / "trial.json").exists() else State.WAITING
+
+
+def confirm(again: Verdict, directory: Path) -> None:
+    """Notes what a trial's policy is worth on states that did not decide the verdict."""
+    _write_json(directory / "confirmation.json", again.to_json())
+
+
+def confirmed(directory: Path) -> Verdict | None:
+    """What `confirm` noted, if it did."""
+    path = directory / "confirmation.json"
+    return TypeAdapter(Verdict).validate_python(_read_json(path)) if path.exists() else None
+
+
+def made_by(directory: Path) -> dict[str, Any]:
+    """What made the trial's run: versions, commit, machine; before there is one, what made the trial."""
+    config = directory / "run" / "config.json"
+    return _read_json(config if config.exists() else directory / "trial.json")["made_by"]
+
+
+def error_of(directory: Path) -> str:
+    """Why a trial failed; empty where it did not."""
+    path = directory / "outcome.json"
+    return _read_json(path).get("error", "") if path.exists() else ""
+
+
+def standing(trial: Trial, directory: Path) -> Standing:
+    """How far a trial has come, read from the files of its run while it writes them."""
+    metrics, evaluations = (_last_row(directory / "run" / name) for name in ("metrics.csv", "evaluations.csv"))
+    return Standing(
+        step=round(metrics.get("step", 0.0)),
+        steps=trial.steps,
+        wall_seconds=metrics.get("wall_seconds", 0.0),
+        base_success_rate=evaluations.get("base_success_rate"),
+        success_rate=evaluations.get("success_rate"),
+    )
+
+
+def read_trial(directory: Path) -> Trial:
+    """The trial whose directory this is.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    try:
+        return TypeAdapter(Trial).validate_python(_read_json(directory / "trial.json")["trial"])
+    except (KeyError, ValidationError) as error:
+        raise RunError(f"{directory}/trial.json is damaged: {error}") from error
+
+
+def _last_row(path: Path) -> dict[str, float]:
+    """The last whole line of a CSV of numbers; empty where there is none."""
+    try:
+        with path.open() as file:
+            names = file.readline().strip().split(",")
+            file.seek(max(file.tell(), path.stat().st_size - 4096))
+            lines = [line for line in file.readlines() if line.endswith("\n") and line.count(",") == len(names) - 1]
+            return dict(zip(names, map(float, lines[-1].split(",")), strict=True)) if lines else {}
+    except (OSError, ValueError):  # not there yet, or being replaced
+        return {}
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(json.dumps(values, indent=2) + "\n")
+    os.replace(beside, path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged: {error}") from error

@@ -13,7 +13,6 @@ from residual_rl.benchmarks.conditions import conditions, quiet
 from residual_rl.benchmarks.rounds import Speed, alternate, medians
 from residual_rl.tasks.foreign import Findings, Opened, gymnasium_maker
 
-LANES = 8
 FINDINGS = Findings("return", reward_scale=1.0, sparse=False, episode_steps=1.0, goal_rules=None)
 
 
@@ -26,10 +25,13 @@ class Subject(NamedTuple):
     """Of an episode."""
     processes: bool = False
     """Whether each environment has a process of its own."""
+    envs: int = 8
+    """How many are stepped together; 8 is what a cycle has for episodes of 200 steps."""
 
 
 SUBJECTS = (
     Subject("Pendulum-v1", 200),
+    Subject("Pendulum-v1", 200, envs=64),
     Subject("Pendulum-v1", 200, processes=True),
     Subject("HalfCheetah-v5", 200),
     Subject("FetchPush-v4", 50),
@@ -53,17 +55,17 @@ def foreign(
     measured_under = conditions(())
     rows = []
     for subject in subjects:
-        tell(f"foreign: {subject.env}, {LANES} envs, {rounds} rounds")
+        tell(f"foreign: {subject.env}, {subject.envs} envs, {rounds} rounds")
         with quiet():
             rows.append(_row(subject, rounds))
-    return {"benchmark": "foreign", "envs": LANES, "rounds": rounds, "rows": rows} | measured_under
+    return {"benchmark": "foreign", "rounds": rounds, "rows": rows} | measured_under
 
 
 def _row(subject: Subject, rounds: int) -> dict[str, Any]:
     from residual_rl.benchmarks.updates import residual_seconds
 
     with closing(Opened(subject.env, subject.steps, subject.processes)) as opened, closing(_alone(subject)) as alone:
-        actions = np.random.default_rng(0).uniform(-1.0, 1.0, (subject.steps, LANES, opened.layout.action_size))
+        actions = np.random.default_rng(0).uniform(-1.0, 1.0, (subject.steps, subject.envs, opened.layout.action_size))
         contestants = {"alone": _stepped(alone, opened.layout.to_world(actions)), "collected": _collected(opened, actions)}
         clock = time.perf_counter if subject.processes else time.process_time
         measures = {name: _speed(contestant, actions, clock) for name, contestant in contestants.items()}
@@ -74,7 +76,7 @@ def _row(subject: Subject, rounds: int) -> dict[str, Any]:
             **subject._asdict(),
             **{f"{name}_microseconds": round(1e6 / speed, 1) for name, speed in medians(speeds).items()},
             "added": round(statistics.median(ratios) - 1.0, 3),
-            "residual_microseconds": round(residual_seconds(opened.spec, LANES) / LANES * 1e6, 1),
+            "residual_microseconds": round(residual_seconds(opened.spec, subject.envs) / subject.envs * 1e6, 1),
         }
 
 
@@ -88,7 +90,7 @@ def _speed(contestant: Callable[[], None], actions: np.ndarray, clock: Callable[
 
 
 def _alone(subject: Subject) -> VectorEnv:
-    make = [gymnasium_maker(subject.env)] * LANES
+    make = [gymnasium_maker(subject.env)] * subject.envs
     if subject.processes:
         return AsyncVectorEnv(make, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
     return SyncVectorEnv(make, autoreset_mode=AutoresetMode.DISABLED)
@@ -96,7 +98,7 @@ def _alone(subject: Subject) -> VectorEnv:
 
 def _stepped(envs: VectorEnv, actions: np.ndarray) -> Callable[[], None]:
     def stepped() -> None:
-        envs.reset(seed=list(range(LANES)))  # type: ignore[arg-type]
+        envs.reset(seed=list(range(envs.num_envs)))  # type: ignore[arg-type]
         for action in actions:
             envs.step(action)
 
@@ -109,14 +111,17 @@ def _collected(opened: Opened, actions: np.ndarray) -> Callable[[], None]:
     from residual_rl.residual import Composition
     from residual_rl.rollout import collect
 
-    middle = opened.layout.from_unit(np.zeros((LANES, opened.layout.action_size)))
-    middle = middle.reshape(LANES, *opened.layout.action_shape)
+    envs = actions.shape[1]
+    middle = opened.layout.from_unit(np.zeros((envs, opened.layout.action_size)))
+    middle = middle.reshape(envs, *opened.layout.action_shape)
     batched = Character(True, is_random=False, remembers=False, reads_goal=False, asked_again=True, milliseconds=0.0)
     base = Adapted(lambda shown: middle, opened.layout, batched)
-    lanes = opened.task(FINDINGS, LANES).make_envs()
+    lanes = opened.task(FINDINGS, envs).make_envs()
+
+    seeds = list(range(envs))
 
     def collected() -> None:
-        episodes, dropped = collect(lanes, base, Composition(), lambda _, base_action, step: actions[step], list(range(LANES)))
+        episodes, dropped = collect(lanes, base, Composition(), lambda _, base_action, step: actions[step], seeds)
         if dropped or any(len(episode.transitions.reward) != len(actions) for episode in episodes):
             raise ValueError(f"an episode of {opened.name} ended early")
 

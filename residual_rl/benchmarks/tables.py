@@ -41,12 +41,12 @@ def _learning(result: Mapping[str, Any]) -> list[str]:
 
 
 def _foreign(result: Mapping[str, Any]) -> list[str]:
-    rows = [["environment", "alone", "collected", "added", "residual"]]
+    rows = [["environment", "envs", "alone", "collected", "added", "residual"]]
     for row in result["rows"]:
         name = row["env"] + (", in processes" if row["processes"] else "")
         taken = [f"{row[f'{what}_microseconds']:.1f}" for what in ("alone", "collected", "residual")]
-        rows.append([name, *taken[:2], f"{row['added']:+.0%}", taken[2]])
-    title = f"Microseconds of an environment step, {result['envs']} envs, alone in Gymnasium's vector environment and collected"
+        rows.append([name, str(row["envs"]), *taken[:2], f"{row['added']:+.0%}", taken[2]])
+    title = "Microseconds of an environment step, alone in Gymnasium's vector environment and collected"
     return [title, *_aligned(rows), *_load(result)]
 
 

@@ -83,8 +83,7 @@ def improve(
         checkpoint_seconds: what a kill may cost at most; a checkpoint is written at the end of the cycle after that.
         on_progress: called after each cycle.
         tell: is told, in a line, what was chosen because of what the controller is; see `train`.
-        **fields: any other field of `Config`. In your own environment those not given follow the length of its episodes, see
-            `pace`.
+        **fields: any other field of `Config`. Those not given follow the length of the episodes, see `pace`.
 
     Returns:
         The run; `run.verdict()` says what came of it.

@@ -16,7 +16,10 @@ from residual_rl.errors import ResidualRLError
 def train(
     task: Annotated[str, typer.Argument(help="A task's name, see `residual-rl list`.")],
     method: Annotated[
-        str, typer.Option(help="rpl: over the controller; scratch: without it; expert-explore: it shows the way.")
+        str,
+        typer.Option(
+            help="rpl: over the controller; scratch: without it; expert-explore: it acts in some steps; with preset silver2018."
+        ),
     ] = "rpl",
     preset: Annotated[str, typer.Option(help="default: the recommended learner; silver2018: as published.")] = "default",
     controller: Annotated[
@@ -25,8 +28,12 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Environment steps, evaluations excluded.")] = 100_000,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="The run's directory.", show_default="runs/TASK/METHOD/seed-SEED")] = None,
-    evaluation_interval: Annotated[int, typer.Option(min=1, help="Steps between evaluations.")] = 5_000,
-    evaluation_episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 100,
+    evaluation_interval: Annotated[
+        int | None, typer.Option(min=1, help="Steps between evaluations.", show_default="5000, more where episodes are long")
+    ] = None,
+    evaluation_episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes of each evaluation.", show_default="100, fewer where they are long")
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Learn a residual over a controller; end with the verdict and a report.
@@ -35,6 +42,7 @@ def train(
     """
     from residual_rl.front_door import improve
 
+    evaluated = {"evaluation_interval": evaluation_interval, "evaluation_episodes": evaluation_episodes}
     bar = _progress_bar()
     shown = bar.add_task(task, total=None, stands="")
 
@@ -59,8 +67,7 @@ def train(
             num_threads=threads,
             on_progress=on_progress,
             tell=tell,
-            evaluation_interval=evaluation_interval,
-            evaluation_episodes=evaluation_episodes,
+            **{name: value for name, value in evaluated.items() if value is not None},
         )
     finally:
         if bar.live.is_started:
@@ -120,7 +127,9 @@ def evaluate(
 
 
 def doctor(
-    run: Annotated[Path, typer.Argument(help="A run's directory, finished or not.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run's directory, finished or not; in an environment of your own a finished one.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Measure what may be why learning did not help, and say what to try."""

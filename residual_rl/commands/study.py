@@ -34,7 +34,9 @@ def study(
     jobs: Annotated[int | None, typer.Option(min=1, help="Trials at a time.", show_default="one a core")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the trials, with estimated hours.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Run those again that failed before.")] = False,
-    out: Annotated[Path | None, typer.Option(help="The study's directory.", show_default="runs/studies/NAME")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's directory.", show_default="runs/studies/NAME, with a budget NAME-BUDGET")
+    ] = None,
 ) -> None:
     """Run the trials of a study on all cores, and gather their results in one table.
 

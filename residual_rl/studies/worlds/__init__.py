@@ -1,4 +1,7 @@
-"""Worlds and controllers that nobody here wrote: `WORLDS` by name. A trial whose task is one of them improves it."""
+"""Worlds that the learner was not developed on, with a controller each: `WORLDS` by name.
+
+A trial whose task is one of them improves that controller.
+"""
 
 from functools import partial
 

@@ -83,6 +83,8 @@ def write_bundle(
     """
     if not residual.algorithm.composition.adds_base:
         raise ResidualRLError(f"a bundle adds a residual to a base, but in {config.method!r} the base takes no part")
+    if not residual.algorithm.hidden:
+        raise ResidualRLError("a bundle holds networks with hidden layers, and this policy's have none")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is there already, and not empty; choose another folder")
     arrays = _arrays(residual)
@@ -108,6 +110,8 @@ def write_bundle(
         os.replace(beside, out)
     except OSError as error:
         raise RunError(f"cannot write {out}: {error}") from error
+    except runtime.BundleError as error:
+        raise RunError(f"this policy cannot be a bundle: {error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Exported(out, policy.promoted, size, float(difference.max()), runtime.latency(policy))

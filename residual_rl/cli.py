@@ -53,7 +53,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except Interrupted as stop:
-        complaints.print(f"[yellow]{stop}[/yellow]", highlight=False, soft_wrap=True)
+        complaints.print(Text(str(stop), style="yellow"), highlight=False, soft_wrap=True)
         sys.exit(130)
     except ResidualRLError as error:
         complaints.print(Text(f"error: {error}", style="red"), highlight=False, soft_wrap=True)

@@ -58,30 +58,30 @@ def next_cycle(training: Training, envs: Lanes, state: State, started: float) ->
         counted = state._replace(learner=_counted_in(training, state, rng, new))
         learned = under_way or _updated(training, counted, rng, actor_learns)
         metrics = {name: float(value) for name, value in learned.metrics.items()}
-    by_residual = roles.driven & actor_learns
-    scores = [(episode.score(config.measured_by), bool(by_residual[episode.lane])) for episode in episodes]
-    state = state._replace(
-        learner=learned.learner._replace(normalizer=counted.learner.normalizer),
-        cycle=state.cycle + 1,
-        step=state.step + new + len(dropped) * training.task.spec.horizon,
-        mean_values=[*state.mean_values, metrics["mean_value"]],
-        wall_seconds=time.monotonic() - started,
-        dropped_in_a_row=0 if episodes else state.dropped_in_a_row + len(dropped),
-        scores=config.algorithm.after(state.scores, scores),
-    )
-    training.run.append(
-        "metrics.csv",
-        {
-            "step": state.step,
-            "wall_seconds": state.wall_seconds,
-            "acting_success_rate": float(np.mean([episode.success for episode in episodes] or [np.nan])),
-            "acting_mean_return": float(np.mean([episode.transitions.reward.sum() for episode in episodes] or [np.nan])),
-            "burn_in": int(not actor_learns),
-            "driven_by_residual": float(by_residual.mean()),
-            "dropped_episodes": len(dropped),
-            **metrics,
-        },
-    )
+        by_residual = roles.driven & actor_learns
+        scores = [(episode.score(config.measured_by), bool(by_residual[episode.lane])) for episode in episodes]
+        state = state._replace(
+            learner=learned.learner._replace(normalizer=counted.learner.normalizer),
+            cycle=state.cycle + 1,
+            step=state.step + new + len(dropped) * training.task.spec.horizon,
+            mean_values=[*state.mean_values, metrics["mean_value"]],
+            wall_seconds=time.monotonic() - started,
+            dropped_in_a_row=0 if episodes else state.dropped_in_a_row + len(dropped),
+            scores=config.algorithm.after(state.scores, scores),
+        )
+        training.run.append(
+            "metrics.csv",
+            {
+                "step": state.step,
+                "wall_seconds": state.wall_seconds,
+                "acting_success_rate": float(np.mean([episode.success for episode in episodes] or [np.nan])),
+                "acting_mean_return": float(np.mean([episode.transitions.reward.sum() for episode in episodes] or [np.nan])),
+                "burn_in": int(not actor_learns),
+                "driven_by_residual": float(by_residual.mean()),
+                "dropped_episodes": len(dropped),
+                **metrics,
+            },
+        )
     return state
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from residual_rl import run as files
 from residual_rl.config import Config, to_json
 from residual_rl.diagnosis import Diagnosis
+from residual_rl.disk import write_whole
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.figures import COLUMNS, Rows, calibration, learning_curve, need
 from residual_rl.verdict import Side, Verdict, in_digits
@@ -50,23 +51,8 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         out = Path(os.path.commonpath(parents))
     out = Path(out) / "report.html" if Path(out).is_dir() else Path(out)
     html = page(_of_one(runs[0]) if len(runs) == 1 else _of_several(runs))
-    replace_text(out, html)
+    write_whole(out, lambda path: path.write_text(html, encoding="utf-8"))
     return out
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all.
-
-    Raises:
-        RunError: it cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error}") from error
 
 
 def _of_one(path: Path) -> dict[str, Any]:

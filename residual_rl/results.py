@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from residual_rl.disk import write_whole
 from residual_rl.errors import RunError
 from residual_rl.run import EVALUATIONS, read_config, read_rows, read_verdict
 from residual_rl.studies.trial import INITIAL, Study, Trial
@@ -54,13 +54,15 @@ def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
         RunError: a trial is in two of them, or none in any; or one of the files is damaged.
     """
     found = _found(directories or [out])
+    for directory in directories:
+        if not any(directory in where.parents for _, where in found):
+            raise RunError(f"{directory} holds no trials of a study")
     order = {trial.name: index for index, trial in enumerate(study.trials)}
     found.sort(key=lambda pair: (order.get(pair[0].name, len(order)), pair[0].name, pair[0].steps))
     least: dict[str, int] = {}
     for number, (trial, directory) in enumerate(found):
         if trial.steps > least.setdefault(trial.name, trial.steps):
             found[number] = replace(trial, variant=f"{trial.variant}-{trial.steps / 1000:g}k"), directory
-    out.mkdir(parents=True, exist_ok=True)
     rows = []
     for trial, directory in found:
         published = {"study": study.name, "paper": study.paper.get((trial.task, trial.variant), "")}
@@ -79,10 +81,7 @@ def _found(directories: Sequence[Path]) -> list[tuple[Trial, Path]]:
     """All trials, and where each is."""
     found: dict[tuple[str, int], tuple[Trial, Path]] = {}
     for directory in directories:
-        paths = sorted(directory.glob("*/*/*/trial.json"))
-        if not paths and len(directories) > 1:
-            raise RunError(f"{directory} holds no trials of a study")
-        for path in paths:
+        for path in sorted(directory.glob("*/*/*/trial.json")):
             trial = read_trial(path.parent)
             key = trial.name, trial.steps
             if key in found:
@@ -198,9 +197,11 @@ def read_results(path: Path) -> list[dict[str, str]]:
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Replaces a CSV file, whole or not at all."""
-    beside = path.with_name(f".{path.name}.partial")
-    with beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(beside, path)
+
+    def write(beside: Path) -> None:
+        with beside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_whole(path, write)

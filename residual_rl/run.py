@@ -33,6 +33,7 @@ from safetensors.numpy import save_file
 from residual_rl import config as configuration
 from residual_rl.config import Config
 from residual_rl.diagnosis import Diagnosis
+from residual_rl.disk import disk_errors, write_whole
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.verdict import Verdict
 
@@ -83,7 +84,7 @@ class Run:
         self._lock = FileLock(self.path / ".lock", timeout=0)
 
     def __enter__(self) -> "Run":
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire()
@@ -120,7 +121,7 @@ class Run:
         """Adds a row to `metrics.csv` or `evaluations.csv`."""
         path = self.path / name
         columns: tuple[str, ...] = METRICS if name == "metrics.csv" else EVALUATIONS
-        with _disk_errors(self.path), path.open("a", newline="") as file:
+        with disk_errors(self.path), path.open("a", newline="") as file:
             writer: csv.DictWriter[str] = csv.DictWriter(file, columns)
             if file.tell() == 0:
                 writer.writeheader()
@@ -140,7 +141,7 @@ class Run:
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]) -> None:
         """Replaces the checkpoint, whole or not at all."""
-        described = {"counters": counters, "digest": digest(arrays)}
+        described = {"counters": counters, "digest": digest(arrays, counters)}
         self._write_safetensors("checkpoint.safetensors", arrays, {"checkpoint": json.dumps(described)})
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -158,14 +159,14 @@ class Run:
             counters, expected = described["counters"], described["digest"]
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path} is damaged: its counters cannot be read") from error
-        if digest(arrays) != expected:
-            raise RunError(f"{path} is damaged: its arrays are not those that were saved")
+        if digest(arrays, counters) != expected:
+            raise RunError(f"{path} is damaged: what it holds is not what was saved")
         return arrays, counters
 
     def save_policy(self, arrays: dict[str, np.ndarray], step: int) -> None:
         """Replaces the selected policy."""
-        description = {"config": configuration.to_json(self.config), "step": step, "digest": digest(arrays)}
-        self._write_safetensors("policy.safetensors", arrays, {"policy": json.dumps(description)})
+        said = {"config": configuration.to_json(self.config), "step": step}
+        self._write_safetensors("policy.safetensors", arrays, {"policy": json.dumps(said | {"digest": digest(arrays, said)})})
 
     def save_table(self, write: Callable[[Path], None]) -> None:
         """Keeps the table that is improved, so that nothing outside of the run is needed to use it. `write` writes a file."""
@@ -203,30 +204,8 @@ class Run:
         contiguous = {key: np.asarray(value, order="C") for key, value in arrays.items()}
         self._replace(name, lambda path: save_file(contiguous, path, metadata))
 
-    def _replace(self, name: str, write: Any) -> None:
-        """Writes beside the file and moves the result over it, so that no reader ever sees half of it."""
-        beside = self.path / f".{name}.partial"
-        with _disk_errors(self.path):
-            try:
-                write(beside)
-                with beside.open("rb") as file:
-                    os.fsync(file.fileno())
-                os.replace(beside, self.path / name)
-            finally:
-                beside.unlink(missing_ok=True)
-
-
-class _disk_errors:
-    """Turns what the operating system says about a directory into a RunError that names it."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, OSError | SafetensorError):
-            raise RunError(f"cannot write to {self.path}: {error}. What was saved before is intact") from error
+    def _replace(self, name: str, write: Callable[[Path], object]) -> None:
+        write_whole(self.path / name, write)
 
 
 def read_config(path: str | Path) -> Config:
@@ -295,13 +274,15 @@ def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:
         raise RunError(f"{path} holds no policy: it is no run directory, or its first evaluation is still to come")
     arrays, metadata = read_safetensors(file)
     try:
-        description = json.loads(metadata["policy"])
-        config, step = configuration.from_json(description["config"]), int(description["step"])
-        expected = description["digest"]
-    except (KeyError, TypeError, ValueError, ResidualRLError) as error:
+        said = json.loads(metadata["policy"])
+        expected = said.pop("digest")
+        config, step = configuration.from_json(said["config"]), int(said["step"])
+    except (AttributeError, KeyError, TypeError, ValueError, ResidualRLError) as error:
         raise RunError(f"{file} is damaged: {error}") from error
-    if digest(arrays) != expected:
-        raise RunError(f"{file} is damaged: its arrays are not those that were saved")
+    if digest(arrays, said) != expected:
+        raise RunError(f"{file} is damaged: what it holds is not what was saved")
+    if config != read_config(path):
+        raise RunError(f"{file} is of another run than the config.json beside it")
     return arrays, config, step
 
 
@@ -333,9 +314,9 @@ def read_rows(path: str | Path) -> list[dict[str, float]]:
         raise RunError(f"{path} is damaged: {error}") from error
 
 
-def digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, types, shapes and values."""
-    hasher = hashlib.sha256()
+def digest(arrays: Mapping[str, np.ndarray], said: Mapping[str, Any]) -> str:
+    """SHA-256 over names, types, shapes and values, and over what is said of them as JSON."""
+    hasher = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.asarray(arrays[name], order="C")
         hasher.update(f"{name} {array.dtype.str} {array.shape};".encode())

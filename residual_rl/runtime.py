@@ -138,7 +138,8 @@ class Policy:
         if proposal.dtype.kind != "f":
             proposal = proposal.astype(np.float64)
         rows = self._rows(proposal, "base_action", self._sizes["action"], None)
-        base = rows.clip(self._low.astype(rows.dtype), self._high.astype(rows.dtype))
+        low, high = self._low.astype(rows.dtype), self._high.astype(rows.dtype)
+        base = rows.clip(low, high)
         if self._scale == 0.0:
             return base.reshape(proposal.shape)
         with np.errstate(all="ignore"):
@@ -149,7 +150,8 @@ class Policy:
             acts = np.isfinite(action).all(axis=1, keepdims=True)
             if self._gate is not None and self._caution is not None:
                 acts = acts & (self._margin(self._gate, self._caution, features, unit.astype(np.float32), residual) > 0.0)
-        return np.where(acts, action, base).astype(rows.dtype).reshape(proposal.shape)
+        # Clipped once more: the way there and back can end a rounding error beyond a bound.
+        return np.where(acts, action, base).astype(rows.dtype).clip(low, high).reshape(proposal.shape)
 
     def _features(self, observation: Any, unit: np.ndarray) -> np.ndarray:
         """What the networks see, normalised: `[B, F]` float32."""
@@ -293,7 +295,7 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
     if not isinstance(composition["clip_base"], bool) or composition["critic_scores"] not in ("action", "residual"):
         raise ValueError("composition.clip_base or composition.critic_scores is none of the known values")
     for name in ("clip_before", "clip_after"):
-        _number(manifest["normalizer"][name], f"normalizer.{name}", 1e-6, 1e6)
+        _number(manifest["normalizer"][name], f"normalizer.{name}", 1e-6, 1e9)
     if gate is not None:
         if gate["caution"] is not None:
             _number(gate["caution"], "gate.caution", 0.0, 1e6)

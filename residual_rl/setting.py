@@ -74,6 +74,11 @@ def open_setting(
             forced["hindsight.relabel_ratio"] = 0.0
         own |= {"measured_by": about.findings.measured_by}
         config = _config(own, said, opened.name, name, forced)
+        if about.findings.goal_rules is None and config.hindsight.relabel_ratio > 0.0:
+            raise ResidualRLError(
+                f"hindsight.relabel_ratio is {config.hindsight.relabel_ratio:g}, but {opened.name} cannot be asked what "
+                "another goal would have been worth: it must be 0"
+            )
         yield Setting(opened.task(about.findings, config.episodes_per_cycle), controller, name, config, about)
 
 
@@ -84,7 +89,10 @@ def _shown_base(controller: Controller) -> dict[str, Any]:
 
 
 def _config(own: dict[str, Any], said: dict[str, Any], task: str, controller: str, follows: dict[str, Any]) -> Config:
-    """The configuration: what the user said goes before what the task has, and before what follows from the controller."""
+    """The configuration: what the user said goes before what the task has, and before what follows from the controller.
+
+    What follows goes into a part that was said as a whole, such as `hindsight=Hindsight(...)`, all the same.
+    """
     return make_config(**{"task": task, "controller": controller, **own, **follows, **said})
 
 

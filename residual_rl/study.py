@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from residual_rl.controllers import make_controller, reads_state
+from residual_rl.disk import make_directory
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
 from residual_rl.evaluation import base_alone, evaluation_envs, evaluation_row, roll_out
 from residual_rl.front_door import evaluate, improve
@@ -153,7 +154,7 @@ def run_study(
     """
     jobs = jobs or usable_cores()
     directories = {trial: out / trial.name for trial in trials}
-    out.mkdir(parents=True, exist_ok=True)
+    make_directory(out)
     lock = FileLock(out / ".lock", timeout=0)
     try:
         lock.acquire()

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from residual_rl import comparison
+from residual_rl.disk import write_whole
 from residual_rl.errors import ResidualRLError
 from residual_rl.figures import Rows, learning_curve, need
-from residual_rl.report import SEVERAL, drawn, page, replace_text
+from residual_rl.report import SEVERAL, drawn, page
 from residual_rl.results import read_results
 from residual_rl.studies import STUDIES
 
@@ -36,19 +37,20 @@ def write_study_report(results: Path, out: Path | None = None) -> Path:
     rows = read_results(results)
     out = out or results.with_name("report.html")
     if out.suffix == ".md":
-        replace_text(out, comparison.markdown(rows))
+        write_whole(out, lambda path: path.write_text(comparison.markdown(rows), encoding="utf-8"))
     elif out.suffix == ".html":
         for package in ("matplotlib", "jinja2"):
             need(package)
-        replace_text(out, page(_content(rows)))
+        html = page(_content(rows))
+        write_whole(out, lambda path: path.write_text(html, encoding="utf-8"))
     elif out.suffix in (".svg", ".pdf", ".png"):
         need("matplotlib")
         import matplotlib
 
-        out.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"Date": None} if out.suffix == ".svg" else None
         with matplotlib.rc_context({"svg.hashsalt": "study"}):  # the same rows, the same file
-            learning_curve(rows, width=WIDTH).savefig(out, metadata=metadata)
+            figure = learning_curve(rows, width=WIDTH)
+            write_whole(out, lambda path: figure.savefig(path, format=out.suffix[1:], metadata=metadata))
     else:
         raise ResidualRLError(f"a study's report ends in .html, .md, .svg, .pdf or .png, not {out.suffix!r}")
     return out

@@ -8,7 +8,6 @@ confirmation.json   the comparison of the verdict on other states, where the pol
 """
 
 import json
-import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from residual_rl.config import differences
+from residual_rl.disk import write_whole
 from residual_rl.errors import RunError
 from residual_rl.run import provenance
 from residual_rl.studies.trial import Trial
@@ -47,7 +47,6 @@ class Standing(NamedTuple):
 
 def begin(trial: Trial, directory: Path) -> None:
     """Makes the directory of a trial and notes what it is."""
-    directory.mkdir(parents=True, exist_ok=True)
     _write_json(directory / "trial.json", {"trial": trial.to_json(), "made_by": provenance()})
 
 
@@ -65,7 +64,6 @@ def check_same(trial: Trial, directory: Path) -> None:
 
 def end(directory: Path, state: State, error: str = "") -> None:
     """Notes how a trial ended."""
-    directory.mkdir(parents=True, exist_ok=True)
     _write_json(directory / "outcome.json", {"state": state} | ({"error": error} if error else {}))
 
 
@@ -76,9 +74,17 @@ def forget_failure(directory: Path) -> None:
 
 
 def state_of(directory: Path) -> State:
-    """Where a trial stands: waiting, unfinished, failed or finished."""
-    if (directory / "outcome.json").exists():
-        return State(_read_json(directory / "outcome.json")["state"])
+    """Where a trial stands: waiting, unfinished, failed or finished.
+
+    Raises:
+        RunError: what was noted of its end is damaged.
+    """
+    outcome = directory / "outcome.json"
+    if outcome.exists():
+        try:
+            return State(_read_json(outcome)["state"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{outcome} is damaged: it tells no state") from error
     return State.UNFINISHED if (directory / "trial.json").exists() else State.WAITING
 
 
@@ -88,9 +94,16 @@ def confirm(again: Verdict, directory: Path) -> None:
 
 
 def confirmed(directory: Path) -> Verdict | None:
-    """What `confirm` noted, if it did."""
+    """What `confirm` noted, if it did.
+
+    Raises:
+        RunError: it is damaged.
+    """
     path = directory / "confirmation.json"
-    return TypeAdapter(Verdict).validate_python(_read_json(path)) if path.exists() else None
+    try:
+        return TypeAdapter(Verdict).validate_python(_read_json(path)) if path.exists() else None
+    except ValidationError as error:
+        raise RunError(f"{path} is damaged: {error}") from error
 
 
 def made_by(directory: Path) -> dict[str, Any]:
@@ -142,9 +155,7 @@ def _last_row(path: Path) -> dict[str, float]:
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(values, indent=2) + "\n")
-    os.replace(beside, path)
+    write_whole(path, lambda beside: beside.write_text(json.dumps(values, indent=2) + "\n"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

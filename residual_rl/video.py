@@ -2,9 +2,7 @@
 
 import io
 import itertools
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from residual_rl.disk import write_whole
 from residual_rl.errors import ResidualRLError
 
 if TYPE_CHECKING:
@@ -111,25 +110,6 @@ def grid(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str
     return np.asarray(image)
 
 
-def save(path: Path, write_to: Callable[[Path], object]) -> None:
-    """Writes a file whole or not at all.
-
-    Raises:
-        ResidualRLError: it cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.touch()  # better now than after a thousand frames
-        write_to(beside)
-        os.replace(beside, path)
-    except OSError as error:
-        raise ResidualRLError(f"cannot write {path}: {error}") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
-
-
 def save_video(path: Path, frames: Iterable[np.ndarray], frames_per_second: float) -> None:
     """Writes frames `[H, W, 3]` uint8, all of one size, as MP4 or GIF.
 
@@ -137,7 +117,7 @@ def save_video(path: Path, frames: Iterable[np.ndarray], frames_per_second: floa
         ResidualRLError: it cannot be written.
     """
     encode = {".mp4": _mp4, ".gif": _gif}[path.suffix.lower()]
-    save(path, lambda beside: encode(beside, iter(frames), frames_per_second))
+    write_whole(path, lambda beside: encode(beside, iter(frames), frames_per_second))
 
 
 def _mp4(path: Path, frames: Iterator[np.ndarray], frames_per_second: float) -> None:

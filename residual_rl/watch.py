@@ -12,6 +12,7 @@ import numpy as np
 
 from residual_rl import video
 from residual_rl.controllers import Controller, reads_state
+from residual_rl.disk import write_whole
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import MAX_LANES, evaluation_envs
 from residual_rl.film import BASE_COLOR, POLICY_COLOR, Episode, moments, record, view_of
@@ -204,5 +205,5 @@ def _as_strip(show: _Show, seeds: range, path: Path, num_threads: int | None, on
         for episode, start in zip(episodes, range(0, len(pictures), len(steps)), strict=True)
     ]
     image = video.png(video.grid(rows, [f"step {step}" for step in steps]))
-    video.save(path, lambda beside: beside.write_bytes(image))
+    write_whole(path, lambda beside: beside.write_bytes(image))
     return Seen(path, show.summary(episodes))

@@ -503,6 +503,14 @@ def test_acting_mixes_no_dtypes_silently(name, used):
 
 
 @pytest.mark.parametrize(
+    "fields", [{"hidden": (64,) * 17}, {"hidden": (64, 0)}, {"num_critics": 65}, {"caution": 1e7}, {"actor_rate": np.inf}]
+)
+def test_what_no_bundle_could_hold_is_refused_before_it_is_trained(fields):
+    with pytest.raises(ValidationError, match=next(iter(fields))):
+        GatedDDPG(**fields)
+
+
+@pytest.mark.parametrize(
     "field", ["target_rate", "critic_rate", "actor_rate", "random_ratio", "noise_ratio", "caution", "pessimism"]
 )
 def test_a_hyperparameter_out_of_range_is_refused_by_name(field):

@@ -63,7 +63,15 @@ def test_no_lane_is_forgotten_and_no_share_undercut(num_envs, least, base, resid
     driven = Bandit(least_share=least).drivers(np.random.default_rng(seed), num_envs, scores)
     assert (driven.shape, driven.dtype) == ((num_envs,), bool)
     if num_envs > 1:
-        assert min(num_envs - 1, int(np.ceil(num_envs * least))) <= driven.sum() <= num_envs - 1
+        assert min(num_envs - 1, int(num_envs * least)) <= driven.sum() <= num_envs - 1
+
+
+@pytest.mark.parametrize(("num_envs", "mean"), [(1, 0.25), (2, 0.5), (3, 0.75), (6, 1.5), (16, 4.0)])
+def test_a_residual_that_fails_drives_its_share_on_average_however_few_lanes_there_are(num_envs, mean):
+    scores, rng = Scores(successes(1.0), successes(0.0)), np.random.default_rng(0)
+    driven = [BANDIT.drivers(rng, num_envs, scores).sum() for _ in range(2000)]
+    assert np.mean(driven) == pytest.approx(mean, abs=0.05)
+    assert set(driven) <= {int(mean), int(np.ceil(mean))}
 
 
 @given(first=masks, second=masks)

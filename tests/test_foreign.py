@@ -410,6 +410,23 @@ def test_each_environment_may_have_a_process_of_its_own() -> None:
     assert rewards[0] == rewards[1]
 
 
+def test_ctrl_c_does_not_reach_the_processes_of_environments() -> None:
+    """A terminal sends it to all of them."""
+    with closing(Opened("Pendulum-v1", 5, processes=True)) as opened:
+        lanes = opened.task(Findings("return", 1.0, False, 5.0, None), 2).make_envs()
+        base = Adapted(lambda shown: np.zeros((2, 1)), opened.layout, BATCH)
+        signals = [process.pid for process in opened._vector.processes]
+
+        def act(observation: Any, base_action: np.ndarray, step: int) -> np.ndarray:
+            if step == 2:
+                for pid in signals:
+                    os.kill(pid, signal.SIGINT)
+            return np.zeros_like(base_action)
+
+        episodes, dropped = collect(lanes, base, Composition(), act, [0, 1])
+        assert (len(signals), len(episodes), dropped) == (2, 2, [])
+
+
 def test_a_dictionary_without_goals_is_one_observation() -> None:
     class Parts(Aim):
         observation_space = spaces.Dict({"number": Aim.observation_space, "camera": spaces.Box(0, 255, (2, 2), np.uint8)})

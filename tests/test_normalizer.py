@@ -54,11 +54,18 @@ def test_a_constant_feature_becomes_zero_and_its_changes_stay_bounded():
     np.testing.assert_allclose(normalized[:, 0], [0.0, 2.0, 5.0, -5.0], atol=1e-3)
 
 
-def test_a_feature_beyond_200_counts_as_200():
-    chunks = [np.array([[1e9], [-1e9], [250.0], [-250.0]])]
+def test_large_numbers_are_told_apart():
+    """Revolutions a minute, pascal, encoder counts."""
+    values = np.linspace(1e5, 1e5 + 1000.0, 101)[:, None]
+    normalized = norm.normalize(after([values]), jnp.array([[1e5], [1e5 + 500.0], [1e5 + 1000.0]]))
+    np.testing.assert_allclose(normalized[:, 0], [-1.71, 0.0, 1.71], atol=0.01)
+
+
+def test_what_float32_could_not_square_counts_as_the_largest_that_it_can():
+    chunks = [np.array([[1e30], [-1e30], [2e9], [-2e9]])]
     mean, deviation = statistics(after(chunks))
-    np.testing.assert_allclose((mean[0], deviation[0]), (0.0, 200.0), rtol=1e-5)
-    normalized = norm.normalize(after(chunks), jnp.array([[1e9], [200.0]]))
+    np.testing.assert_allclose((mean[0], deviation[0]), (0.0, 1e9), rtol=1e-5)
+    normalized = norm.normalize(after(chunks), jnp.array([[1e30], [1e9]]))
     np.testing.assert_array_equal(normalized[0], normalized[1])
 
 

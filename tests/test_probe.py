@@ -60,6 +60,10 @@ def noisy(observation: np.ndarray) -> np.ndarray:
     return linear(observation) + np.random.default_rng().normal(size=(len(observation), 2))
 
 
+def noisy_single(observation: np.ndarray) -> np.ndarray:
+    return noisy(observation[None])[0]
+
+
 class Integrator:
     """Of one observation; sums what it sees."""
 
@@ -115,6 +119,7 @@ class Latch:
         (normed, False, False, False),
         (noisy, True, True, False),
         (batched(single), True, False, False),
+        (batched(noisy_single), True, True, False),
         (Sums(), True, False, True),
         (per_lane(Integrator), True, False, True),
         (lambda observation: observation[..., :2], True, False, False),
@@ -167,6 +172,7 @@ def test_a_slow_controller_is_not_asked_again() -> None:
         return linear(observation)
 
     assert not character(slow).asked_again
+    assert not character(batched(lambda observation: slow(observation[None])[0])).asked_again
     slow.asked_again = True  # type: ignore[attr-defined]
     assert character(slow).asked_again
 

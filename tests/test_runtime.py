@@ -152,6 +152,22 @@ def test_bounds_other_than_one_are_mapped_inside(exported: Path, tmp_path: Path)
     np.testing.assert_allclose(action, low + (unit(observation, proposal) + 1.0) / 2.0 * (high - low), atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_action_leaves_its_bounds_by_a_rounding_error(exported: Path, tmp_path: Path, dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        middle, half = rng.uniform(-1.0, 1.0, 4), rng.uniform(0.01, 1.0, 4)
+        low, high = middle - half, middle + half
+        out = tmp_path / str(number)
+        shutil.copytree(exported, out)
+        rewrite(out, lambda manifest, low=low, high=high: manifest.update(bounds={"low": list(low), "high": list(high)}))
+        policy = load(out)
+        policy.scale = 1.0
+        observation, _ = asked(policy, SPEC, 50)
+        action = policy(observation, np.where(rng.random((50, 4)) < 0.5, low, high).astype(dtype))
+        assert ((action >= low.astype(dtype)) & (action <= high.astype(dtype))).all()
+
+
 WITHOUT_JAX = """
 import sys
 import {module} as module

@@ -346,8 +346,9 @@ def test_a_trial_that_is_there_twice_and_a_directory_without_any_are_refused(stu
     with pytest.raises(RunError, match=f"{TINY_TRIAL.name} is there twice"):
         collect(made, tmp_path / "out", [studied, tmp_path / "copy"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="empty holds no trials"):
-        collect(made, tmp_path / "out", [studied, tmp_path / "empty"])
+    for directories in ([studied, tmp_path / "empty"], [tmp_path / "empty"]):
+        with pytest.raises(RunError, match="empty holds no trials"):
+            collect(made, tmp_path / "out", directories)
     assert not (tmp_path / "out").exists()
 
 

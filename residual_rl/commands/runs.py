@@ -42,7 +42,7 @@ def train(
     """
     from residual_rl.front_door import improve
 
-    evaluated = {"evaluation_interval": evaluation_interval, "evaluation_episodes": evaluation_episodes}
+    evaluated: dict[str, Any] = {"evaluation_interval": evaluation_interval, "evaluation_episodes": evaluation_episodes}
     bar = _progress_bar()
     shown = bar.add_task(task, total=None, stands="")
 
@@ -73,10 +73,9 @@ def train(
         if bar.live.is_started:
             bar.stop()
     if not bar.tasks[shown].completed:
-        console.print(
-            f"{run.path} was trained before; another --seed or --out starts a new run", highlight=False, soft_wrap=True
-        )
-    show(f"\n[bold]{run.verdict()}[/bold]")
+        show(f"{run.path} was trained before; another --seed or --out starts a new run")
+    console.print()
+    console.print(Text(str(run.verdict()), style="bold"), highlight=False, soft_wrap=True)
     if not run.verdict().promoted:
         _print_warnings(run.path)
     show(f"run     {run.path}")
@@ -123,7 +122,7 @@ def evaluate(
             table.add_row(name, rate, f"{low:.3f} - {high:.3f}", f"{side.mean_return:.1f}", reached)
     console.print(table)
     if not isinstance(result, Baseline):
-        console.print(str(result), highlight=False, soft_wrap=True)
+        show(str(result))
 
 
 def doctor(
@@ -140,7 +139,7 @@ def doctor(
         print(json.dumps(diagnosis.to_json()))
         return
     if not diagnosis.findings:
-        console.print(f"nothing was learned yet after {diagnosis.step:,} steps", highlight=False)
+        show(f"nothing was learned yet after {diagnosis.step:,} steps")
         return
     table = Table(title=f"{run}, {diagnosis.step:,} steps", title_justify="left", show_lines=True)
     for column in ("", "", "measured", "which means"):

@@ -20,4 +20,4 @@ def tell(line: str) -> None:
 
 def show(line: str) -> None:
     """Says a line of the result."""
-    console.print(line, highlight=False, soft_wrap=True)
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

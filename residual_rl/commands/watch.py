@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from residual_rl.commands.saying import Threads, complaints, console, show, tell
+from residual_rl.commands.saying import Threads, complaints, show, tell
 from residual_rl.errors import ResidualRLError
 
 
@@ -57,6 +57,6 @@ def watch(
     finally:
         if bar.live.is_started:
             bar.stop()
-    console.print(seen.summary, highlight=False)
+    show(seen.summary)
     if seen.path is not None:
         show(f"watch   {seen.path}")

@@ -10,6 +10,8 @@ import numpy as np
 from residual_rl.errors import ControllerError
 from residual_rl.types import Observation, map_observation
 
+SAID = ("reads_goal", "reads_state", "asked_again", "is_random")
+
 
 class Controller(Protocol):
     """A base policy: batched, `Observation[B] -> base_action [B, A]`.
@@ -65,10 +67,8 @@ def batched(function: Callable[[Any], Any]) -> Controller:
     def controller(observation: Any) -> np.ndarray:
         return np.stack([np.asarray(function(row_of(observation, row))) for row in range(size_of(observation))])
 
-    controller.reads_goal = reads_goal(function)  # type: ignore[attr-defined]
-    controller.reads_state = reads_state(function)  # type: ignore[attr-defined]
-    controller.asked_again = asked_again(function)  # type: ignore[attr-defined]
-    controller.is_random = is_random(function)  # type: ignore[attr-defined]
+    for name, value in said_by(function).items():  # what it does not say, a probe finds out
+        setattr(controller, name, value)
     controller.takes_batch = True  # type: ignore[attr-defined]
     controller.__name__ = name_of(function)
     controller.__module__ = getattr(function, "__module__", controller.__module__)
@@ -90,6 +90,11 @@ def size_of(shown: Any) -> int:
 def name_of(controller: Any) -> str:
     """What to call a controller in messages and in a run's configuration."""
     return getattr(controller, "__name__", type(controller).__name__)
+
+
+def said_by(controller: Any) -> dict[str, Any]:
+    """What a controller says about itself, of what is said on for it by what is around it."""
+    return {name: getattr(controller, name) for name in SAID if hasattr(controller, name)}
 
 
 def reads_goal(controller: Any) -> bool:

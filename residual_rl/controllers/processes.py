@@ -15,12 +15,9 @@ import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from residual_rl.controllers.adapted import PerLane, as_array
-from residual_rl.controllers.controller import name_of, remembers, row_of, size_of
+from residual_rl.controllers.controller import name_of, remembers, row_of, said_by, size_of
 from residual_rl.errors import ControllerError
 from residual_rl.tasks.physics import usable_cores
-
-SAID = ("reads_goal", "reads_state", "asked_again", "is_random")
-"""What a controller may say about itself, and what is said on for it."""
 
 Call = Callable[[Any], Any]
 
@@ -135,8 +132,7 @@ def _make(make: CloudpickleWrapper) -> dict[str, Any]:
         call = made()
     _here["name"] = name_of(call)
     _here["controller"] = PerLane(made) if remembers(call) else _each(call)
-    said = {name: getattr(call, name) for name in SAID if hasattr(call, name)}
-    return {"name": name_of(call), "remembers": remembers(call), **said}
+    return {"name": name_of(call), "remembers": remembers(call), **said_by(call)}
 
 
 def _each(call: Call) -> Call:

@@ -38,7 +38,7 @@ class Bandit:
         else:
             driven = _means(rng, num_envs, scores.residual) >= _means(rng, num_envs, scores.base)
         lanes = rng.permutation(num_envs)
-        driven[lanes < num_envs * self.least_share] = True
+        driven[lanes < rounded(rng, num_envs * self.least_share)] = True
         driven[lanes == num_envs - 1] &= num_envs == 1
         return driven
 
@@ -49,6 +49,12 @@ class Bandit:
             return (*old, *(score for score, by_residual in new if by_residual == driven))[-self.memory :]
 
         return Scores(latest(scores.base, False), latest(scores.residual, True))
+
+
+def rounded(rng: np.random.Generator, amount: float) -> int:
+    """The whole number below or above, by chance, so that the mean is right: a quarter of one lane is one of four times."""
+    whole = int(amount)
+    return whole + int(rng.random() < amount - whole) if amount > whole else whole
 
 
 def _means(rng: np.random.Generator, size: int, scores: Sequence[float]) -> np.ndarray:

@@ -14,13 +14,13 @@ from pydantic.dataclasses import dataclass
 from residual_rl.learning.algorithm import Learner, Metrics, Networks, Roles, bounded_value, descend, follow, init_learner
 from residual_rl.learning.bandit import Scores
 from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
-from residual_rl.learning.networks import MLP, residual_of, values_of
+from residual_rl.learning.networks import MLP, Hidden, residual_of, values_of
 from residual_rl.learning.normalizer import normalize
 from residual_rl.residual import SILVER2018, Composition
 from residual_rl.types import Array, Observation, Spec, Transition
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class DDPG:
     """Deterministic policy gradient with one critic, Gaussian and uniform exploration.
 
@@ -30,7 +30,7 @@ class DDPG:
     name: Literal["ddpg"] = "ddpg"
     composition: Composition = SILVER2018
     burn_in: Annotated[FixedBurnIn | ValueChangeBurnIn, Field(discriminator="rule")] = ValueChangeBurnIn()
-    hidden: tuple[int, ...] = (256, 256, 256)
+    hidden: Hidden = (256, 256, 256)
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's, for actor and critic."""
     target_rate: float = Field(default=0.05, gt=0, le=1)

@@ -22,24 +22,24 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from residual_rl.learning.algorithm import Learner, Metrics, Networks, Roles, bounded_value, descend, follow, init_learner
-from residual_rl.learning.bandit import Bandit, Scores
+from residual_rl.learning.bandit import Bandit, Scores, rounded
 from residual_rl.learning.burn_in import FixedBurnIn
-from residual_rl.learning.networks import MLP, residual_of, values_of
+from residual_rl.learning.networks import MLP, Hidden, residual_of, values_of
 from residual_rl.learning.normalizer import normalize
 from residual_rl.residual import Composition
 from residual_rl.types import Array, Observation, Spec, Transition
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class GatedDDPG:
     """Residual DDPG with the paired-advantage gate, LayerNorm critics and sparse exploration."""
 
     name: Literal["gated-ddpg"] = "gated-ddpg"
     composition: Composition = Composition()
     burn_in: FixedBurnIn = FixedBurnIn()
-    hidden: tuple[int, ...] = (256, 256)
-    num_critics: int = Field(default=3, ge=2)
-    caution: float | None = Field(default=3.0, ge=0, allow_inf_nan=False)
+    hidden: Hidden = (256, 256)
+    num_critics: int = Field(default=3, ge=2, le=64)
+    caution: float | None = Field(default=3.0, ge=0, le=1e6)
     """Standard deviations by which the mean advantage must exceed zero before the residual acts. 0 leaves it to the critics'
     mean however much they disagree; None is no gate, the residual acts everywhere."""
     pessimism: float = Field(default=1.0, ge=0)
@@ -105,7 +105,7 @@ class GatedDDPG:
 
     def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
         """A random share of the lanes explores. The bandit decides who drives, once the actor learns."""
-        explore = rng.permutation(num_envs) < num_envs * self.exploring_ratio
+        explore = rng.permutation(num_envs) < rounded(rng, num_envs * self.exploring_ratio)
         return Roles(explore, np.ones(num_envs, dtype=bool) if burn_in else self.bandit.drivers(rng, num_envs, scores))
 
     def after(self, scores: Scores, new: Sequence[tuple[float, bool]]) -> Scores:

@@ -1,10 +1,16 @@
 """The actor's and the critics' network."""
 
+from typing import Annotated
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from residual_rl.types import Array
+
+Hidden = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(max_length=16)]
+"""Widths of the hidden layers, within what a bundle may hold; none for a linear function."""
 
 
 class MLP(eqx.Module):

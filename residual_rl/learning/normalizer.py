@@ -7,10 +7,14 @@ import jax.numpy as jnp
 
 from residual_rl.types import Array
 
-CLIP_BEFORE = 200.0  # the features' own units
+CLIP_BEFORE = 1e9
+"""The features' own units: beyond it, sums of squares come near what float32 can hold.
+
+Differs: 200 in the published code, which no feature of its tasks reaches, and which would make all larger ones equal.
+"""
 CLIP_AFTER = 5.0  # standard deviations
 LEAST_DEVIATION = 0.01
-"""Source for the three: Silver et al. 2018, appendix; the published code."""
+"""Source for both: Silver et al. 2018, appendix; the published code."""
 
 
 class Normalizer(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
@@ -12,8 +12,11 @@ from pydantic.dataclasses import dataclass as record
 from residual_rl.tasks.layout import Layout
 from residual_rl.types import RewardFunction, SuccessFunction, Transition
 
-SUCCESS_NAMES = ("is_success", "_is_success")
-"""Methods `achieved_goal, desired_goal -> bool`; gymnasium-robotics has the second."""
+SuccessName = Literal["is_success", "_is_success"]
+"""Methods `achieved_goal, desired_goal -> bool`; gymnasium-robotics has the second.
+
+A run's file names one of them; no other is ever called.
+"""
 
 
 @record(frozen=True, config=ConfigDict(extra="forbid"))
@@ -22,7 +25,7 @@ class GoalRules:
 
     in_batches: bool
     """Whether its compute_reward takes many goals at once."""
-    success: str | None
+    success: SuccessName | None
     """The method that tells whether a goal is reached; without one nothing is, and hindsight drops no goal."""
 
 
@@ -94,11 +97,11 @@ def is_sparse(goals: Goals, episodes: Sequence[Transition]) -> bool:
 
 def _success_name(
     env: gymnasium.Env | None, layout: Layout, episodes: Sequence[Transition], succeeded: list[bool] | None
-) -> str | None:
+) -> SuccessName | None:
     """The environment's own predicate, if it has one that agrees with what it told."""
     last = [steps.next_observation for steps in episodes]
     achieved, desired = (np.stack([one[key][-1] for one in last]) for key in ("achieved_goal", "desired_goal"))
-    for name in SUCCESS_NAMES:
+    for name in get_args(SuccessName):
         method = _attribute(env, name)
         if method is None or succeeded is None:
             continue

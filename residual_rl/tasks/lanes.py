@@ -1,5 +1,7 @@
 """Anybody's environments, stepped together, with one episode each: what ends early is held until all have ended."""
 
+import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -247,8 +249,20 @@ class VectorLanes:
 def side_by_side(first: RowEnv | None, make: Callable[[], RowEnv], lanes: int, processes: bool) -> AsyncVectorEnv | SerialRows:
     """So many environments, in this process (where `first` is one of them) or each in one of its own."""
     if processes:
-        return AsyncVectorEnv([make] * lanes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+        return AsyncVectorEnv([_undisturbed(make)] * lanes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
     return SerialRows([make() if first is None or lane else first for lane in range(lanes)])
+
+
+def _undisturbed(make: Callable[[], RowEnv]) -> Callable[[], RowEnv]:
+    """Ctrl-C reaches all processes of a terminal; the training, which ends with a checkpoint, still has steps to take."""
+    here = os.getpid()
+
+    def made() -> RowEnv:
+        if os.getpid() != here:  # Gymnasium makes one in this process too, to look at
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return make()
+
+    return made
 
 
 def _merged(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:

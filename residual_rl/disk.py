@@ -1,0 +1,52 @@
+"""How files come onto the disk: whole or not at all, and what goes wrong is said by name."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from residual_rl.errors import RunError
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file beside its place and moves it there, so that no reader ever sees half of it.
+
+    Args:
+        path: the file. Its directory is made where there is none.
+        write: writes to the path that it is given, which has another name.
+
+    Raises:
+        RunError: it cannot be written; what was there before is still there.
+    """
+    beside = path.with_name(f".{path.name}.partial")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.touch()  # better now than after a thousand frames
+        try:
+            write(beside)
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def make_directory(path: Path) -> None:
+    """Makes a directory, where there is none.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns what the operating system says while `path` is written into a RunError that names it."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot write to {path}: {error}. What was saved before is intact") from error

@@ -1,6 +1,6 @@
 """What a user calls: `improve` a controller; `evaluate`, `diagnose`, `load` or `export` what came of it.
 
-The command line does the same.
+The command line does the same for tasks, environments and controllers that have a name or a file.
 """
 
 from collections.abc import Callable

@@ -14,6 +14,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from probes import SMALL
+from pydantic import ValidationError
 from worlds import Aim, Reach, straight
 
 import residual_rl
@@ -25,9 +26,9 @@ from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.pace import pace
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
-from residual_rl.run import read_rows
+from residual_rl.run import Run, read_rows
 from residual_rl.tasks.foreign import Findings, ForeignTask, Opened
-from residual_rl.tasks.goals import NO_GOALS
+from residual_rl.tasks.goals import NO_GOALS, GoalRules
 from residual_rl.tasks.lanes import Lanes, VectorLanes
 from residual_rl.tasks.layout import layout_of
 from residual_rl.types import Spec, Transition
@@ -347,6 +348,35 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_numbers(finished: Path, tm
         assert mine == whole
     assert (tmp_path / "verdict.json").read_text() == (finished / "verdict.json").read_text()
     assert (tmp_path / "policy.safetensors").read_bytes() == (finished / "policy.safetensors").read_bytes()
+
+
+def test_a_run_whose_numbers_could_not_be_written_goes_on_with_the_same(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, rows = Run.append, []
+
+    def full(self: Run, name: str, row: Any) -> None:
+        rows.append(name)
+        if rows.count("metrics.csv") == 5:
+            raise RunError("no space left")
+        append(self, name, row)
+
+    monkeypatch.setattr(Run, "append", full)
+    with pytest.raises(RunError, match="no space left"):
+        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **BUDGET)
+    monkeypatch.undo()
+    residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **BUDGET)
+    assert (tmp_path / "policy.safetensors").read_bytes() == (finished / "policy.safetensors").read_bytes()
+
+
+def test_hindsight_is_refused_where_nobody_knows_what_another_goal_is_worth(tmp_path: Path) -> None:
+    with pytest.raises(ResidualRLError, match=r"relabel_ratio is 0\.8, but Aim cannot be asked"):
+        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=100, **{**BUDGET, "hindsight.relabel_ratio": 0.8})
+
+
+def test_a_runs_file_names_no_other_method_than_the_two() -> None:
+    with pytest.raises(ValidationError):
+        GoalRules(True, "close")  # type: ignore[arg-type]
 
 
 def test_another_environment_and_none_are_refused(finished: Path) -> None:

@@ -352,6 +352,19 @@ def test_a_trial_that_is_there_twice_and_a_directory_without_any_are_refused(stu
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("text", ["{}", '{"state": "x"}', "[]", "no json"])
+def test_a_damaged_outcome_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "outcome.json").write_text(text)
+    with pytest.raises(RunError, match=r"outcome\.json is damaged"):
+        state_of(tmp_path)
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot write to"):
+        run_study([BASE], tmp_path / "file" / "out")
+
+
 @pytest.mark.parametrize(("text", "seeds"), [("0-2", [0, 1, 2]), ("3", [3]), ("0,4-5", [0, 4, 5])])
 def test_seeds_are_read_as_ranges(text: str, seeds: list[int]) -> None:
     assert study_command.parse_seeds(text) == seeds

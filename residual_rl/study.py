@@ -45,7 +45,7 @@ GLANCE = 0.5  # seconds between two looks at the trials that run
 def run_trial(trial: Trial, directory: Path) -> Rows:
     """Runs a trial to its end, or goes on where it was stopped; returns its rows of `results.csv`.
 
-    It uses one physics thread in the library's own tasks. Of the directory it writes `run` alone, and for worlds `confirmation.json`.
+    It uses one physics thread in the library's own tasks. It writes `run` alone, and for worlds `confirmation.json` too.
 
     Raises:
         ResidualRLError: the trial cannot be run, or was told to stop.

@@ -51,12 +51,16 @@ def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
             the least have it in their variant's name: `default-200k`.
 
     Raises:
-        RunError: a trial is in two of them, or none in any; or one of the files is damaged.
+        RunError: one of them holds no trial, or one of another study, or a trial is in two; or a file is damaged.
     """
     found = _found(directories or [out])
     for directory in directories:
         if not any(directory in where.parents for _, where in found):
             raise RunError(f"{directory} holds no trials of a study")
+    lines = {(trial.task, trial.variant) for trial in study.trials}
+    for trial, directory in found:
+        if directories and (trial.task, trial.variant) not in lines:
+            raise RunError(f"{directory} is none of study {study.name!r}: it has no trials {trial.task}/{trial.variant}")
     order = {trial.name: index for index, trial in enumerate(study.trials)}
     found.sort(key=lambda pair: (order.get(pair[0].name, len(order)), pair[0].name, pair[0].steps))
     least: dict[str, int] = {}

@@ -349,6 +349,10 @@ def test_a_trial_that_is_there_twice_and_a_directory_without_any_are_refused(stu
     for directories in ([studied, tmp_path / "empty"], [tmp_path / "empty"]):
         with pytest.raises(RunError, match="empty holds no trials"):
             collect(made, tmp_path / "out", directories)
+    stranger = replace(TINY_TRIAL, variant="stranger")
+    begin(stranger, tmp_path / "another" / stranger.name)
+    with pytest.raises(RunError, match="none of study 'tiny': it has no trials slippery-push/stranger"):
+        collect(made, tmp_path / "out", [studied, tmp_path / "another"])
     assert not (tmp_path / "out").exists()
 
 

@@ -8,7 +8,8 @@
 Each contestant has one core. All are evaluated every 10k steps, on the 500 states that select a checkpoint. TQC's clock stands
 still meanwhile; the default learner's does not. TQC is set up as in RL Baselines3 Zoo for FetchPush, but with three layers of
 256 and batches of 256 instead of 512 and 2048, which makes it several times faster on a core, and 16 environments at a time.
-A run that is stopped goes on. Needs the extra `bench`; writes runs/race, and `page` writes studies/race.
+A run that is stopped goes on; TQC ends when it is there, or when its minutes are over. Needs the extra `bench`; writes
+runs/race, and `page` writes studies/race.
 """
 
 import argparse

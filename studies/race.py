@@ -34,7 +34,7 @@ from residual_rl.types import Observation
 
 TASK = find_task("slippery-push")
 RUNS = Path("runs/race")
-RESULTS = Path(__file__).parent / "race" / "results.csv"
+RESULTS = Path(__file__).parent / "race" / "race.csv"
 INTERVAL = 10_000  # steps
 EPISODES = 500
 LANES = 16

@@ -7,15 +7,19 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_front_door import TINY
 
 import residual_rl
+from residual_rl import front_door
 from residual_rl.cli import main
 from residual_rl.commands.runs import _stands
+from residual_rl.commands.saying import show
 from residual_rl.config import METHODS, PRESETS
 from residual_rl.controllers import CONTROLLERS
+from residual_rl.errors import ResidualRLError
 from residual_rl.studies import STUDIES
 from residual_rl.tasks import TASKS
 from residual_rl.train import Progress
@@ -150,6 +154,24 @@ def test_a_value_out_of_range_is_a_usage_error(arguments: list[str]) -> None:
     done = command(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_evaluations_are_left_to_the_episodes_length_as_in_python_unless_they_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def improve(*arguments: Any, **fields: Any) -> None:
+        asked.append({name: value for name, value in fields.items() if name.startswith("evaluation")})
+        raise ResidualRLError("enough")
+
+    monkeypatch.setattr(front_door, "improve", improve)
+    command("train", "hook")
+    command("train", "hook", "--evaluation-episodes", "7")
+    assert asked == [{}, {"evaluation_episodes": 7}]
+
+
+def test_brackets_in_a_path_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    show("run     runs/[/old]/[bold]x")
+    assert "runs/[/old]/[bold]x" in capsys.readouterr().out
 
 
 def test_training_a_finished_run_again_says_what_came_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ import residual_rl
 from residual_rl.controllers import Zero, make_controller
 from residual_rl.evaluation import evaluation_envs, roll_out, wilson_interval
 from residual_rl.residual import Composition
+from residual_rl.results import write_rows
 from residual_rl.rollout import base_policy
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks import find_task
@@ -62,7 +63,7 @@ class OverBase(gymnasium.Wrapper):
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """The residual in, what the sum leads to out."""
-        base_action = self.base({name: array[None] for name, array in self.shown.items()})[0]  # type: ignore[arg-type]
+        base_action = self.base({name: array[None] for name, array in self.shown.items()})[0]
         self.shown, *rest = self.env.step(np.clip(base_action + action, -1.0, 1.0))
         return self.shown, *rest
 
@@ -73,15 +74,15 @@ def run_default(seed: int, steps: int) -> None:
     residual_rl.improve(
         TASK.name, out=out, steps=steps, seed=seed, evaluation_interval=INTERVAL, evaluation_episodes=EPISODES, num_threads=1
     )
-    keep("default", seed, measured(out / "evaluations.csv"))
+    write(RUNS / f"default-{seed}.csv", "default", seed, measured(out / "evaluations.csv"))
 
 
 def run_tqc(name: str, seed: int, minutes: float) -> None:
     """Theirs, until its own time is up or it is there."""
-    import torch  # type: ignore
-    from sb3_contrib import TQC  # type: ignore
-    from stable_baselines3 import HerReplayBuffer  # type: ignore
-    from stable_baselines3.common.vec_env import DummyVecEnv  # type: ignore
+    import torch
+    from sb3_contrib import TQC
+    from stable_baselines3 import HerReplayBuffer
+    from stable_baselines3.common.vec_env import DummyVecEnv
 
     torch.set_num_threads(1)
     residual = name == "tqc-residual"
@@ -137,7 +138,7 @@ def run_tqc(name: str, seed: int, minutes: float) -> None:
             model.save_replay_buffer(out / "replay")
             write(out / "rows.csv", name, seed, done)
             print(f"{name}: {done[-1][0]} steps, {seconds:.0f} s, {done[-1][2]:.3f}", flush=True)
-    keep(name, seed, done)
+    write(RUNS / f"{name}-{seed}.csv", name, seed, done)
     envs.close()
 
 
@@ -153,27 +154,15 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def keep(name: str, seed: int, done: list[tuple[Any, Any, Any]]) -> None:
-    """Puts a contestant's rows among the results."""
-    write(RUNS / f"{name}-{seed}.csv", name, seed, done)
-
-
 def write(path: Path, name: str, seed: int, done: list[tuple[Any, Any, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows((name, seed, int(step), f"{float(wall):.1f}", success, EPISODES) for step, wall, success in done)
+    own = [(name, seed, int(step), f"{float(wall):.1f}", success, EPISODES) for step, wall, success in done]
+    write_rows(path, COLUMNS, [dict(zip(COLUMNS, row, strict=True)) for row in own])
 
 
 def page() -> None:
     """All rows in one file, and the table of them."""
     rows = [row for path in sorted(RUNS.glob("*.csv")) for row in table(path)]
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(RESULTS, COLUMNS, rows)
     lines = ["| | seed | steps to 0.95 | minutes to 0.95 | at last |", "|---|---|---|---|---|"]
     for name, label in NAMES.items():
         for seed in sorted({row["seed"] for row in rows if row["contestant"] == name}):

@@ -376,7 +376,7 @@ def test_hindsight_is_refused_where_nobody_knows_what_another_goal_is_worth(tmp_
 
 def test_a_runs_file_names_no_other_method_than_the_two() -> None:
     with pytest.raises(ValidationError):
-        GoalRules(True, "close")  # type: ignore[arg-type]
+        GoalRules(True, "close")
 
 
 def test_another_environment_and_none_are_refused(finished: Path) -> None:

@@ -152,14 +152,17 @@ def test_a_policy_whose_values_were_altered_is_refused(tmp_path: Path) -> None:
         read_policy(tmp_path)
 
 
+def alter(path: Path, there: bytes, instead: bytes) -> None:
+    whole = path.read_bytes()
+    assert there in whole
+    path.write_bytes(whole.replace(there, instead))
+
+
 def test_a_policy_whose_configuration_was_altered_is_refused(tmp_path: Path) -> None:
     with Run(tmp_path, CONFIG) as run:
         run.save_policy({"a": np.ones(4, np.float32)}, 0)
     path = tmp_path / "policy.safetensors"
-    whole = path.read_bytes()
-    altered = whole.replace(rb"\"caution\": 3.0", rb"\"caution\": 0.0")
-    assert altered != whole
-    path.write_bytes(altered)
+    alter(path, rb"\"caution\": 3.0", rb"\"caution\": 0.0")
     with pytest.raises(RunError, match="not what was saved"):
         read_policy(tmp_path)
 
@@ -167,11 +170,7 @@ def test_a_policy_whose_configuration_was_altered_is_refused(tmp_path: Path) -> 
 def test_a_checkpoint_whose_counters_were_altered_is_refused(tmp_path: Path) -> None:
     with Run(tmp_path, CONFIG) as run:
         run.save_checkpoint({"a": np.ones(4)}, {"step": 5})
-        path = tmp_path / "checkpoint.safetensors"
-        whole = path.read_bytes()
-        altered = whole.replace(rb"\"step\": 5", rb"\"step\": 9")
-        assert altered != whole
-        path.write_bytes(altered)
+        alter(tmp_path / "checkpoint.safetensors", rb"\"step\": 5", rb"\"step\": 9")
         with pytest.raises(RunError, match="not what was saved"):
             run.load_checkpoint()
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from residual_rl.commands.saying import Json, Seed, Threads, complaints, console, show, tell
+from residual_rl.commands.saying import Json, Seed, Threads, complaints, console, progress_bar, show, tell
 from residual_rl.errors import ResidualRLError
 
 
@@ -43,19 +43,14 @@ def train(
     from residual_rl.front_door import improve
 
     evaluated: dict[str, Any] = {"evaluation_interval": evaluation_interval, "evaluation_episodes": evaluation_episodes}
-    bar = _progress_bar()
-    shown = bar.add_task(task, total=None, stands="")
+    stands = TextColumn("{task.fields[stands]}")
+    with progress_bar(_Speed(), TimeRemainingColumn(), stands, speed_estimate_period=60) as bar:
+        shown = bar.add_task(task, total=None, stands="")
 
-    def on_progress(progress: Any) -> None:
-        bar.start()
-        bar.update(
-            shown,
-            completed=progress.step,
-            total=progress.steps,
-            stands=_stands(progress),
-        )
+        def on_progress(progress: Any) -> None:
+            bar.start()
+            bar.update(shown, completed=progress.step, total=progress.steps, stands=_stands(progress))
 
-    try:
         run = improve(
             task,
             controller,
@@ -69,9 +64,6 @@ def train(
             tell=tell,
             **{name: value for name, value in evaluated.items() if value is not None},
         )
-    finally:
-        if bar.live.is_started:
-            bar.stop()
     if not bar.tasks[shown].completed:
         show(f"{run.path} was trained before; another --seed or --out starts a new run")
     console.print()
@@ -181,19 +173,6 @@ def _print_warnings(run: Path) -> None:
     diagnosis = read_diagnosis(run)
     for finding in diagnosis.warnings if diagnosis else ():
         console.print(Text(f"{finding.name}: {finding.measured}. {finding.meaning}", style="yellow"), soft_wrap=True)
-
-
-def _progress_bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[stands]}"),
-        console=complaints,
-        speed_estimate_period=60,
-    )
 
 
 def _stands(progress: Any) -> str:

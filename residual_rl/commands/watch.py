@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 
-from residual_rl.commands.saying import Threads, complaints, show, tell
+from residual_rl.commands.saying import Threads, progress_bar, show, tell
 from residual_rl.errors import ResidualRLError
 
 
@@ -28,21 +28,13 @@ def watch(
 
     if controller is not None and run is not None:
         raise ResidualRLError("--controller shows a controller alone, --run what was learned over one: give one of the two")
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("frames"),
-        TimeRemainingColumn(),
-        console=complaints,
-    )
-    drawn = bar.add_task(task, total=None)
+    with progress_bar(TextColumn("frames"), TimeRemainingColumn()) as bar:
+        drawn = bar.add_task(task, total=None)
 
-    def on_progress(done: int, total: int) -> None:
-        bar.start()
-        bar.update(drawn, completed=done, total=total)
+        def on_progress(done: int, total: int) -> None:
+            bar.start()
+            bar.update(drawn, completed=done, total=total)
 
-    try:
         seen = watch_(
             task,
             controller,
@@ -54,9 +46,6 @@ def watch(
             on_progress=on_progress,
             tell=tell,
         )
-    finally:
-        if bar.live.is_started:
-            bar.stop()
     show(seen.summary)
     if seen.path is not None:
         show(f"watch   {seen.path}")

@@ -60,8 +60,7 @@ class Transition(NamedTuple):
     truncated: Array
     """[B] bool, ended by time: the value of what would have followed still counts."""
     discount: Array
-    """[B] what the value of `next_observation` counts for: the spec's discount as collected, 0 where the world ended the
-    episode; a power of it where hindsight looks several steps ahead."""
+    """[B] what the value of `next_observation` counts for: the spec's discount, 0 where the world ended the episode."""
     next_observation: Observation
     next_base_action: Array
     """[B, A] the controller's proposal at `next_observation`."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from residual_rl.learning.hindsight import Hindsight, followed, relabel, rewarded
+from residual_rl.learning.hindsight import Hindsight, relabel, rewarded
 from residual_rl.learning.replay import Replay
 from residual_rl.types import Observation, Spec, Transition, with_goal
 
@@ -214,48 +214,16 @@ def test_relabelling_nothing_changes_nothing(replay):
     np.testing.assert_array_equal(changed.reward, batch.reward)
 
 
-def test_looking_ahead_by_hand(replay):
-    """A discount of 9/10. Asked for what row 102 achieves, row 100 fails twice and then succeeds: -1 - 9/10 + 0."""
-    numbers = np.array([100, 100, 108])
-    rows, goals = np.array([0]), np.array([[103.0, 206.0]])
-    batch = rewarded(replay.rows(numbers), rows, goals, reward)
-    for steps in (1, 2):
-        later = replay.ahead(numbers, steps)
-        batch = followed(batch, rewarded(replay.rows(later), rows, goals, reward), later > replay.ahead(numbers, steps - 1))
-    np.testing.assert_allclose(batch.reward, [-1.9, -2.71, -1.9])
-    np.testing.assert_allclose(batch.discount, [0.729, 0.729, 0.81], rtol=1e-6)  # the last episode ends with row 109
-    np.testing.assert_array_equal(batch.next_observation["observation"][:, 0], [103, 103, 110])
-    np.testing.assert_array_equal(batch.truncated, [False, False, True])
-    np.testing.assert_array_equal(batch.action, replay.rows(numbers).action)
-
-
-@pytest.mark.parametrize("lookahead", [1, 3, 50])
-def test_looking_ahead_ends_with_the_episode(replay, lookahead):
-    batch, _, numbers = sample(replay, lookahead=lookahead)
-    last = np.minimum(numbers + lookahead - 1, numbers // SPEC.horizon * SPEC.horizon + SPEC.horizon - 1)
-    np.testing.assert_array_equal(batch.next_observation["observation"][:, 0], last + 1)
-    np.testing.assert_allclose(batch.discount, 0.9 ** (last - numbers + 1), rtol=1e-5)
-    np.testing.assert_array_equal(batch.truncated, last % SPEC.horizon == SPEC.horizon - 1)
-
-
-def test_all_rewards_ahead_are_for_the_same_goal(replay):
-    batch, _, numbers = sample(replay, lookahead=2, relabel_ratio=1.0)
-    goal = batch.observation["desired_goal"]
-    second = replay.ahead(numbers, 1)
-    rewards = [reward(replay.rows(rows).next_observation["achieved_goal"], goal, {}) for rows in (numbers, second)]
-    np.testing.assert_allclose(batch.reward, rewards[0] + 0.9 * (second > numbers) * rewards[1], rtol=1e-6)
-
-
 def test_nothing_follows_what_the_world_has_ended(replay):
-    """An episode that is terminated leaves nothing to bootstrap from, however far one looks ahead."""
+    """An episode that is terminated leaves nothing to bootstrap from."""
     ended = Replay(SPEC, 10)
     steps = episode(10)
     last = np.arange(SPEC.horizon) == SPEC.horizon - 1
     ended.add_episode(
         steps._replace(terminated=last, truncated=np.zeros(SPEC.horizon, dtype=bool), discount=np.where(last, 0.0, 0.9))
     )
-    batch, _, numbers = sample(ended, lookahead=3, relabel_ratio=0.0)
-    np.testing.assert_array_equal(batch.discount == 0, numbers % SPEC.horizon >= SPEC.horizon - 3)
+    batch, _, numbers = sample(ended)
+    np.testing.assert_array_equal(batch.discount == 0, numbers % SPEC.horizon == SPEC.horizon - 1)
 
 
 def test_with_goal_changes_only_the_goal(replay):

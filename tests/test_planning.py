@@ -5,7 +5,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import DiscreteMPC, ReactivePush, propose
-from residual_rl.controllers.planning import MOVES, STAY, UNREACHABLE, best_first_search
+from residual_rl.controllers.planning import MOVES, STAY, UNREACHABLE, Remembered, best_first_search
 from residual_rl.errors import ControllerError
 from residual_rl.tasks import TASKS
 from residual_rl.tasks.block import PUSH, SLIPPERY_PUSH, BlockWorld
@@ -244,6 +244,47 @@ def test_one_episode_alone_or_in_company_one_thread_or_three(mpc, seen):
     three = DiscreteMPC(num_threads=3)
     assert np.array_equal(together, three(seen))
     three.close()
+
+
+def test_what_it_remembers_changes_no_proposal():
+    """Followed, disturbed and led elsewhere, a planner that remembers proposes what a new one does."""
+    envs = TASKS["mpc-push"].make_envs(4, num_threads=2, autoreset_mode=AutoresetMode.DISABLED, with_state=True)
+    observation, _ = envs.reset(seed=7)
+    rng = np.random.default_rng(0)
+    old = DiscreteMPC(num_threads=2)
+    for step in range(9):
+        new = DiscreteMPC(num_threads=2)
+        proposal = old(observation)
+        assert np.array_equal(proposal, new(observation))
+        new.close()
+        observation, *_ = envs.step(proposal if step % 3 else (proposal + rng.normal(0, 0.3, (4, 4))).clip(-1.0, 1.0))
+    envs.close()
+    old.close()
+
+
+def test_what_was_simulated_for_this_search_or_the_last_is_not_simulated_again():
+    asked = []
+
+    def step(places, moves):
+        asked.extend(places[:, 0].tolist())
+        return places + moves
+
+    remembered = Remembered(step)
+
+    def ask(*places):
+        asked.clear()
+        answer = remembered(np.array(places)[:, None], np.ones((len(places), 1), int))
+        assert answer[:, 0].tolist() == [place + 1 for place in places]
+        return sorted(asked)
+
+    assert ask(1, 2, 1) == [1, 2]
+    assert ask(2, 3) == [3]
+    remembered.forget()
+    assert ask(3, 4) == [4]
+    remembered.forget()
+    assert ask(3, 4) == []
+    assert ask(1, 2) == [1, 2]
+    assert remembered(np.array([[1]]), np.array([[-1]]))[0, 0] == 0  # another move from the same place
 
 
 def test_another_goal_is_another_plan(mpc, seen):

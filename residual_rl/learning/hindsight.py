@@ -21,9 +21,6 @@ Base = Callable[[Observation], np.ndarray]
 class Hindsight:
     """Which transitions are relabelled. Source: Andrychowicz et al. 2017, strategy "future"."""
 
-    lookahead: int = Field(default=1, gt=0)
-    """Steps whose rewards are summed before the bootstrap; those after the first are as they were taken, uncorrected. News of
-    a goal reached travels back that many steps an update. Source: Sutton 1988; Hessel et al. 2018."""
     relabel_ratio: float = Field(default=0.8, ge=0, le=1)
     """Share of a batch that gets a goal achieved later in its episode."""
     keep_achieved_ratio: float = Field(default=1.0, ge=0, le=1)
@@ -59,11 +56,6 @@ class Hindsight:
         chosen &= ~started_there | (rng.random(size) < self.keep_achieved_ratio)
         rows, goal = np.flatnonzero(chosen), goal[chosen]
         batch = rewarded(batch, rows, goal, reward)
-        before = numbers
-        for steps in range(1, self.lookahead):
-            later = replay.ahead(numbers, steps)
-            batch = followed(batch, rewarded(replay.rows(later), rows, goal, reward), later > before)
-            before = later
         return relabel(batch, rows, goal, base)
 
 
@@ -74,22 +66,6 @@ def rewarded(steps: Transition, rows: np.ndarray, goal: np.ndarray, reward: Rewa
     after = steps.next_observation
     info = {"observation": after["observation"][rows], "action": steps.action[rows]}
     return steps._replace(reward=_replaced(steps.reward, rows, reward(after["achieved_goal"][rows], goal, info)))
-
-
-def followed(batch: Transition, then: Transition, live: np.ndarray) -> Transition:
-    """Steps `[B]` taken together with the ones after them; where `live` `[B]` is false there is none after."""
-
-    def joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        return np.where(live.reshape(-1, *[1] * (first.ndim - 1)), second, first)
-
-    return batch._replace(
-        reward=joined(batch.reward, batch.reward + batch.discount * then.reward),
-        discount=joined(batch.discount, batch.discount * then.discount),
-        terminated=joined(batch.terminated, then.terminated),
-        truncated=joined(batch.truncated, then.truncated),
-        next_observation=map_observation(joined, batch.next_observation, then.next_observation),
-        next_base_action=joined(batch.next_base_action, then.next_base_action),
-    )
 
 
 def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, base: Base | None) -> Transition:

@@ -63,10 +63,6 @@ class Replay:
         places = numbers % self.capacity
         return _from_leaves(leaf[places] for leaf in _leaves(self._rows))
 
-    def ahead(self, numbers: np.ndarray, steps: int) -> np.ndarray:
-        """The numbers `[B]` of the rows so many steps later, or of the last rows of their episodes."""
-        return np.minimum(numbers + steps, self._episode_end[numbers % self.capacity])
-
     def latest_episodes(self, count: int) -> list[np.ndarray]:
         """Row numbers of each of the episodes added last, `count` at most, that are held as a whole: each `[T]`."""
         numbers = np.arange(self.total - len(self), self.total)

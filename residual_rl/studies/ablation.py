@@ -4,20 +4,20 @@ from typing import Any
 
 from residual_rl.studies.trial import Study, Trial
 
-EVALUATED = {"evaluation_interval": 10_000, "evaluation_episodes": 500}
+EVALUATED = {"evaluation_interval": 20_000, "evaluation_episodes": 500, "verdict_episodes": 100}
 TASKS = ("slippery-push", "pick-and-place")
-STEPS = 80_000
+STEPS = 60_000
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "less-cautious-gate": {"algorithm.caution": 0.0},
+    "naive-relabelling": {"algorithm.composition.relabel": "keep"},
     "no-bandit": {"algorithm.bandit.least_share": 1.0},
+    "no-gate": {"algorithm.caution": None},
     "no-cautious-target": {"algorithm.pessimism": 0.0},
     "no-average": {"algorithm.average_rate": 1.0},
-    "naive-relabelling": {"algorithm.composition.relabel": "keep"},
     "all-achieved-goals": {"hindsight.keep_achieved_ratio": 1.0},
     "fast-actor": {"algorithm.actor_rate": 1e-3},
     "all-lanes-explore": {"algorithm.exploring_ratio": 1.0},
-    "lookahead-3": {"hindsight.lookahead": 3},
+    "no-penalty": {"algorithm.residual_penalty": 0.0},
 }
 """Name: what it changes. `docs/learner.md` says what each is for."""
 

@@ -35,7 +35,7 @@ class Line(NamedTuple):
     seeds: int
     """With an evaluation."""
     base: float
-    last: float
+    lasts: list[float]
     """Success rate or mean return of the last evaluation of each seed."""
     interval: tuple[float, float]
     """Of `last`: bootstrap over the seeds; for a single seed, of its episodes."""
@@ -46,11 +46,21 @@ class Line(NamedTuple):
     """Of each seed, the step of its first evaluation of 0.95 or more; inf where there was none. Empty of returns."""
     lowest: float
     """Lowest evaluation, minus the base."""
-    lowest_acting: float
-    """Lowest success rate over 100 training episodes, minus the base; NaN where nothing was trained, and of returns."""
+    acting: list[float]
+    """Of each seed, the lowest success rate over 100 training episodes; NaN where nothing was trained, and of returns."""
     paper: float | None
     remark: str
     """Says of trials that are failed or unfinished."""
+
+    @property
+    def last(self) -> float:
+        """Mean over the seeds; NaN where there are none."""
+        return float(np.mean(self.lasts)) if self.lasts else float("nan")
+
+    @property
+    def lowest_acting(self) -> float:
+        """Mean over the seeds, minus the base; NaN where there are none."""
+        return float(np.mean(self.acting)) - self.base if self.acting else float("nan")
 
     @property
     def steps_to_solve(self) -> float:
@@ -75,7 +85,7 @@ def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Lin
     if not seeds:
         nothing = float("nan")
         published = float(paper) if paper else None
-        numbers = (0, nothing, nothing, (nothing, nothing), nothing, nothing, [], nothing, nothing)
+        numbers = (0, nothing, [], (nothing, nothing), nothing, nothing, [], nothing, [])
         return Line(task, variant, by_return, *numbers, published, ", ".join(marks))
     rates = [np.array([float(row[columns.value]) for row in trial]) for trial in seeds]
     bases = np.array([float(trial[-1][columns.base]) for trial in seeds])
@@ -87,7 +97,7 @@ def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Lin
         by_return=by_return,
         seeds=len(seeds),
         base=float(bases.mean()),
-        last=float(last.mean()),
+        lasts=last.tolist(),
         interval=mean_interval(last) if len(seeds) > 1 else _of_episodes(seeds[0][-1]),
         last_five=float(np.mean([rate[-LAST:].mean() for rate in rates])),
         last_five_lowest=float(min(rate[-LAST:].min() for rate in rates)),
@@ -97,7 +107,7 @@ def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Lin
             next((float(row["step"]) for row in trial if float(row["success_rate"]) >= SOLVED), float("inf")) for trial in seeds
         ],
         lowest=float(np.mean([rate.min() - base for rate, base in zip(rates, bases, strict=True)])),
-        lowest_acting=float(np.mean(np.array(acting) - bases)),
+        acting=acting,
         paper=float(paper) if paper else None,
         remark=", ".join(marks),
     )

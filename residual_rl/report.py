@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,12 +200,12 @@ def _data_address(image: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(image).decode()
 
 
-def drawn(rows: Rows, caption: str, **marks: Any) -> list[dict[str, str]]:
-    """A learning curve as SVG in two widths, or none where nothing was evaluated."""
+def drawn(rows: Rows, caption: str, draw: Callable[..., "Figure"] = learning_curve, **marks: Any) -> list[dict[str, str]]:
+    """A figure as SVG in two widths, or none where nothing was evaluated."""
     if not rows:
         return []
     widths = {"wide": WIDE, "narrow": NARROW}
-    drawn = {name: _svg(learning_curve(rows, width=width, **marks), caption + name) for name, width in widths.items()}
+    drawn = {name: _svg(draw(rows, width=width, **marks), caption + name) for name, width in widths.items()}
     return [drawn | {"caption": caption}]
 
 

@@ -1,15 +1,20 @@
 """What a person looks at of a study: page, figure and table, from its `results.csv` alone."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from residual_rl import comparison
 from residual_rl.disk import write_whole
+from residual_rl.dot_plot import dot_plot, too_many_for_curves
 from residual_rl.errors import ResidualRLError
 from residual_rl.figures import Rows, learning_curve, need
 from residual_rl.report import SEVERAL, drawn, page
 from residual_rl.results import read_results
 from residual_rl.studies import STUDIES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WIDTH = 9.5  # inches, of a figure in a file of its own
 CAPTION = (
@@ -20,6 +25,7 @@ CAPTION = (
     f" are in these numbers as far as they came."
 )
 DOTTED = "The base is orange; dotted is what was published."
+DOTS = "Filled: the mean over seeds, its bootstrap interval; hollow: each seed. The base is orange, the thin line at the first."
 
 
 def write_study_report(results: Path, out: Path | None = None) -> Path:
@@ -49,7 +55,8 @@ def write_study_report(results: Path, out: Path | None = None) -> Path:
 
         metadata = {"Date": None} if out.suffix == ".svg" else None
         with matplotlib.rc_context({"svg.hashsalt": "study"}):  # the same rows, the same file
-            figure = learning_curve(rows, width=WIDTH)
+            draw, _ = _drawing(rows)
+            figure = draw(rows, width=WIDTH)
             write_whole(out, lambda path: figure.savefig(path, format=out.suffix[1:], metadata=metadata))
     else:
         raise ResidualRLError(f"a study's report ends in .html, .md, .svg, .pdf or .png, not {out.suffix!r}")
@@ -65,7 +72,8 @@ def _content(rows: Rows) -> dict[str, Any]:
     figures = []
     for title, tasks in _figures_of(name, rows).items():
         shown = [row for row in rows if row["task"] in tasks and str(row["step"])]
-        figures += drawn(shown, f"{title}. {SEVERAL} {DOTTED}")
+        draw, below = _drawing(shown)
+        figures += drawn(shown, f"{title}. {below}", draw)
     lines = [comparison.cells(line) for line in comparison.compared(rows)]
     return {
         "title": f"study {name}",
@@ -81,6 +89,11 @@ def _content(rows: Rows) -> dict[str, Any]:
             for versions in dict.fromkeys(row["versions"] for row in rows)
         },
     }
+
+
+def _drawing(rows: Rows) -> tuple[Callable[..., "Figure"], str]:
+    """How rows are drawn, and what is said of it."""
+    return (dot_plot, DOTS) if too_many_for_curves(rows) else (learning_curve, f"{SEVERAL} {DOTTED}")
 
 
 def _figures_of(study: str, rows: Rows) -> dict[str, tuple[str, ...]]:

@@ -9,6 +9,7 @@ import pytest
 
 from residual_rl import comparison
 from residual_rl.comparison import compared, iqm, iqm_interval, markdown, mean_interval, overall
+from residual_rl.dot_plot import dot_plot, too_many_for_curves
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.evaluation import wilson_interval
 from residual_rl.figures import learning_curve
@@ -233,3 +234,48 @@ def test_what_is_no_result_is_named(tmp_path: Path, results: Path) -> None:
         read_results(tmp_path / "other.csv")
     with pytest.raises(ResidualRLError, match=r"not '\.txt'"):
         write_study_report(results, tmp_path / "report.txt")
+
+
+MANY = [
+    row
+    for number, variant in enumerate(["default", *(f"without-{letter}" for letter in "abcdefg")])
+    for seed in (0, 1)
+    for row in trial("push", variant, seed, [0.5, 0.9 - 0.1 * number + 0.04 * seed])
+]
+"""Eight variants on a task: more than there are colours."""
+
+
+def test_more_variants_than_colours_are_dots() -> None:
+    assert too_many_for_curves(MANY)
+    assert not too_many_for_curves(ROWS)
+    last, acting = dot_plot(MANY + trial("push", "initial", 0, [0.5], method="initial")).axes
+    names = [label.get_text() for label in last.get_yticklabels()]
+    assert names == ["default", *(f"without-{letter}" for letter in "abcdefg")]
+    means = [line.get_xdata()[0] for line in last.lines if line.get_markersize() == 6 and line.get_marker() == "o"]  # type: ignore[index]
+    np.testing.assert_allclose(means, [0.92 - 0.1 * number for number in range(8)])
+    base, first = last.lines[:2]
+    assert (base.get_xdata()[0], first.get_xdata()[0]) == (BASE, pytest.approx(0.92))  # type: ignore[index]
+    seeds = [line.get_xdata() for line in acting.lines if line.get_markersize() == 3]
+    assert all(np.array_equal(each, [0.3, 0.3]) for each in seeds)
+
+
+def test_dots_of_trials_that_are_not_finished_say_so_and_failed_ones_have_a_line_without_any() -> None:
+    rows = MANY + trial("push", "half", 0, [0.5, 0.7], state="unfinished") + trial("push", "broken", 0, [], state="failed")
+    last, _ = dot_plot(rows).axes
+    names = [label.get_text() for label in last.get_yticklabels()]
+    assert names[-2:] == ["half (1 of 1 unfinished)", "broken (1 of 1 failed)"]
+    assert dot_plot([]).axes == []
+
+
+def test_dots_of_returns_have_their_own_scale_and_nothing_while_learning() -> None:
+    (axis,) = dot_plot(RETURNS).axes
+    assert axis.get_xlim()[0] < -80
+
+
+def test_a_study_of_many_variants_is_drawn_as_dots_in_page_and_file(tmp_path: Path) -> None:
+    write_rows(tmp_path / "results.csv", COLUMNS, MANY)
+    page = write_study_report(tmp_path / "results.csv").read_text()
+    assert "Filled: the mean over seeds" in page
+    assert "lowest over 100 training episodes" in page
+    figure = write_study_report(tmp_path / "results.csv", tmp_path / "many.svg")
+    assert figure.stat().st_size > 5000

@@ -8,9 +8,7 @@ STUDY = Study(
     name="slippery-push",
     summary="the default learner and the published one over ReactivePush on SlipperyPush",
     trials=(
-        Trial("slippery-push", "default", seed=0, steps=250_000, fields=EVALUATED),
-        Trial("slippery-push", "default", seed=1, steps=250_000, fields=EVALUATED),
-        Trial("slippery-push", "default", seed=2, steps=250_000, fields=EVALUATED),
+        *(Trial("slippery-push", "default", seed, steps=250_000, fields=EVALUATED) for seed in range(5)),
         Trial("slippery-push", "silver2018", seed=0, steps=300_000, preset="silver2018", fields=EVALUATED),
     ),
 )

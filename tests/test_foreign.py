@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +12,24 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from probes import SMALL
 from pydantic import ValidationError
-from worlds import Aim, Reach, straight
+from worlds import BUDGET, Aim, Reach
 
 import residual_rl
 from residual_rl.controllers.adapted import Adapted, Character
-from residual_rl.environments import look, reward_scale, usual_value
+from residual_rl.environments import look
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError, UnknownName, WorldError
 from residual_rl.evaluation import base_alone, roll_out
-from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.pace import pace
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
 from residual_rl.run import Run, read_rows
-from residual_rl.tasks.foreign import Findings, ForeignTask, Opened
-from residual_rl.tasks.goals import NO_GOALS, GoalRules
+from residual_rl.tasks.foreign import Findings, Opened
+from residual_rl.tasks.goals import GoalRules
 from residual_rl.tasks.lanes import Lanes, VectorLanes
-from residual_rl.tasks.layout import layout_of
-from residual_rl.types import Spec, Transition
 
 SEEDS = list(range(40, 46))
 BATCH = Character(True, False, False, False, True, 0.0)
-QUICK = replace(SMALL["gated-ddpg"], burn_in=FixedBurnIn(cycles=10, updates=30), average_rate=0.05)
-BUDGET: dict[str, Any] = {
-    "algorithm": QUICK,
-    "horizon": 20,
-    "episodes_per_cycle": 16,
-    "updates_per_cycle": 30,
-    "batch_size": 64,
-    "evaluation_interval": 1000,
-    "evaluation_episodes": 64,
-    "verdict_episodes": 128,
-    "tell": lambda line: None,
-}
 
 
 def made(opened: Opened, lanes: int) -> Lanes:
@@ -192,72 +175,12 @@ def test_an_environment_that_shows_nan_is_named() -> None:
         residual_rl.improve(Undefined, Aim.off_by(0.0), horizon=20, tell=lambda line: None)
 
 
-@pytest.mark.parametrize(
-    ("rewards", "scale"),
-    [([-1.0, 0.0, -1.0], 1.0), ([0.0, 0.0], 1.0), ([300.0, 300.0], 0.0033), ([-16.0, 0.0], 0.088), ([1e-3, 1e-3], 1000.0)],
-)
-def test_rewards_are_scaled_to_the_size_that_the_learner_is_used_to(rewards: list[float], scale: float) -> None:
-    assert reward_scale(np.array(rewards)) == scale
-
-
 def test_episodes_of_fifty_steps_have_the_defaults_and_longer_ones_as_many_updates_a_step() -> None:
     short, long = pace(50.0, None, "default"), pace(1000.0, None, "default")
     assert (short["episodes_per_cycle"], short["updates_per_cycle"], short["algorithm.burn_in.cycles"]) == (16, 160, 15)
     assert (short["evaluation_episodes"], short["evaluation_interval"], short["verdict_episodes"]) == (100, 5000, 500)
     assert long["updates_per_cycle"] / (long["episodes_per_cycle"] * 1000) == 0.2
     assert long["evaluation_episodes"] * 1000 <= long["evaluation_interval"]
-
-
-# --- goals ---
-
-
-def found(env: Callable[[], gymnasium.Env], lines: list[str] | None = None) -> Any:
-    return look(Opened(env, horizon=10), straight, [].append if lines is None else lines.append)
-
-
-def test_goals_are_relabelled_by_the_environments_own_reward_whether_it_takes_batches_or_not() -> None:
-    for in_batches in (True, False):
-        about = found(lambda in_batches=in_batches: Reach(in_batches))
-        rules = about.findings.goal_rules
-        assert (rules.in_batches, rules.success) == (in_batches, "_is_success")
-        assert (about.findings.measured_by, about.findings.sparse, about.findings.reward_scale) == ("success", True, 1.0)
-        task = Opened(lambda in_batches=in_batches: Reach(in_batches), horizon=10).task(about.findings, 2)
-        achieved = np.array([[0.0, 0.0], [0.0, 0.3]])
-        assert task.reward(achieved, np.zeros((2, 2)), {}).tolist() == [0.0, -1.0]
-        assert task.success(achieved, np.zeros((2, 2))).tolist() == [True, False]
-        assert task.spec.reward_range == (-1.0, 0.0)
-
-
-def test_a_reward_that_is_not_that_of_the_step_switches_hindsight_off_and_says_so(tmp_path: Path) -> None:
-    lines: list[str] = []
-    assert found(lambda: Reach(honest=False), lines).findings.goal_rules is None
-    assert any("no hindsight, because its compute_reward gives -1 where step gave -1.5" in line for line in lines)
-    budget = BUDGET | {"steps": 160, "evaluation_episodes": 2, "verdict_episodes": 2}
-    run = residual_rl.improve(lambda: Reach(honest=False), straight, out=tmp_path, **budget)
-    assert run.config.hindsight.relabel_ratio == 0.0
-
-
-def test_a_controller_that_reads_the_goal_is_found_out_and_one_that_does_not() -> None:
-    assert found(Reach).character.reads_goal
-    about = look(Opened(Reach, horizon=10), lambda observation: np.array([0.5, 0.0]), lambda line: None)
-    assert not about.character.reads_goal
-
-
-def test_a_goal_environment_is_improved_in(tmp_path: Path) -> None:
-    def timid(observation: Any) -> np.ndarray:
-        return np.array([0.5, 0.0]) + 0.1 * (straight(observation) - np.array([0.5, 0.0]))
-
-    budget = BUDGET | {"steps": 4000, "horizon": 10}
-    run = residual_rl.improve(Reach, timid, out=tmp_path, **budget)
-    verdict = run.verdict()
-    assert verdict.measured_by == "success"
-    assert verdict.promoted, verdict
-    policy = residual_rl.load(tmp_path, timid)
-    shown, _ = Reach().reset(seed=1)
-    assert Reach.action_space.contains(policy(shown).astype(np.float32))
-
-
-# --- improving ---
 
 
 @pytest.fixture(scope="module")
@@ -369,11 +292,6 @@ def test_a_run_whose_numbers_could_not_be_written_goes_on_with_the_same(
     assert (tmp_path / "policy.safetensors").read_bytes() == (finished / "policy.safetensors").read_bytes()
 
 
-def test_hindsight_is_refused_where_nobody_knows_what_another_goal_is_worth(tmp_path: Path) -> None:
-    with pytest.raises(ResidualRLError, match=r"relabel_ratio is 0\.8, but Aim cannot be asked"):
-        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=100, **{**BUDGET, "hindsight.relabel_ratio": 0.8})
-
-
 def test_a_runs_file_names_no_other_method_than_the_two() -> None:
     with pytest.raises(ValidationError):
         GoalRules(True, "close")
@@ -471,46 +389,3 @@ def test_a_dictionary_without_goals_is_one_observation() -> None:
 
     found = residual_rl.evaluate(Parts, looks, episodes=8, horizon=20, tell=lambda line: None)
     assert found.base.mean_return == pytest.approx(0.0, abs=1e-6)
-
-
-# ---- where the learner's values have their zero ----
-
-
-def rewarded(rewards: list[float], terminated: bool) -> Transition:
-    ended = np.zeros(len(rewards), dtype=bool)
-    ended[-1] = terminated
-    nothing: Any = None
-    return Transition(
-        observation=nothing,
-        base_action=nothing,
-        residual=nothing,
-        action=nothing,
-        reward=np.array(rewards),
-        terminated=ended,
-        truncated=~ended,
-        discount=np.where(ended, 0.0, 0.9),
-        next_observation=nothing,
-        next_base_action=nothing,
-    )
-
-
-def test_a_world_that_pays_the_same_for_ever_is_worth_its_sum_however_soon_it_is_cut() -> None:
-    for steps in (1, 7, 50):
-        assert usual_value([rewarded([2.0] * steps, terminated=False)], 0.9) == 20.0
-
-
-def test_a_world_that_ends_is_worth_what_it_paid() -> None:
-    assert usual_value([rewarded([0.0, 10.0], terminated=True)], 0.9) == 9.5  # 9 and 10
-
-
-def test_centred_rewards_shift_every_value_alike_also_where_the_world_ends() -> None:
-    envs: Any = None
-    spec, layout = Spec(1, 0, 1, 10), layout_of(spaces.Box(-1.0, 1.0, (1,)), spaces.Box(-1.0, 1.0, (1,)))
-    task = ForeignTask("", spec, layout, envs, NO_GOALS.reward, NO_GOALS.success, "return", reward_scale=0.5, usual_value=8.0)
-    for terminated in (True, False):
-        episode = rewarded([1.0, 2.0, 3.0], terminated)
-        value, centred = 30.0, 0.5 * (30.0 - 8.0)  # of what follows the last step, where anything does
-        seen = task.learner_reward(episode.reward, episode.discount)
-        for reward, shifted, discount in zip(episode.reward[::-1], seen[::-1], episode.discount[::-1], strict=True):
-            value, centred = reward + discount * value, shifted + discount * centred
-            assert centred == pytest.approx(0.5 * (value - 8.0))

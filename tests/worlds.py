@@ -1,10 +1,28 @@
 """Small environments of the kind that users bring, whose answers are known."""
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from probes import SMALL
+
+from residual_rl.learning.burn_in import FixedBurnIn
+
+QUICK = replace(SMALL["gated-ddpg"], burn_in=FixedBurnIn(cycles=10, updates=30), average_rate=0.05)
+BUDGET: dict[str, Any] = {
+    "algorithm": QUICK,
+    "horizon": 20,
+    "episodes_per_cycle": 16,
+    "updates_per_cycle": 30,
+    "batch_size": 64,
+    "evaluation_interval": 1000,
+    "evaluation_episodes": 64,
+    "verdict_episodes": 128,
+    "tell": lambda line: None,
+}
+"""Of `improve` in one of them: seconds, and enough to learn it."""
 
 
 class Aim(gymnasium.Env):

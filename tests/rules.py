@@ -1,0 +1,77 @@
+"""Two learners that have learned a little, and what they compute written once more in NumPy."""
+
+import functools
+from dataclasses import replace
+
+import jax
+import numpy as np
+from probes import ROBOT, SMALL, used_learner
+
+from residual_rl.learning import algorithm as learning
+
+BATCH = 48
+# Of critics that know nothing few agree: with so little caution the gate is open in some rows, in others not.
+RULES = SMALL | {"gated-ddpg": replace(SMALL["gated-ddpg"], caution=0.3)}
+GATED = RULES["gated-ddpg"]
+EVERYBODY, NOBODY = np.ones(BATCH, dtype=bool), np.zeros(BATCH, dtype=bool)
+
+
+@functools.cache
+def used(name):
+    """A learner whose networks are no longer what they were at the start."""
+    return used_learner(RULES[name], ROBOT)
+
+
+def residual_of(name, learner, batch, key=0, explore=NOBODY, driven=EVERYBODY, algorithm=None):
+    algorithm = algorithm or RULES[name]
+    key, rows = jax.random.key(key), len(batch.reward)
+    roles = learning.Roles(explore[:rows], driven[:rows])
+    return np.asarray(learning.act(algorithm, learner.current, batch.observation, batch.base_action, key, roles))
+
+
+def network_in_numpy(network, x, member=()):
+    for index, layer in enumerate(network.layers):
+        x = x @ np.asarray(layer.weight, np.float64)[member].T + np.asarray(layer.bias, np.float64)[member]
+        if index == len(network.layers) - 1:
+            return x
+        if network.norms:
+            layer_norm = network.norms[index]
+            x = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + layer_norm.eps)
+            x = x * np.asarray(layer_norm.weight)[member] + np.asarray(layer_norm.bias)[member]
+        x = np.maximum(x, 0.0)
+    raise AssertionError("a network without layers")
+
+
+def values_in_numpy(critics, features, scored):
+    inputs = np.concatenate([features, scored], axis=1)
+    members = len(critics.layers[0].weight)
+    return np.stack([network_in_numpy(critics, inputs, member)[:, 0] for member in range(members)])
+
+
+def features_in_numpy(name, learner, observation):
+    parts = [observation["observation"], observation["desired_goal"]]
+    if name == "gated-ddpg":
+        parts.append(observation["desired_goal"] - observation["achieved_goal"])
+    features = np.concatenate(parts, axis=1).clip(-200, 200)
+    deviation = np.sqrt(np.maximum(np.asarray(learner.normalizer.squares) / float(learner.normalizer.count), 1e-4))
+    return ((features - np.asarray(learner.normalizer.mean)) / deviation).clip(-5, 5)
+
+
+def target_in_numpy(name, learner, batch):
+    """`[B]` the bootstrap target of either rule, for `ROBOT`'s discount of 19/20 and rewards in [-1, 0]."""
+    algorithm = RULES[name]
+    features = features_in_numpy(name, learner, batch.next_observation)
+    residual = np.tanh(network_in_numpy(learner.target_actor, features))
+    base_action, scale = batch.next_base_action, algorithm.composition.scale
+    if name == "ddpg":  # scores the residual, and has one critic
+        next_value = values_in_numpy(learner.target_critics, features, residual)[0]
+    else:  # scores the action, and lets the residual act where the critics agree
+        acting = values_in_numpy(learner.target_critics, features, (base_action + scale * residual).clip(-1, 1))
+        alone = values_in_numpy(learner.target_critics, features, base_action)
+        advantage = acting - alone
+        is_open = advantage.mean(axis=0) > algorithm.caution * advantage.std(axis=0)
+        assert is_open.any()
+        assert not is_open.all()
+        chosen = np.where(is_open, acting, alone)
+        next_value = chosen.mean(axis=0) - algorithm.pessimism * chosen.std(axis=0)
+    return (batch.reward + batch.discount * next_value).clip(-20.0, 0.0)

@@ -4,9 +4,11 @@ from residual_rl.studies.trial import INITIAL, Study, Trial
 
 EPISODES = 500
 """Of an evaluation."""
-BUDGETS = {"slippery-push": 250_000, "pick-and-place": 150_000, "mpc-push": 150_000, "noisy-hook": 1_000_000}
+BUDGETS = {"slippery-push": 250_000, "pick-and-place": 150_000, "push": 120_000, "noisy-hook": 1_000_000}
 """Environment steps. Bases: ReactivePush, the oscillating ReactivePickAndPlace, DiscreteMPC, ReactiveHook."""
-INTERVALS = {"mpc-push": 25_000, "noisy-hook": 25_000}
+CONTROLLERS = {"push": "discrete-mpc"}
+"""Where it is not the task's own."""
+INTERVALS = {"push": 20_000, "noisy-hook": 25_000}
 """Environment steps between evaluations where 10k would be too often: because the base plans, or the training is so long."""
 
 
@@ -19,9 +21,12 @@ STUDY = Study(
     name="default",
     summary="the default learner beside its base and three published ones, on four tasks",
     trials=(
-        *(Trial(task, "initial", seed=0, steps=1, method=INITIAL, fields=evaluated(task)) for task in BUDGETS),
         *(
-            Trial(task, variant, seed, steps, method=method, preset=preset, fields=evaluated(task))
+            Trial(task, "initial", 0, 1, controller=CONTROLLERS.get(task), method=INITIAL, fields=evaluated(task))
+            for task in BUDGETS
+        ),
+        *(
+            Trial(task, variant, seed, steps, CONTROLLERS.get(task), method, preset, evaluated(task))
             for seed in range(5)
             for task, steps in BUDGETS.items()
             for variant, method, preset in (

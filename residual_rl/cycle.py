@@ -21,7 +21,7 @@ from residual_rl.rollout import Episode, base_policy, collect
 from residual_rl.seeds import training_seed
 from residual_rl.state import State, Training
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.types import Observation, Transition
+from residual_rl.types import Observation, StepInfo, Transition
 
 MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment that fails so often will not recover
 
@@ -135,8 +135,18 @@ def _sampled(training: Training, replay: Replay, rng: np.random.Generator, size:
         except ControllerError as error:
             raise ControllerError(f"{error} (asked by hindsight, at goals that were achieved)") from error
 
+    def reward_at_goal(achieved: np.ndarray, desired: np.ndarray, info: StepInfo) -> np.ndarray:
+        try:
+            reward = task.reward(achieved, desired, info)
+        except Exception as error:
+            raise WorldError(f"the reward at goals that were achieved raised {type(error).__name__}: {error}") from error
+        if not np.isfinite(reward).all():
+            row = int(np.argmin(np.isfinite(reward)))
+            raise WorldError(f"the reward is {reward[row]} where {achieved[row]} is achieved and {desired[row]} desired")
+        return reward
+
     ask = base_at_goal if training.asks_again else None
-    batch = training.config.hindsight.sample(replay, rng, size, task.reward, task.success, ask, latest)
+    batch = training.config.hindsight.sample(replay, rng, size, reward_at_goal, task.success, ask, latest)
     return batch._replace(reward=task.learner_reward(batch.reward, batch.discount))
 
 

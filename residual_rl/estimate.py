@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from residual_rl.config import Config
 from residual_rl.controllers import make_controller, reads_state
-from residual_rl.errors import Interrupted
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
 from residual_rl.front_door import evaluate, improve
 from residual_rl.pace import LONGEST_CYCLE, paced
@@ -27,6 +26,10 @@ TRIED_CYCLES = 5  # at most, and 2 at least
 TRIED_EPISODES = 4
 TRIED_SECONDS = 3.0
 TOLD_SHARE = 0.1  # of its budget that a trial must have spent before others of its kind are told from it
+
+
+class _Enough(Exception):
+    """Ends a training that was only tried."""
 
 
 class Estimate(NamedTuple):
@@ -94,12 +97,12 @@ def try_out(trial: Trial) -> float:
 
     def enough(progress: Progress) -> None:
         if progress.step >= 2 * cycle_steps and time.monotonic() - started > TRIED_SECONDS:
-            raise Interrupted("enough")
+            raise _Enough
 
     few = {"evaluation_episodes": 1, "verdict_episodes": 1, "evaluation_interval": TRIED_CYCLES * cycle_steps}
     fields: dict[str, Any] = dict(trial.fields) | few
     with tempfile.TemporaryDirectory() as directory:
-        with suppress(Interrupted):
+        with suppress(_Enough):
             improve(
                 trial.task,
                 trial.controller,
@@ -122,13 +125,13 @@ def try_world(trial: Trial) -> Tried:
 
     def enough(progress: Progress) -> None:
         if progress.step > 2 * LONGEST_CYCLE and time.monotonic() - started > TRIED_SECONDS:
-            raise Interrupted("enough")
+            raise _Enough
 
     few = {"evaluation_episodes": 1, "verdict_episodes": 1, "evaluation_interval": TRIED_CYCLES * LONGEST_CYCLE}
     fields: dict[str, Any] = dict(trial.fields) | few
     with tempfile.TemporaryDirectory() as directory:
         run = Path(directory) / "run"
-        with suppress(Interrupted):
+        with suppress(_Enough):
             improve(
                 world.make,
                 world.controller(),

@@ -1,6 +1,6 @@
 """What a run knows about its own learning: its latest episodes, and what critics, actor and base say of them.
 
-Nothing is judged here; `diagnosis` says what the numbers mean.
+Nothing is judged here; `findings` says what the numbers mean.
 """
 
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def gather(
     networks: Networks,
     replay: Replay,
     spec: Spec,
-    success: SuccessFunction,
+    success: SuccessFunction | None,
     base: Callable[[Observation], np.ndarray] | None,
     learner_reward: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda reward, discount: reward,
 ) -> Evidence | None:
@@ -82,7 +82,7 @@ def gather(
         networks: those that are delivered.
         replay: what was seen.
         spec: of the task.
-        success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool.
+        success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None where nobody can tell.
         base: `Observation[B] -> base_action [B, A]`, asked under other goals; None where it cannot be asked.
         learner_reward: `reward [B], discount [B] -> [B]`, the rewards of which the values are.
     """
@@ -123,8 +123,8 @@ def gather(
     return Evidence(
         rows=rows,
         starts=starts,
-        success=success(achieved, desired).astype(bool) if spec.goal_size else None,
-        moved=~success(first_achieved, achieved).astype(bool) if spec.goal_size else None,
+        success=success(achieved, desired).astype(bool) if success and spec.goal_size else None,
+        moved=~success(first_achieved, achieved).astype(bool) if success and spec.goal_size else None,
         predicted=value(rows.observation, rows.base_action, rows.residual),
         followed=_followed(learner_reward(rows.reward, rows.discount), starts, final_values, spec.discount),
         residual=residual,

@@ -249,13 +249,17 @@ def _naming_variants(rows: Rows) -> NameOf:
 
 
 def _summary(series: list[list[Mapping[str, Any]]]) -> tuple[list[float], np.ndarray, np.ndarray, np.ndarray]:
-    """Steps, mean and 95 % interval of a line, at the steps that all of its seeds have reached."""
+    """Steps, mean and 95 % interval of a line, as far as all of its seeds have come.
+
+    Where episodes end early, no two seeds are evaluated at the same steps: between its own, a seed is taken to go straight.
+    """
     if len(series) == 1:
         values = [np.array([row[key] for row in series[0]]) for key in ("value", "low", "high")]
         return [row["step"] for row in series[0]], values[0], values[1], values[2]
-    by_step = [{row["step"]: row["value"] for row in one} for one in series]
-    steps = sorted(set.intersection(*(set(one) for one in by_step)))
-    values = np.array([[one[step] for step in steps] for one in by_step])  # [seeds, steps]
+    end = min(one[-1]["step"] for one in series)
+    steps = sorted({row["step"] for one in series for row in one if row["step"] <= end})
+    ways = [([row["step"] for row in one], [row["value"] for row in one]) for one in series]
+    values = np.array([np.interp(steps, *way) for way in ways])  # [seeds, steps]
     drawn = np.random.default_rng(0).integers(len(series), size=(RESAMPLES, len(series)))
     low, high = np.quantile(values[drawn].mean(axis=1), (0.025, 0.975), axis=0)
     return steps, values.mean(axis=0), low, high

@@ -6,7 +6,7 @@ import numpy as np
 
 from residual_rl.config import Config
 from residual_rl.diagnosis import Diagnosis, Finding
-from residual_rl.evidence import Evidence
+from residual_rl.evidence import EPISODES, Evidence
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -87,7 +87,8 @@ def _outcomes(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
         measured = f"returns of the latest episodes differ by a standard deviation of {spread:.4g}"
         sound = "Episodes differ, so there is something to learn from."
         return _finding("outcomes", spread == 0.0, measured, sound, "All episodes earn the same: explore more.", spread=spread)
-    success = _acting_success(metrics) if evidence.success is None else evidence.success
+    cycles = -(-EPISODES // config.episodes_per_cycle)
+    success = _acting_success(metrics)[-cycles:] if evidence.success is None else evidence.success
     if not len(success):
         return _unknown("outcomes", "No training episode has ended yet.")
     share, numbers = float(np.mean(success)), {"success": float(np.mean(success))}

@@ -116,7 +116,8 @@ class _Folder:
                 raise HubError(f"{self.path} holds other things than a bundle; choose another folder")
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / ONNX).unlink(missing_ok=True)  # of the bundle that was there
-            shutil.copytree(staged, self.path, dirs_exist_ok=True)
+            for file in staged.iterdir():
+                shutil.copyfile(file, self.path / file.name)  # as anybody's file; the folder keeps its own mode
         return str(self.path)
 
 

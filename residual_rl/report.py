@@ -39,7 +39,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
 
     Raises:
         RunError: a directory is no run, or the file cannot be written.
-        ResidualRLError: matplotlib or jinja2 is not installed.
+        ResidualRLError: matplotlib or jinja2 is not installed, or `out` is a table or a picture by its suffix.
     """
     runs = [Path(run) for run in runs]
     if not runs:
@@ -50,6 +50,8 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         parents = [os.path.abspath(run if len(runs) == 1 else run.parent) for run in runs]
         out = Path(os.path.commonpath(parents))
     out = Path(out) / "report.html" if Path(out).is_dir() else Path(out)
+    if out.suffix in (".md", ".svg", ".pdf", ".png"):
+        raise ResidualRLError(f"a run's report is a page and ends in .html, not {out.suffix!r}")
     html = page(_of_one(runs[0]) if len(runs) == 1 else _of_several(runs))
     write_whole(out, lambda path: path.write_text(html, encoding="utf-8"))
     return out

@@ -5,7 +5,6 @@ also when the episode ends there, and the base is asked about it like about any 
 different times, a lane that has ended shows the same until the last one has; what it shows then is not recorded.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +15,9 @@ from residual_rl.errors import WorldError
 from residual_rl.residual import Composition
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Measure, Observation, Transition, map_observation, select, without_state
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Beyond it single precision, in which the replay keeps things and the networks compute, knows only infinity."""
 
 Actor = Callable[[Observation, np.ndarray, int], np.ndarray]
 """`Observation[E], base_action [E, A], step -> residual [E, A]`."""
@@ -156,15 +158,15 @@ def collect(
 
 
 def _all_finite(observation: Observation, reward: np.ndarray) -> bool:
-    """Whether nothing is to be feared; False says only that `_sound` has to look: sums of finite numbers can overflow."""
+    """Whether nothing is to be feared; False says only that `_sound` has to look: squares are larger than what they are of."""
     arrays: list[Any] = [*observation.values(), reward]
-    return math.isfinite(sum(np.add.reduce(array, axis=None) for array in arrays if array.size))
+    return all(np.vdot(array, array) <= LARGEST for array in arrays)
 
 
 def _sound(observation: Observation, reward: np.ndarray) -> np.ndarray:
-    """Whether all that a lane shows is finite: `[E]`."""
+    """Whether all that a lane shows is finite, as the replay will keep it: `[E]`."""
     arrays: list[Any] = [*observation.values(), reward[:, None]]
-    return np.all(np.isfinite(np.concatenate(arrays, axis=1)), axis=1)
+    return np.all(np.abs(np.concatenate(arrays, axis=1)) <= LARGEST, axis=1)
 
 
 def _where(mask: np.ndarray, first: Observation, second: Observation) -> Observation:

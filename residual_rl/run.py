@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from residual_rl import config as configuration
 from residual_rl.config import Config
@@ -106,14 +106,15 @@ class Run:
         if (self.path / "config.json").exists():
             there = configuration.to_json(read_config(self.path))
             lines = configuration.differences(there, wanted)
-            if lines:
+            if not lines:
+                return
+            if self._begun:
                 raise RunError(
                     f"{self.path} was written by another configuration; choose another directory, or the same settings:\n  "
                     + "\n  ".join(lines)
                 )
-            return
-        strangers = [entry.name for entry in self.path.iterdir() if entry.name not in (".lock", ".config.json.partial")]
-        if strangers:
+            # A first call that failed, over a controller that raised for example, has left nothing worth keeping.
+        elif strangers := [one.name for one in self.path.iterdir() if one.name not in (".lock", ".config.json.partial")]:
             raise RunError(f"{self.path} is not a run, and not empty (it holds {strangers[0]}); choose another directory")
         self._write_json("config.json", {"config": wanted, "made_by": provenance()})
 
@@ -135,8 +136,9 @@ class Run:
         for name, last in (("metrics.csv", step), ("evaluations.csv", evaluated)):
             if not (self.path / name).exists():
                 continue
-            header, *rows = (self.path / name).read_text().splitlines(keepends=True) or [""]
-            kept = [row for row in rows if row.endswith("\n") and float(row.split(",")[0]) <= last]
+            lines = (self.path / name).read_text().splitlines(keepends=True)
+            header, *rows = [line for line in lines if line.endswith("\n")] or [""]
+            kept = [row for row in rows if float(row.split(",")[0]) <= last]
             self._replace(name, lambda path, lines=(header, *kept): path.write_text("".join(lines)))
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]) -> None:
@@ -194,6 +196,11 @@ class Run:
         """What came of it, see `read_verdict`."""
         return read_verdict(self.path)
 
+    @property
+    def _begun(self) -> bool:
+        """Whether anything was evaluated or learned in it."""
+        return any((self.path / name).exists() for name in ("checkpoint.safetensors", "evaluations.csv", "metrics.csv"))
+
     def _write_json(self, name: str, values: Any) -> None:
         def write(path: Path) -> None:
             path.write_text(json.dumps(values, indent=2) + "\n")
@@ -202,7 +209,8 @@ class Run:
 
     def _write_safetensors(self, name: str, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
         contiguous = {key: np.asarray(value, order="C") for key, value in arrays.items()}
-        self._replace(name, lambda path: save_file(contiguous, path, metadata))
+        # `save_file` makes files that nobody else may read.
+        self._replace(name, lambda path: path.write_bytes(save(contiguous, metadata)))
 
     def _replace(self, name: str, write: Callable[[Path], object]) -> None:
         write_whole(self.path / name, write)
@@ -239,6 +247,8 @@ def read_verdict(path: str | Path) -> Verdict:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    if not (Path(path) / "verdict.json").exists():
+        read_config(path)  # says so where it is no run at all
     values = _read_json(Path(path) / "verdict.json", "the run has no verdict yet: start the same training again to finish it")
     try:
         return TypeAdapter(Verdict).validate_python(values)
@@ -305,7 +315,7 @@ def read_rows(path: str | Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(line for line in file if line.endswith("\n"))
         rows = list(reader)
         columns = reader.fieldnames or ()
     try:
@@ -351,7 +361,7 @@ def _commit() -> str | None:
 def _read_json(path: Path, otherwise: str) -> Any:
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"there is no {path}: {otherwise}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}") from error

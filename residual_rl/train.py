@@ -102,6 +102,8 @@ def train(
                 saved = time.monotonic()
             if over:
                 run.save_diagnosis(_diagnosis(training, state))
+                if stopped():
+                    raise Interrupted("stopped before the verdict; the same command goes on from there")
                 return
             with _saved_on_error(run, state):
                 state = next_cycle(training, envs, state, started)

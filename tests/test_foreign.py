@@ -103,6 +103,32 @@ def test_what_is_brought_stays_open_and_what_is_made_is_closed() -> None:
     assert len(closed) == 3
 
 
+def test_a_function_must_make_a_new_environment_each_time() -> None:
+    env = Aim()
+    with pytest.raises(ResidualRLError, match="must make a new one each time"):
+        residual_rl.evaluate(lambda: env, Aim.off_by(0.0), episodes=4, horizon=20, tell=lambda line: None)
+
+
+def test_a_vector_environment_is_reset_once_an_episode() -> None:
+    class Counted(SyncVectorEnv):
+        resets = 0
+
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+            self.resets += 1 if options is None else int(options["reset_mask"].sum())
+            return super().reset(seed=seed, options=options)
+
+    envs = Counted([Aim] * 3, autoreset_mode=AutoresetMode.DISABLED)
+    opened = Opened(envs, 30)
+    lanes = VectorLanes(envs, opened.layout, opened.spec)
+    lanes.reset(seed=[1, 2, 3])
+    ended = 0
+    for _ in range(30):
+        lanes.step(np.zeros((3, 1)))
+        ended += int(lanes._ended.sum())
+    assert ended - 3 <= envs.resets - 1 <= ended  # those that end with the last step are not begun again
+    assert ended < 40
+
+
 def test_an_episode_is_cut_at_the_horizon_that_was_passed() -> None:
     opened = Opened(Aim, horizon=4)
     episodes, _ = collect(made(opened, 6), Adapted(Aim.off_by(0.0), opened.layout, BATCH), Composition(), zero, SEEDS)

@@ -41,6 +41,24 @@ def test_a_reward_that_is_not_that_of_the_step_switches_hindsight_off_and_says_s
     assert run.config.hindsight.relabel_ratio == 0.0
 
 
+def test_a_reward_without_end_at_the_goal_switches_hindsight_off_and_says_so() -> None:
+    class Near(Reach):
+        def _reward(self, achieved: Any, desired: Any) -> Any:
+            with np.errstate(divide="ignore"):
+                return -np.log(np.linalg.norm(np.asarray(achieved) - desired, axis=-1))
+
+        def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> Any:
+            return self._reward(achieved_goal, desired_goal)
+
+        def step(self, action: Any) -> Any:
+            shown, _, *others = super().step(action)
+            return shown, float(self._reward(shown["achieved_goal"], shown["desired_goal"])), *others
+
+    lines: list[str] = []
+    assert found(Near, lines).findings.goal_rules is None
+    assert any("no hindsight, because its compute_reward is not finite at goals that were reached" in line for line in lines)
+
+
 def test_a_controller_that_reads_the_goal_is_found_out_and_one_that_does_not() -> None:
     assert found(Reach).character.reads_goal
     about = look(Opened(Reach, horizon=10), lambda observation: np.array([0.5, 0.0]), lambda line: None)

@@ -302,6 +302,20 @@ def test_mean_ends_where_the_first_seed_ends():
     assert thick_line(axis)[-1, 0] == 2000
 
 
+def test_seeds_that_were_evaluated_at_other_steps_are_averaged_all_the_same():
+    """Success rate: step / 10000 + seed / 10, seed 1 halfway between the steps of seed 0."""
+    rows = [
+        row | {"step": str(step), "success_rate": str(step / 10_000 + 0.1)}
+        if row["seed"] == "1" and row["step"] != "0"
+        else row
+        for row in plain_rows(seeds=2, steps=5)
+        for step in [int(row["step"]) + 500]
+    ]
+    (axis,) = learning_curve(rows).axes
+    steps = [0, 1000, 1500, 2000, 2500, 3000, 3500, 4000]
+    np.testing.assert_allclose(thick_line(axis), [[step, step / 10_000 + 0.05] for step in steps])
+
+
 def test_lines_are_named_by_what_differs():
     rows = plain_rows(2, 3) + plain_rows(2, 3, preset="silver2018") + plain_rows(1, 3, method="scratch")
     (axis,) = learning_curve(rows).axes

@@ -85,9 +85,37 @@ def test_no_partial_file_is_left_behind(tmp_path: Path) -> None:
     assert {entry.name for entry in tmp_path.iterdir()} <= {".lock", "config.json", "checkpoint.safetensors"}
 
 
-def test_another_configuration_is_refused_line_by_line(tmp_path: Path) -> None:
+def test_a_directory_in_which_nothing_was_done_is_anybodys(tmp_path: Path) -> None:
+    """A first call over a controller that raises leaves its configuration; the one that puts it right may differ."""
     with Run(tmp_path, CONFIG):
         pass
+    other = replace(CONFIG, controller="mended")
+    with Run(tmp_path, other):
+        pass
+    assert read_config(tmp_path) == other
+
+
+def test_a_table_whose_last_line_was_cut_short_goes_on_whole(tmp_path: Path) -> None:
+    """A full disk cuts anywhere: in the header, in a number."""
+    with Run(tmp_path, CONFIG) as run:
+        (tmp_path / "metrics.csv").write_text("step,wall_sec")
+        run.forget_after(0, evaluated=0)
+        run.append("metrics.csv", dict.fromkeys(METRICS, 800))
+        assert [row["step"] for row in read_rows(tmp_path / "metrics.csv")] == [800]
+    (tmp_path / "short.csv").write_text("step,value\n1,16\n2,1")
+    assert read_rows(tmp_path / "short.csv") == [{"step": 1.0, "value": 16.0}]
+
+
+def test_others_may_read_what_a_run_wrote(tmp_path: Path) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        run.save_checkpoint({"numbers": np.zeros(3)}, {"step": 0})
+    modes = {(tmp_path / name).stat().st_mode & 0o777 for name in ("config.json", "checkpoint.safetensors")}
+    assert len(modes) == 1
+
+
+def test_another_configuration_is_refused_line_by_line(tmp_path: Path) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        run.append("evaluations.csv", {"step": 0})
     other = replace(CONFIG, seed=3, batch_size=64)
     with pytest.raises(RunError) as caught, Run(tmp_path, other):
         pass

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from residual_rl.commands.saying import Json, Seed, Threads, complaints, console, progress_bar, show, tell
-from residual_rl.errors import ResidualRLError
+from residual_rl.errors import ResidualRLError, UnknownName
 
 
 def train(
@@ -89,9 +89,14 @@ def evaluate(
     from residual_rl.front_door import evaluate as evaluate_
     from residual_rl.verdict import in_digits
 
-    if not Path(target).is_dir() and ("/" in target and not target.startswith("residual_rl/")):
-        raise ResidualRLError(f"there is no run directory {target!r}, and no task of that name")
-    result = evaluate_(target, controller, episodes=episodes, num_threads=threads)
+    try:
+        result = evaluate_(target, controller, episodes=episodes, num_threads=threads)
+    except UnknownName as error:
+        if "/" in target and not Path(target).exists():
+            raise ResidualRLError(
+                f"there is no run directory {target!r}, and no task or Gymnasium environment called so"
+            ) from error
+        raise
     if as_json:
         print(json.dumps(result.to_json()))
         return
@@ -147,7 +152,10 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, several are compared; or the results.csv of a study.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="The HTML file; of a study also a .md table or .svg figure.", show_default="report.html in the run"),
+        typer.Option(
+            help="The HTML file; of a study also a table (.md) or a figure (.svg, .pdf, .png).",
+            show_default="report.html in the run",
+        ),
     ] = None,
 ) -> None:
     """Write an HTML report that opens without a server."""

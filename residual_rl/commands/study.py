@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from residual_rl.commands.saying import complaints, show
-from residual_rl.errors import ResidualRLError, RunError
+from residual_rl.errors import Interrupted, ResidualRLError, RunError
 from residual_rl.estimate import estimates
 from residual_rl.results import collect
 from residual_rl.studies import find_study
@@ -109,9 +109,10 @@ def carry_out(
                 watch=lambda states: live.update(lines(states, out)),
                 tell=tell,
             )
-    finally:
-        if out.exists():
-            collect(found, out)
+    except Interrupted:
+        collect(found, out)
+        raise
+    collect(found, out)
     counts = {state: list(states.values()).count(state) for state in State}
     tell(", ".join(f"{count} {state}" for state, count in counts.items() if count))
     for trial in (trial for trial, state in states.items() if state == State.FAILED):

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from residual_rl.controllers.controller import name_of, remembers, row_of, size_of
+from residual_rl.controllers.controller import as_array, name_of, remembers, row_of, size_of
 from residual_rl.errors import ControllerError
 from residual_rl.tasks.layout import Layout
 from residual_rl.types import Observation
@@ -134,10 +134,3 @@ def takes_no_mask(call: Any) -> bool:
         return not inspect.signature(call.reset).parameters
     except (TypeError, ValueError):
         return False
-
-
-def as_array(answer: Any) -> np.ndarray:
-    """NumPy, PyTorch or JAX arrays, or lists, as float64."""
-    if hasattr(answer, "detach"):  # a PyTorch tensor, perhaps with a gradient, perhaps on a GPU
-        answer = answer.detach().cpu().numpy()
-    return np.array(answer, dtype=np.float64)

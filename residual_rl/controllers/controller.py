@@ -64,8 +64,10 @@ def batched(function: Callable[[Any], Any]) -> Controller:
     if remembers(function):
         raise ControllerError(f"{name_of(function)!r} remembers: residual_rl.per_lane(make) gives each episode one of its own")
 
+    one_by_one = each(function)
+
     def controller(observation: Any) -> np.ndarray:
-        return np.stack([np.asarray(function(row_of(observation, row))) for row in range(size_of(observation))])
+        return one_by_one(observation)
 
     for name, value in said_by(function).items():  # what it does not say, a probe finds out
         setattr(controller, name, value)
@@ -73,6 +75,18 @@ def batched(function: Callable[[Any], Any]) -> Controller:
     controller.__name__ = name_of(function)
     controller.__module__ = getattr(function, "__module__", controller.__module__)
     return controller
+
+
+def each(function: Callable[[Any], Any]) -> Callable[[Any], np.ndarray]:
+    """A function of a single observation, asked about each of a batch."""
+    return lambda shown: np.stack([as_array(function(row_of(shown, row))) for row in range(size_of(shown))])
+
+
+def as_array(answer: Any) -> np.ndarray:
+    """NumPy, PyTorch or JAX arrays, or lists, as float64."""
+    if hasattr(answer, "detach"):  # a PyTorch tensor, perhaps with a gradient, perhaps on a GPU
+        answer = answer.detach().cpu().numpy()
+    return np.array(answer, dtype=np.float64)
 
 
 def row_of(shown: Any, row: Any) -> Any:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 
-from residual_rl.controllers.adapted import PerLane, as_array
-from residual_rl.controllers.controller import name_of, remembers, row_of, said_by, size_of
+from residual_rl.controllers.adapted import PerLane
+from residual_rl.controllers.controller import each, name_of, remembers, row_of, said_by, size_of
 from residual_rl.errors import ControllerError
 from residual_rl.tasks.physics import usable_cores
 
@@ -131,12 +131,8 @@ def _make(make: CloudpickleWrapper) -> dict[str, Any]:
     with _naming():
         call = made()
     _here["name"] = name_of(call)
-    _here["controller"] = PerLane(made) if remembers(call) else _each(call)
+    _here["controller"] = PerLane(made) if remembers(call) else each(call)
     return {"name": name_of(call), "remembers": remembers(call), **said_by(call)}
-
-
-def _each(call: Call) -> Call:
-    return lambda shown: np.stack([as_array(call(row_of(shown, row))) for row in range(size_of(shown))])
 
 
 def _ask(shown: Any) -> np.ndarray:

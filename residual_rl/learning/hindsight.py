@@ -33,7 +33,7 @@ class Hindsight:
         rng: np.random.Generator,
         size: int,
         reward: RewardFunction,
-        success: SuccessFunction,
+        success: SuccessFunction | None,
         base: Base | None,
         latest: int | None = None,
     ) -> Transition:
@@ -44,7 +44,7 @@ class Hindsight:
             rng: all chance comes from it.
             size: how many.
             reward: `achieved_goal [B, G], desired_goal [B, G], info -> [B]`.
-            success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool.
+            success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None where nobody can tell: none is dropped.
             base: `Observation[B] -> base_action [B, A]`, asked at the new goals; None keeps the stored base actions.
             latest: draw from the rows added last.
         """
@@ -52,8 +52,9 @@ class Hindsight:
         batch = replay.rows(numbers)
         goal = replay.later_achieved_goal(rng, numbers)
         chosen = rng.random(size) < self.relabel_ratio
-        started_there = success(batch.observation["achieved_goal"], goal)
-        chosen &= ~started_there | (rng.random(size) < self.keep_achieved_ratio)
+        kept = rng.random(size) < self.keep_achieved_ratio
+        if success is not None:
+            chosen &= ~success(batch.observation["achieved_goal"], goal) | kept
         rows, goal = np.flatnonzero(chosen), goal[chosen]
         batch = rewarded(batch, rows, goal, reward)
         return relabel(batch, rows, goal, base)

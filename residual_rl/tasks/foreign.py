@@ -50,7 +50,7 @@ class ForeignTask:
     layout: Layout
     lanes: Lanes
     reward: RewardFunction
-    success: SuccessFunction
+    success: SuccessFunction | None
     measured_by: Measure
     reward_scale: float
     """What rewards are multiplied by for the learner."""

@@ -26,7 +26,7 @@ class GoalRules:
     in_batches: bool
     """Whether its compute_reward takes many goals at once."""
     success: SuccessName | None
-    """The method that tells whether a goal is reached; without one nothing is, and hindsight drops no goal."""
+    """The method that tells whether a goal is reached; without one nobody can tell, and hindsight drops no goal."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,11 @@ class Goals:
     """What hindsight asks."""
 
     reward: RewardFunction
-    success: SuccessFunction
+    success: SuccessFunction | None
+    """None where nobody can tell."""
 
 
-NO_GOALS = Goals(
-    reward=lambda achieved, desired, info: np.zeros(len(achieved)),
-    success=lambda achieved, desired: np.zeros(len(achieved), dtype=bool),
-)
+NO_GOALS = Goals(reward=lambda achieved, desired, info: np.zeros(len(achieved)), success=None)
 
 
 def goals_of(env: gymnasium.Env | None, layout: Layout, rules: GoalRules | None) -> Goals:
@@ -51,7 +49,7 @@ def goals_of(env: gymnasium.Env | None, layout: Layout, rules: GoalRules | None)
     assert compute is not None
     reward = _in_batches(compute, layout) if rules.in_batches else _one_by_one(compute, layout)
     method = rules.success and _attribute(env, rules.success)
-    return Goals(reward, _success(method, layout) if method else NO_GOALS.success)
+    return Goals(reward, _success(method, layout) if method else None)
 
 
 def find_rules(
@@ -73,14 +71,19 @@ def find_rules(
     why = ""
     for in_batches in (True, False):
         try:
-            computed = goals_of(env, layout, GoalRules(in_batches, None)).reward(achieved, desired, {})
+            reward = goals_of(env, layout, GoalRules(in_batches, None)).reward
+            computed = reward(achieved, desired, {})
+            elsewhere = reward(achieved, achieved, {}), reward(achieved, achieved[::-1].copy(), {})
         except Exception as error:
             why = f"its compute_reward raised {type(error).__name__}: {error}"
             continue
-        if np.allclose(computed, live, rtol=1e-4, atol=1e-5):
+        if not np.isfinite(elsewhere).all():
+            why = "its compute_reward is not finite at goals that were reached"
+        elif np.allclose(computed, live, rtol=1e-4, atol=1e-5):
             return GoalRules(in_batches, _success_name(env, layout, episodes, succeeded)), ""
-        index = int(np.argmax(np.abs(computed - live)))
-        why = f"its compute_reward gives {computed[index]:g} where step gave {live[index]:g}"
+        else:
+            index = int(np.argmax(np.abs(computed - live)))
+            why = f"its compute_reward gives {computed[index]:g} where step gave {live[index]:g}"
     return None, why
 
 

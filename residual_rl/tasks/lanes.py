@@ -203,6 +203,9 @@ class VectorLanes:
         self._mode = AutoresetMode(envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._elapsed = 0
         self._last: Any = None
+        """What is shown of each lane, and its flags."""
+        self._ended = np.zeros(self.num_envs, dtype=bool)
+        """Lanes that the vector environment itself has just ended."""
 
     def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Starts an episode in each lane. Seeds count on from the first: only lanes that repeat an episode could differ."""
@@ -211,15 +214,17 @@ class VectorLanes:
         self._elapsed = 0
         nobody = np.zeros(self.num_envs, dtype=bool)
         self._last = observation, nobody, nobody, nobody
+        self._ended = nobody
         return observation, {}
 
     def step(self, actions: np.ndarray) -> Stepped:
         """One action `[E, A]` in [-1, 1] in every lane."""
         before, *flags = self._last
         over = flags[0] | flags[1]
-        if over.any() and self._mode == AutoresetMode.DISABLED:
-            self.envs.reset(options={"reset_mask": over})
+        if self._ended.any() and self._mode == AutoresetMode.DISABLED:
+            self.envs.reset(options={"reset_mask": self._ended})
         shown, reward, terminated, truncated, info = self.envs.step(self.layout.to_world(actions))
+        self._ended = terminated | truncated
         self._elapsed += 1
         now = self.layout.flatten(shown, (self.num_envs,))
         success = self._success(info)
@@ -250,7 +255,10 @@ def side_by_side(first: RowEnv | None, make: Callable[[], RowEnv], lanes: int, p
     """So many environments, in this process (where `first` is one of them) or each in one of its own."""
     if processes:
         return AsyncVectorEnv([_undisturbed(make)] * lanes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
-    return SerialRows([make() if first is None or lane else first for lane in range(lanes)])
+    rows = [make() if first is None or lane else first for lane in range(lanes)]
+    if len({id(row.env.unwrapped) for row in rows}) < lanes:
+        raise ResidualRLError("the function that makes environments must make a new one each time, not give the same again")
+    return SerialRows(rows)
 
 
 def _undisturbed(make: Callable[[], RowEnv]) -> Callable[[], RowEnv]:

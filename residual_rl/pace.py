@@ -1,7 +1,8 @@
 """How much of what in a cycle, for episodes of any length.
 
 The presets are for episodes of 50 steps. Longer ones keep the same number of updates for each step, and the same steps of
-burn-in; there are fewer of them in a cycle, and in evaluations, which would else cost more than the training.
+burn-in; there are fewer of them in a cycle, and in evaluations, which would else cost more than the training. Where there are
+too few lanes for a cycle of as many steps, it keeps its updates: more for each step, and burn-in has fewer steps.
 """
 
 import math

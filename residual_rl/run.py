@@ -1,4 +1,4 @@
-"""A run is a directory, and `Run` is the only one that writes to it.
+"""A run is a directory. While it is being trained `Run` alone writes to it.
 
 config.json             what decides the run, and what made it: versions, commit, machine
 table.npz               the table that is improved, where the controller is one
@@ -126,7 +126,8 @@ class Run:
             writer: csv.DictWriter[str] = csv.DictWriter(file, columns)
             if file.tell() == 0:
                 writer.writeheader()
-            writer.writerow({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
+            # Digits, not decimals: nobody but its task knows how large a return is.
+            writer.writerow({key: float(f"{value:.8g}") if isinstance(value, float) else value for key, value in row.items()})
 
     def forget_after(self, step: int, evaluated: int) -> None:
         """Drops the metrics beyond `step` and the evaluations beyond step `evaluated`.

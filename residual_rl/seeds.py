@@ -34,6 +34,8 @@ def evaluation_seeds(purpose: Purpose, episodes: int) -> list[int]:
 def training_seed(run_seed: int, episode: int) -> int:
     """Seed of one training episode of one run.
 
+    From run seed 429 on it is beyond 2^32, which Gymnasium's seeding takes, and NumPy's global one does not.
+
     Raises:
         ValueError: the run's seed is negative, or the run is too long to keep its seeds to itself.
     """

@@ -1,4 +1,4 @@
-"""A block on a table, and a place where it should be: Push, SlipperyPush and PickAndPlace.
+"""A block on a table, and a place where it should be: Push, MPCPush, SlipperyPush and PickAndPlace.
 
 The observation is that of `fetch.py`. Source: Silver et al. 2018, section V-A, and the code published with it.
 """

@@ -1,4 +1,4 @@
-"""A cube out of reach, and a hook to pull it nearer with: Hook, and NoisyHook, which sees both through noise.
+"""A cube out of reach, and a hook to pull it nearer with: Hook. `noisy_hook.py` shows both through noise.
 
 Observation (40): the 25 entries of `fetch.py`, then the hook's. Its site is the nominal place to grasp it, near the end of its
 shaft. Lengths in m, angles in rad, velocities in m or rad per step:

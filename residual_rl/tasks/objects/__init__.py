@@ -1,6 +1,6 @@
 """ComplexHook's objects: bodies made of convex parts, drawn by families and the same on every machine.
 
-Sizes in m, masses and damping belong to a scene (`tasks/complex_hook.py`), not to a shape. Objects of one's own are read from a
+Sizes in m, masses and damping belong to a scene (`tasks/scenes.py`), not to a shape. Objects of one's own are read from a
 folder of meshes (`meshes.py`).
 
 Differs: the paper's objects are meshes of unknown licence, each collided with as one convex hull. These are generated, and

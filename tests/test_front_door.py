@@ -318,6 +318,10 @@ class TestBadInput:
         assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name != ".lock") == ["thesis.tex"]
 
     def test_an_unfinished_run_is_not_loaded(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="it is no run directory"):
+            residual_rl.load(tmp_path)
+        with Run(tmp_path, make_config(task="push", controller="zero")):
+            pass
         with pytest.raises(RunError, match="no verdict"):
             residual_rl.load(tmp_path)
 

@@ -1,6 +1,7 @@
 """Trained models of other libraries as controllers: Stable-Baselines3, ONNX."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ class OnnxModel:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.__name__ = self.path.stem
         self._run, inputs = _session(self.path)
+        # A residual corrects this network, and not another that is called like it.
+        self.__name__ = f"{self.path.stem}-{sha256(self.path.read_bytes()).hexdigest()[:12]}"
         self._inputs = {name: (shape, dtype) for name, shape, dtype in inputs}
         first = next(iter(self._inputs.values()))[0]
         self._one_at_a_time = bool(first) and first[0] == 1

@@ -32,13 +32,13 @@ def dot_plot(rows: Rows, *, width: float = 7.2) -> "Figure":
     """
     need("matplotlib")
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     tasks = _by_task(rows)
     heights = [HEAD_AND_FOOT + ROW_HEIGHT * len(lines) for lines in tasks.values()]
-    figure = Figure(figsize=(width, sum(heights) or HEAD_AND_FOOT), layout="constrained")
+    figure = Figure(figsize=(width, sum(heights) or HEAD_AND_FOOT), layout=ConstrainedLayoutEngine(w_pad=0.1))
     if not tasks:
         return figure
-    figure.get_layout_engine().set(w_pad=0.1)  # type: ignore[union-attr]
     axes = figure.subplots(len(tasks), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
     for (task, lines), (last, acting) in zip(tasks.items(), axes, strict=True):
         what = "mean return" if lines[0].by_return else "success rate"

@@ -30,6 +30,7 @@ def residual_of(name, learner, batch, key=0, explore=NOBODY, driven=EVERYBODY, a
 
 
 def network_in_numpy(network, x, member=()):
+    """The network (or one member of an ensemble) applied to `[B, I]`, written out."""
     for index, layer in enumerate(network.layers):
         x = x @ np.asarray(layer.weight, np.float64)[member].T + np.asarray(layer.bias, np.float64)[member]
         if index == len(network.layers) - 1:

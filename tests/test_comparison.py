@@ -251,10 +251,10 @@ def test_more_variants_than_colours_are_dots() -> None:
     last, acting = dot_plot(MANY + trial("push", "initial", 0, [0.5], method="initial")).axes
     names = [label.get_text() for label in last.get_yticklabels()]
     assert names == ["default", *(f"without-{letter}" for letter in "abcdefg")]
-    means = [line.get_xdata()[0] for line in last.lines if line.get_markersize() == 6 and line.get_marker() == "o"]  # type: ignore[index]
+    means = [np.ravel(line.get_xdata())[0] for line in last.lines if line.get_markersize() == 6 and line.get_marker() == "o"]
     np.testing.assert_allclose(means, [0.92 - 0.1 * number for number in range(8)])
     base, first = last.lines[:2]
-    assert (base.get_xdata()[0], first.get_xdata()[0]) == (BASE, pytest.approx(0.92))  # type: ignore[index]
+    assert [np.ravel(line.get_xdata())[0] for line in (base, first)] == [BASE, pytest.approx(0.92)]
     seeds = [line.get_xdata() for line in acting.lines if line.get_markersize() == 3]
     assert all(np.array_equal(each, [0.3, 0.3]) for each in seeds)
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rules import network_in_numpy
 
 from residual_rl.learning.networks import make_actor, make_critics, residual_of, values_of
 
@@ -25,21 +26,6 @@ def critics(request):
 
 
 residual_in_jax, values_in_jax = eqx.filter_jit(residual_of), eqx.filter_jit(values_of)
-
-
-def in_numpy(network, x, member=()):
-    """The network (or one member of an ensemble) applied to `[B, I]`, written out."""
-    layers = [(np.asarray(layer.weight)[member], np.asarray(layer.bias)[member]) for layer in network.layers]
-    for index, (weight, bias) in enumerate(layers):
-        x = x @ weight.T + bias
-        if index == len(layers) - 1:
-            return x
-        if network.norms:
-            layer_norm = network.norms[index]
-            x = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + layer_norm.eps)
-            x = x * np.asarray(layer_norm.weight)[member] + np.asarray(layer_norm.bias)[member]
-        x = np.maximum(x, 0.0)
-    raise AssertionError("a network without layers")
 
 
 def shaken(network):
@@ -65,7 +51,7 @@ def test_a_fresh_actor_has_a_gradient(actor):
 
 def test_the_actor_is_a_perceptron_with_a_bounded_end(actor):
     actor = shaken(actor)
-    np.testing.assert_allclose(residual_in_jax(actor, FEATURES), np.tanh(in_numpy(actor, FEATURES)), atol=1e-5)
+    np.testing.assert_allclose(residual_in_jax(actor, FEATURES), np.tanh(network_in_numpy(actor, FEATURES)), atol=1e-5)
     assert np.abs(residual_in_jax(actor, 1e6 * FEATURES)).max() <= 1.0
 
 
@@ -75,7 +61,7 @@ def test_each_critic_of_an_ensemble_is_a_network_of_its_own(critics):
     assert values.shape == (3, 9)
     inputs = np.concatenate([FEATURES, SCORED], axis=1)
     for member in range(3):
-        np.testing.assert_allclose(values[member], in_numpy(critics, inputs, member)[:, 0], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(values[member], network_in_numpy(critics, inputs, member)[:, 0], rtol=1e-4, atol=1e-4)
 
 
 def test_fresh_critics_disagree(critics):

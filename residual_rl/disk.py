@@ -1,9 +1,11 @@
 """How files come onto the disk: whole or not at all, and what goes wrong is said by name."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -31,6 +33,33 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes plain JSON values, whole or not at all.
+
+    Raises:
+        RunError: the file cannot be written; what was there before is still there.
+    """
+    write_whole(path, lambda beside: beside.write_text(json.dumps(values, indent=2) + "\n"))
+
+
+def read_json(path: Path, otherwise: str = "") -> Any:
+    """The JSON values of a file.
+
+    Args:
+        path: the file.
+        otherwise: what it means that there is none, for the message.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(f"there is no {path}" + (f": {otherwise}" if otherwise else "")) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}") from error
 
 
 def make_directory(path: Path) -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from residual_rl.comparison import Line, compared
-from residual_rl.figures import BASE_COLOR, COLORS, Rows, need
+from residual_rl.extras import REPORTS, need
+from residual_rl.figures import BASE_COLOR, COLORS, Rows, dress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ def dot_plot(rows: Rows, *, width: float = 7.2) -> "Figure":
         rows: of a study's `results.csv`.
         width: inches.
     """
-    need("matplotlib")
+    need("matplotlib", *REPORTS)
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -76,8 +77,4 @@ def _panel(axis: Any, values: list[tuple[list[float], tuple[float, float] | None
     axis.set_ylim(len(lines) - 0.5, -0.5)
     if not lines[0].by_return:
         axis.set_xlim(-0.02, 1.02)
-    axis.set_title(title, loc="left", fontsize=9, color="#555", pad=8)
-    axis.tick_params(labelsize=8, length=0, colors="#555")
-    axis.grid(axis="x", color="#000", alpha=0.08, lw=0.6)
-    axis.set_axisbelow(True)
-    axis.spines[:].set_visible(False)
+    dress(axis, title, grid="x")

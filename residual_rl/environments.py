@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from residual_rl.controllers import CONTROLLERS, TableController, make_controller, name_of, reads_state
 from residual_rl.controllers.adapted import Adapted, Character
 from residual_rl.controllers.controller import Controller
-from residual_rl.controllers.models import ONNX_SUFFIX, OnnxModel, is_stable_baselines, stable_baselines
+from residual_rl.controllers.models import ONNX_SUFFIX, OnnxModel, StableBaselinesModel, is_stable_baselines
 from residual_rl.controllers.probe import advice, character_of, ignores_goal
 from residual_rl.errors import ControllerError, RunError, WorldError
 from residual_rl.residual import Composition
@@ -76,7 +76,7 @@ def controller_of(controller: Any, spec: Spec, num_threads: int | None = None) -
             made = make_controller(controller, spec, num_threads)
             return made, name_of(made) if isinstance(made, TableController) else controller
     elif is_stable_baselines(controller):
-        controller = stable_baselines(controller)
+        controller = StableBaselinesModel(controller)
     if not callable(controller):
         raise ControllerError(
             f"a controller is a callable, a model of Stable-Baselines3, or a name, not {type(controller).__name__}"

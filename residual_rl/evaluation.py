@@ -1,6 +1,7 @@
 """Roll a policy out on given initial states and note how each episode went."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +17,18 @@ from residual_rl.types import Measure, Observation
 
 MAX_LANES = 64
 
-Act = Callable[[Observation], tuple[np.ndarray, np.ndarray]]
-"""`Observation[B] -> base_action [B, A], action [B, A]`. Its attribute `controller` is told of the start of episodes."""
+
+@dataclass(frozen=True)
+class Act:
+    """A policy of a batch: `Observation[B] -> base_action [B, A], action [B, A]`."""
+
+    call: Callable[[Observation], tuple[np.ndarray, np.ndarray]]
+    controller: Controller | None = None
+    """The one that it asks, to be told of the start of episodes."""
+
+    def __call__(self, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
+        """Base action and action."""
+        return self.call(observation)
 
 
 class Outcome(NamedTuple):
@@ -105,8 +116,7 @@ def base_alone(controller: Controller, composition: Composition, action_size: in
         base_action = base(observation)
         return base_action, base_action.clip(-1.0, 1.0)
 
-    act.controller = controller  # type: ignore[attr-defined]
-    return act
+    return Act(act, controller)
 
 
 def evaluation_envs(task: AnyTask, episodes: int, num_threads: int | None, with_state: bool = False) -> Any:
@@ -138,7 +148,7 @@ def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> Outcome:
     watch = Watch(envs)
     observation = watch.reset(seeds)
     with naming_step(0):
-        start_episodes(getattr(act, "controller", None), envs.num_envs)
+        start_episodes(act.controller, envs.num_envs)
     lanes = envs.num_envs
     returns, deviation, jerk = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     steps_to_success = np.full(lanes, np.nan)

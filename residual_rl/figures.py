@@ -1,14 +1,13 @@
 """Learning curves, drawn from plain rows: the figures of a study come from the same function as a run's."""
 
-import importlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import wilson_interval
+from residual_rl.extras import REPORTS, need
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +69,7 @@ def learning_curve(
         selected: the step of the selected policy.
         width: inches.
     """
-    need("matplotlib")
+    need("matplotlib", *REPORTS)
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if str(row["step"])]  # a trial that was never evaluated has a row without numbers
@@ -90,7 +89,8 @@ def learning_curve(
     for place, (axis, (task, measured)) in enumerate(zip(axes, panels, strict=False)):
         inside = [row for row in rows if _panel_of(row) == (task, measured)]
         _panel(axis, inside, measured, name_of, colors, acting, burn_in, selected)
-        axis.set_title(measured.title if len(panels) == 1 else task, loc="left", fontsize=9, color="#555", pad=8)
+        dress(axis, measured.title if len(panels) == 1 else task, grid="y")
+        axis.spines["bottom"].set(visible=True, color="#999")
         if len(panels) > 1 and (place % columns == 0 or not alike):
             axis.set_ylabel(measured.title, fontsize=8.5, color="#555")
     return figure
@@ -98,7 +98,7 @@ def learning_curve(
 
 def calibration(points: Sequence[tuple[float, float]], width: float) -> "Figure":
     """What the critics predicted, against the discounted rewards that followed; on the line both are the same."""
-    need("matplotlib")
+    need("matplotlib", *REPORTS)
     from matplotlib.figure import Figure
 
     predicted, followed = np.array(points).T
@@ -108,11 +108,17 @@ def calibration(points: Sequence[tuple[float, float]], width: float) -> "Figure"
     axis.plot(ends, ends, color=BASE_COLOR, lw=1.2)
     axis.plot(predicted, followed, "o", ms=3, mfc=COLORS[0], mec="none", alpha=0.45)
     axis.set_xlabel("predicted value", fontsize=8.5, color="#555")
-    axis.set_title("discounted return that followed", loc="left", fontsize=9, color="#555", pad=8)
-    axis.tick_params(labelsize=8, length=0, colors="#555")
-    axis.grid(color="#000", alpha=0.08, lw=0.6)
-    axis.spines[:].set_visible(False)
+    dress(axis, "discounted return that followed")
     return figure
+
+
+def dress(axis: Any, title: str, grid: Literal["both", "x", "y"] = "both") -> None:
+    """What all panels have in common: a title at the left, small grey numbers, faint lines behind, no frame."""
+    axis.set_title(title, loc="left", fontsize=9, color="#555", pad=8)
+    axis.tick_params(labelsize=8, length=0, colors="#555")
+    axis.grid(axis=grid, color="#000", alpha=0.08, lw=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[:].set_visible(False)
 
 
 def _panel_of(row: Mapping[str, Any]) -> tuple[str, Columns]:
@@ -164,26 +170,16 @@ def _panel(
             axis.plot(*at, "o", ms=8, mfc="white", mec=color, mew=2, clip_on=False)
             side = "right" if selected > 0.8 * last else "center"
             axis.annotate("selected", at, (0, 8), textcoords="offset points", fontsize=7.5, color=color, ha=side, va="bottom")
-    _dress(axis, last)
+    axis.set(xlim=(0, last))
+    axis.set_xlabel("environment steps", fontsize=8.5, color="#555")
+    axis.locator_params(axis="x", nbins=5)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")
     if measured == COLUMNS["success"]:
         axis.set(ylim=(0, 1.03), yticks=np.linspace(0, 1, 6))
         _name_ends(axis, last, ends)
     else:
         axis.margins(y=0.08)
         _name_ends(axis, last, ends, *axis.get_ylim())
-
-
-def _dress(axis: Any, last: float) -> None:
-    axis.set(xlim=(0, last))
-    axis.set_xlabel("environment steps", fontsize=8.5, color="#555")
-    axis.locator_params(axis="x", nbins=5)
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")
-    axis.tick_params(labelsize=8, length=0, colors="#555")
-    axis.grid(axis="y", color="#000", alpha=0.08, lw=0.6)
-    axis.set_axisbelow(True)
-    for side, spine in axis.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color("#999")
 
 
 def _name_ends(axis: Any, last: float, ends: list[tuple[float, str, str]], bottom: float = 0.0, ceiling: float = 1.0) -> None:
@@ -288,11 +284,3 @@ def _bases(rows: Rows) -> Iterable[tuple[str, float, tuple[float, float]]]:
 def _size(row: Mapping[str, Any]) -> tuple[int, float]:
     """The number of a row's episodes, and how its base did in them."""
     return round(float(row["episodes"])), float(row[columns_of(row).base])
-
-
-def need(package: str) -> None:
-    """Raises a ResidualRLError that says how to get a package of the extra `report`, where it is missing."""
-    try:
-        importlib.import_module(package)
-    except ModuleNotFoundError:
-        raise ResidualRLError(f"reports and figures need {package}: pip install 'residual-rl[report]'") from None

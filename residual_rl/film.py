@@ -133,8 +133,7 @@ def record(envs: WorldVectorEnv, act: Act, seeds: Sequence[int], color: Color) -
         achieved.append(now["achieved_goal"])
         return act(now)
 
-    watched.controller = getattr(act, "controller", None)  # type: ignore[attr-defined]
-    outcome = roll_out(envs, watched, seeds)
+    outcome = roll_out(envs, Act(watched, act.controller), seeds)
     assert observation is not None
     goal = observation["desired_goal"]
     states.append(envs.state)

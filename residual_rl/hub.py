@@ -17,6 +17,7 @@ from urllib.request import url2pathname
 from residual_rl import runtime
 from residual_rl.bundle import ONNX, RUNTIME
 from residual_rl.errors import HubError, ResidualRLError
+from residual_rl.extras import need
 from residual_rl.model_card import CARD, model_card
 
 FETCHED = {runtime.MANIFEST: runtime.MAX_MANIFEST, runtime.WEIGHTS: runtime.MAX_WEIGHTS}
@@ -191,8 +192,4 @@ def _naming(place: str | Path) -> Iterator[None]:
 
 
 def _hub() -> Any:
-    try:
-        import huggingface_hub  # type: ignore[import-not-found,unused-ignore]
-    except ImportError as error:
-        raise ResidualRLError("huggingface_hub is not installed: pip install 'residual-rl[hub]'") from error
-    return huggingface_hub
+    return need("huggingface_hub", "hub", "push and pull")

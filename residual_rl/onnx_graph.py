@@ -8,13 +8,12 @@ Differs: a graph cannot refuse its inputs, so it does not check that they are fi
 """
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from residual_rl.errors import ResidualRLError
+from residual_rl.extras import need
 from residual_rl.runtime import Layer, Policy
 
 OPSET, IR = 17, 8  # of 2022: old enough for the runtimes on robots
@@ -26,11 +25,8 @@ def save_onnx(policy: Policy, path: Path) -> None:
     Raises:
         ResidualRLError: ONNX is not installed.
     """
-    if find_spec("onnx") is None:
-        raise ResidualRLError("ONNX is not installed: pip install 'residual-rl[onnx]'")
-    import onnx  # type: ignore
-    from onnx import TensorProto, helper  # type: ignore
-
+    onnx = _onnx()
+    helper, number = onnx.helper, onnx.TensorProto.FLOAT
     manifest = policy.manifest
     graph = _Graph()
     graph.constant(policy.scale, "scale")
@@ -43,9 +39,9 @@ def save_onnx(policy: Policy, path: Path) -> None:
         "base_action": actions,
     }
     read = {name for node in graph.nodes for name in node.input}
-    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", sizes[name]]) for name in sizes if name in read]
-    inputs.append(helper.make_tensor_value_info("scale", TensorProto.FLOAT, []))
-    output = helper.make_tensor_value_info("action", TensorProto.FLOAT, ["B", actions])
+    inputs = [helper.make_tensor_value_info(name, number, ["B", sizes[name]]) for name in sizes if name in read]
+    inputs.append(helper.make_tensor_value_info("scale", number, []))
+    output = helper.make_tensor_value_info("action", number, ["B", actions])
     model = helper.make_model(
         helper.make_graph(graph.nodes, "residual_policy", inputs, [output], graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -58,13 +54,16 @@ def save_onnx(policy: Policy, path: Path) -> None:
     onnx.save(model, path)
 
 
+def _onnx() -> Any:
+    return need("onnx", "onnx", "ONNX files")
+
+
 class _Graph:
     """Nodes and constants, as they are added; called with an operator and its inputs it names the output."""
 
     def __init__(self) -> None:
-        from onnx import helper, numpy_helper  # type: ignore
-
-        self._node, self._tensor = helper.make_node, numpy_helper.from_array
+        onnx = _onnx()
+        self._node, self._tensor = onnx.helper.make_node, onnx.numpy_helper.from_array
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self._named: dict[tuple[tuple[int, ...], bytes], str] = {}

@@ -45,8 +45,7 @@ def base_plus_residual(controller: Controller, composition: Composition, residua
         base_action = base(observation)
         return base_action, composition.action(base_action, residual(observation, base_action))
 
-    policy.controller = controller  # type: ignore[attr-defined]
-    return policy
+    return Act(policy, controller)
 
 
 def restore_residual(algorithm: DDPG | GatedDDPG, spec: Spec, arrays: dict[str, np.ndarray], source: str) -> Residual:

@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
@@ -110,8 +110,9 @@ def _write_shots(directory: Path, view: View, takes: Sequence[Take], steps: Sequ
         "size": [height, width],
     }
     (directory / "shots.json").write_text(json.dumps(shots))
-    arrays = {f"{name}{row}": getattr(take, name) for row, take in enumerate(takes) for name in ("physics", "goal", "path")}
-    np.savez(directory / "takes.npz", **arrays)  # type: ignore[arg-type]
+    names = "physics", "goal", "path"
+    arrays: dict[str, Any] = {f"{name}{row}": getattr(take, name) for row, take in enumerate(takes) for name in names}
+    np.savez(directory / "takes.npz", **arrays)
 
 
 def _frames(directory: Path, backend: str, count: int, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:

@@ -8,21 +8,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from residual_rl import run as files
+from residual_rl.acting import ACTING_EPISODES, acting_average
 from residual_rl.config import Config, to_json
 from residual_rl.diagnosis import Diagnosis
 from residual_rl.disk import write_whole
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.figures import COLUMNS, Rows, calibration, learning_curve, need
+from residual_rl.extras import REPORTS, need
+from residual_rl.figures import COLUMNS, Rows, calibration, learning_curve
 from residual_rl.verdict import Side, Verdict, in_digits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ACTING_EPISODES = 100
-"""Length of the moving average while learning."""
 SEVERAL = (
     "Thick: the mean over seeds with its 95 % bootstrap interval, as far as all of them have come; thin: each seed. "
     "A single seed has the interval of its evaluation episodes."
@@ -45,7 +43,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     if not runs:
         raise ResidualRLError("a report needs at least one run directory")
     for package in ("matplotlib", "jinja2"):
-        need(package)
+        need(package, *REPORTS)
     if out is None:
         parents = [os.path.abspath(run if len(runs) == 1 else run.parent) for run in runs]
         out = Path(os.path.commonpath(parents))
@@ -64,7 +62,7 @@ def _of_one(path: Path) -> dict[str, Any]:
     step = round(metrics[-1]["step"]) if metrics else 0
     burn_in = _burn_in(metrics)
     acting_column = COLUMNS[config.measured_by].acting
-    acting = _moving_average(metrics, acting_column, max(1, round(ACTING_EPISODES / config.episodes_per_cycle)))
+    acting = acting_average(metrics, acting_column, config.episodes_per_cycle)
     caption = (
         f"Mean of {config.evaluation_episodes} evaluation episodes with its 95 % interval; the grey line is the moving average"
         f" of the last {ACTING_EPISODES} training episodes, the ring is the policy that was selected."
@@ -171,15 +169,6 @@ def _burn_in(metrics: Rows) -> list[tuple[float, float]]:
             stretches.append((start, row["step"]))
         previous = row["step"]
     return stretches
-
-
-def _moving_average(metrics: Rows, column: str, cycles: int) -> list[tuple[float, float]]:
-    """Step and mean of a column over the last `cycles` cycles, once there are so many."""
-    kept = [(row["step"], row[column]) for row in metrics if np.isfinite(row[column])]
-    if len(kept) < cycles:
-        return []
-    means = np.convolve([value for _, value in kept], np.full(cycles, 1 / cycles), mode="valid")
-    return [(step, float(mean)) for (step, _), mean in zip(kept[cycles - 1 :], means, strict=True)]
 
 
 def _film(path: Path) -> tuple[list[dict[str, Any]], str]:

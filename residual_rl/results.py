@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from residual_rl.acting import acting_average
 from residual_rl.disk import write_whole
 from residual_rl.errors import RunError
 from residual_rl.run import EVALUATIONS, read_config, read_rows, read_verdict
@@ -35,8 +36,6 @@ VERDICTS: tuple[str, ...] = (
 """A row is a finished run's verdict. `difference` is of what is measured, policy minus base; `again` is the same once more, on
 states that decided nothing, where the policy was promoted and this was asked."""
 WHOLE = {"step", "episodes", "fixed", "broken"}
-ACTING_EPISODES = 100
-"""Training episodes over which the success of the acting policy is averaged."""
 
 
 def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
@@ -128,16 +127,10 @@ def _measured_by(trial: Trial) -> Measure:
 
 def _lowest_acting(run: Path) -> Callable[[float], float | str]:
     """From a step to the lowest moving average so far of the success of the acting policy; empty before the first."""
-    metrics = [row for row in read_rows(run / "metrics.csv") if np.isfinite(row["acting_success_rate"])]
-    if not metrics:
-        return lambda step: ""
-    cycles = max(1, round(ACTING_EPISODES / read_config(run).episodes_per_cycle))
-    rates = np.array([row["acting_success_rate"] for row in metrics])
-    if len(rates) < cycles:
-        return lambda step: ""
-    means = np.convolve(rates, np.full(cycles, 1 / cycles), mode="valid")
-    lowest = np.minimum.accumulate(means).round(6).tolist()
-    steps = [row["step"] for row in metrics][cycles - 1 :]
+    metrics = read_rows(run / "metrics.csv")
+    averages = acting_average(metrics, "acting_success_rate", read_config(run).episodes_per_cycle) if metrics else []
+    steps = [step for step, _ in averages]
+    lowest = np.minimum.accumulate([average for _, average in averages]).round(6).tolist()
 
     def at(step: float) -> float | str:
         index = int(np.searchsorted(steps, step, side="right")) - 1

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from residual_rl.controllers import Controller, naming_step, propose, start_episodes
+from residual_rl.controllers.controller import row_of
 from residual_rl.errors import WorldError
 from residual_rl.residual import Composition
 from residual_rl.tasks.lanes import Lanes
@@ -201,10 +202,4 @@ def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 def _lane(steps: Transition, lane: int, length: int) -> Transition:
     """What happened in one lane until its end: leading axis `[T]`."""
-
-    def of_lane(values: Any) -> Any:
-        if isinstance(values, dict):
-            return map_observation(lambda array: array[:length, lane], values)  # type: ignore[arg-type]
-        return values[:length, lane]
-
-    return Transition(*(of_lane(values) for values in steps))
+    return Transition(*(row_of(values, np.s_[:length, lane]) for values in steps))

@@ -33,7 +33,7 @@ from safetensors.numpy import save
 from residual_rl import config as configuration
 from residual_rl.config import Config
 from residual_rl.diagnosis import Diagnosis
-from residual_rl.disk import disk_errors, write_whole
+from residual_rl.disk import disk_errors, read_json, write_json, write_whole
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.verdict import Verdict
 
@@ -116,7 +116,7 @@ class Run:
             # A first call that failed, over a controller that raised for example, has left nothing worth keeping.
         elif strangers := [one.name for one in self.path.iterdir() if one.name not in (".lock", ".config.json.partial")]:
             raise RunError(f"{self.path} is not a run, and not empty (it holds {strangers[0]}); choose another directory")
-        self._write_json("config.json", {"config": wanted, "made_by": provenance()})
+        write_json(self.path / "config.json", {"config": wanted, "made_by": provenance()})
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Adds a row to `metrics.csv` or `evaluations.csv`."""
@@ -177,15 +177,15 @@ class Run:
 
     def save_environment(self, description: dict[str, Any]) -> None:
         """Keeps what is known of an environment that was brought."""
-        self._write_json(ENVIRONMENT, description)
+        write_json(self.path / ENVIRONMENT, description)
 
     def save_diagnosis(self, diagnosis: Diagnosis) -> None:
         """Keeps what learner and replay had to say, which are gone once the run is finished."""
-        self._write_json("diagnosis.json", diagnosis.to_json())
+        write_json(self.path / "diagnosis.json", diagnosis.to_json())
 
     def finish(self, verdict: Verdict) -> None:
         """Writes the verdict. Nothing can resume any more, so the checkpoint is freed."""
-        self._write_json("verdict.json", verdict.to_json())
+        write_json(self.path / "verdict.json", verdict.to_json())
         (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
 
     @property
@@ -202,12 +202,6 @@ class Run:
         """Whether anything was evaluated or learned in it."""
         return any((self.path / name).exists() for name in ("checkpoint.safetensors", "evaluations.csv", "metrics.csv"))
 
-    def _write_json(self, name: str, values: Any) -> None:
-        def write(path: Path) -> None:
-            path.write_text(json.dumps(values, indent=2) + "\n")
-
-        self._replace(name, write)
-
     def _write_safetensors(self, name: str, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
         contiguous = {key: np.asarray(value, order="C") for key, value in arrays.items()}
         # `save_file` makes files that nobody else may read.
@@ -223,7 +217,7 @@ def read_config(path: str | Path) -> Config:
     Raises:
         RunError: it is no run directory, or its configuration cannot be read.
     """
-    values = _read_json(Path(path) / "config.json", "it is no run directory")
+    values = read_json(Path(path) / "config.json", "it is no run directory")
     try:
         return configuration.from_json(values["config"])
     except (KeyError, TypeError, ResidualRLError) as error:
@@ -237,7 +231,7 @@ def read_environment(path: str | Path) -> Any:
         RunError: the file is damaged.
     """
     file = Path(path) / ENVIRONMENT
-    return _read_json(file, "") if file.exists() else None
+    return read_json(file) if file.exists() else None
 
 
 def read_verdict(path: str | Path) -> Verdict:
@@ -250,7 +244,7 @@ def read_verdict(path: str | Path) -> Verdict:
 
     if not (Path(path) / "verdict.json").exists():
         read_config(path)  # says so where it is no run at all
-    values = _read_json(Path(path) / "verdict.json", "the run has no verdict yet: start the same training again to finish it")
+    values = read_json(Path(path) / "verdict.json", "the run has no verdict yet: start the same training again to finish it")
     try:
         return TypeAdapter(Verdict).validate_python(values)
     except ValidationError as error:
@@ -269,7 +263,7 @@ def read_diagnosis(path: str | Path) -> Diagnosis | None:
     if not file.exists():
         return None
     try:
-        return TypeAdapter(Diagnosis).validate_python(_read_json(file, ""))
+        return TypeAdapter(Diagnosis).validate_python(read_json(file))
     except ValidationError as error:
         raise RunError(f"{file} is damaged: {configuration.explained(error)}") from error
 
@@ -305,7 +299,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}") from error
 
@@ -357,12 +352,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None
-
-
-def _read_json(path: Path, otherwise: str) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"there is no {path}: {otherwise}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {error}") from error

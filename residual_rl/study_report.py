@@ -8,7 +8,8 @@ from residual_rl import comparison
 from residual_rl.disk import write_whole
 from residual_rl.dot_plot import dot_plot, too_many_for_curves
 from residual_rl.errors import ResidualRLError
-from residual_rl.figures import Rows, learning_curve, need
+from residual_rl.extras import REPORTS, need
+from residual_rl.figures import Rows, learning_curve
 from residual_rl.report import SEVERAL, drawn, page
 from residual_rl.results import read_results
 from residual_rl.studies import STUDIES
@@ -46,11 +47,11 @@ def write_study_report(results: Path, out: Path | None = None) -> Path:
         write_whole(out, lambda path: path.write_text(comparison.markdown(rows), encoding="utf-8"))
     elif out.suffix == ".html":
         for package in ("matplotlib", "jinja2"):
-            need(package)
+            need(package, *REPORTS)
         html = page(_content(rows))
         write_whole(out, lambda path: path.write_text(html, encoding="utf-8"))
     elif out.suffix in (".svg", ".pdf", ".png"):
-        need("matplotlib")
+        need("matplotlib", *REPORTS)
         import matplotlib
 
         metadata = {"Date": None} if out.suffix == ".svg" else None

@@ -7,8 +7,6 @@ run/            its run directory
 confirmation.json   the comparison of the verdict on other states, where the policy was promoted and this was asked
 """
 
-import json
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from residual_rl.config import differences
-from residual_rl.disk import write_whole
+from residual_rl.disk import read_json, write_json
 from residual_rl.errors import RunError
 from residual_rl.run import provenance
 from residual_rl.studies.trial import Trial
@@ -47,7 +45,7 @@ class Standing(NamedTuple):
 
 def begin(trial: Trial, directory: Path) -> None:
     """Makes the directory of a trial and notes what it is."""
-    _write_json(directory / "trial.json", {"trial": trial.to_json(), "made_by": provenance()})
+    write_json(directory / "trial.json", {"trial": trial.to_json(), "made_by": provenance()})
 
 
 def check_same(trial: Trial, directory: Path) -> None:
@@ -64,7 +62,7 @@ def check_same(trial: Trial, directory: Path) -> None:
 
 def end(directory: Path, state: State, error: str = "") -> None:
     """Notes how a trial ended."""
-    _write_json(directory / "outcome.json", {"state": state} | ({"error": error} if error else {}))
+    write_json(directory / "outcome.json", {"state": state} | ({"error": error} if error else {}))
 
 
 def forget_failure(directory: Path) -> None:
@@ -82,7 +80,7 @@ def state_of(directory: Path) -> State:
     outcome = directory / "outcome.json"
     if outcome.exists():
         try:
-            return State(_read_json(outcome)["state"])
+            return State(read_json(outcome)["state"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{outcome} is damaged: it tells no state") from error
     return State.UNFINISHED if (directory / "trial.json").exists() else State.WAITING
@@ -90,7 +88,7 @@ def state_of(directory: Path) -> State:
 
 def confirm(again: Verdict, directory: Path) -> None:
     """Notes what a trial's policy is worth on states that did not decide the verdict."""
-    _write_json(directory / "confirmation.json", again.to_json())
+    write_json(directory / "confirmation.json", again.to_json())
 
 
 def confirmed(directory: Path) -> Verdict | None:
@@ -101,7 +99,7 @@ def confirmed(directory: Path) -> Verdict | None:
     """
     path = directory / "confirmation.json"
     try:
-        return TypeAdapter(Verdict).validate_python(_read_json(path)) if path.exists() else None
+        return TypeAdapter(Verdict).validate_python(read_json(path)) if path.exists() else None
     except ValidationError as error:
         raise RunError(f"{path} is damaged: {error}") from error
 
@@ -109,13 +107,13 @@ def confirmed(directory: Path) -> Verdict | None:
 def made_by(directory: Path) -> dict[str, Any]:
     """What made the trial's run: versions, commit, machine; before there is one, what made the trial."""
     config = directory / "run" / "config.json"
-    return _read_json(config if config.exists() else directory / "trial.json")["made_by"]
+    return read_json(config if config.exists() else directory / "trial.json")["made_by"]
 
 
 def error_of(directory: Path) -> str:
     """Why a trial failed; empty where it did not."""
     path = directory / "outcome.json"
-    return _read_json(path).get("error", "") if path.exists() else ""
+    return read_json(path).get("error", "") if path.exists() else ""
 
 
 def standing(trial: Trial, directory: Path) -> Standing:
@@ -137,7 +135,7 @@ def read_trial(directory: Path) -> Trial:
         RunError: the file is damaged.
     """
     try:
-        return TypeAdapter(Trial).validate_python(_read_json(directory / "trial.json")["trial"])
+        return TypeAdapter(Trial).validate_python(read_json(directory / "trial.json")["trial"])
     except (KeyError, ValidationError) as error:
         raise RunError(f"{directory}/trial.json is damaged: {error}") from error
 
@@ -152,14 +150,3 @@ def _last_row(path: Path) -> dict[str, float]:
             return dict(zip(names, map(float, lines[-1].split(",")), strict=True)) if lines else {}
     except (OSError, ValueError):  # not there yet, or being replaced
         return {}
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    write_whole(path, lambda beside: beside.write_text(json.dumps(values, indent=2) + "\n"))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {error}") from error

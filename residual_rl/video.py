@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from residual_rl.disk import write_whole
-from residual_rl.errors import ResidualRLError
+from residual_rl.extras import need
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 NEEDED = {".mp4": ("av", "PIL"), ".gif": ("PIL",), ".png": ("PIL",)}  # packages, as they are imported
-DISTRIBUTIONS = {"av": "PyAV", "PIL": "Pillow"}
 QUALITY = "18"  # x264's constant rate factor: less is better, and larger
 MARGIN, LINE, TEXT = 10, 20, 14  # pixels
 INK = (40, 40, 45)
@@ -36,15 +35,10 @@ class Caption(NamedTuple):
     """Colours the second line on the right."""
 
 
-def need(suffix: str) -> None:
+def check_can_write(suffix: str) -> None:
     """Raises ResidualRLError, with what to install, where a package is missing that writes such files."""
-    import importlib
-
     for package in NEEDED[suffix]:
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError:
-            raise ResidualRLError(f"{suffix} files need {DISTRIBUTIONS[package]}: pip install 'residual-rl[video]'") from None
+        need(package, "video", f"{suffix} files")
 
 
 def with_caption(frame: np.ndarray, caption: Caption) -> np.ndarray:
@@ -79,7 +73,7 @@ def _font(size: int) -> "FreeTypeFont | ImageFont":
 
 def png(image: np.ndarray) -> bytes:
     """A picture `[H, W, 3]` as PNG."""
-    need(".png")
+    check_can_write(".png")
     buffer = io.BytesIO()
     _indexed(image).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

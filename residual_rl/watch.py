@@ -14,7 +14,7 @@ from residual_rl import video
 from residual_rl.controllers import Controller, reads_state
 from residual_rl.disk import write_whole
 from residual_rl.errors import Interrupted, ResidualRLError
-from residual_rl.evaluation import MAX_LANES, evaluation_envs
+from residual_rl.evaluation import MAX_LANES, Act, evaluation_envs
 from residual_rl.film import BASE_COLOR, POLICY_COLOR, Episode, moments, record, view_of
 from residual_rl.front_door import load
 from residual_rl.policy import Policy
@@ -55,12 +55,11 @@ class _Show(NamedTuple):
             action = self.policy(observation)
             return action, action
 
-        act.controller = self.policy.controller  # type: ignore[attr-defined]
         color = POLICY_COLOR if self.policy.promoted else BASE_COLOR
         with closing(evaluation_envs(self.task, lanes, num_threads, reads_state(self.policy.controller))) as envs:
             remaining = iter(seeds)
             while chunk := list(islice(remaining, lanes)):
-                recording = record(envs, act, chunk, color)
+                recording = record(envs, Act(act, self.policy.controller), chunk, color)
                 yield from map(recording.episode, range(len(chunk)))
 
     def captions(self, episode: Episode, number: int) -> list[Caption]:
@@ -127,7 +126,7 @@ def watch(
         raise ResidualRLError(
             f"cannot write {path}: its ending decides what it will be: .mp4 or .gif for a video, .png for a film strip"
         )
-    video.need(suffix)
+    video.check_can_write(suffix)
     seeds = range(seed, seed + (episodes or DEFAULT_EPISODES))
     try:
         return (_as_strip if suffix == ".png" else _as_video)(show, seeds, path, num_threads, on_progress)

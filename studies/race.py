@@ -25,7 +25,7 @@ import numpy as np
 
 import residual_rl
 from residual_rl.controllers import Zero, make_controller
-from residual_rl.evaluation import evaluation_envs, roll_out, wilson_interval
+from residual_rl.evaluation import Act, evaluation_envs, roll_out, wilson_interval
 from residual_rl.residual import Composition
 from residual_rl.results import write_rows
 from residual_rl.rollout import base_policy
@@ -132,7 +132,7 @@ def run_tqc(name: str, seed: int, minutes: float) -> None:
             started = time.perf_counter()
             model.learn(INTERVAL, reset_num_timesteps=False)
             seconds += time.perf_counter() - started
-            outcome = roll_out(judged, act, evaluation_seeds(Purpose.SELECTION, EPISODES))
+            outcome = roll_out(judged, Act(act), evaluation_seeds(Purpose.SELECTION, EPISODES))
             done.append((model.num_timesteps, seconds, float(outcome.success.mean())))
             model.save(out / "model")
             model.save_replay_buffer(out / "replay")

@@ -111,6 +111,7 @@ def test_what_a_task_is_measured_by_comes_first() -> None:
 def test_progress_is_told_in_what_the_task_is_measured_by() -> None:
     assert _stands(Progress(0, 100, "success", 0.45, 0.9)) == "base 0.45  policy 0.90"
     assert _stands(Progress(0, 100, "return", -109.731, -98.5)) == "return: base -109.7  policy -98.5"
+    assert _stands(Progress(100, 100, "success", 0.45, 0.9)) == "base 0.45  policy 0.90; now the verdict"
 
 
 @pytest.mark.parametrize(

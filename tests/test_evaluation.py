@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from residual_rl.controllers import ReactivePush, Zero, make_controller
 from residual_rl.errors import ControllerError, WorldError
-from residual_rl.evaluation import MAX_LANES, Outcome, base_alone, evaluation_envs, mean_interval, roll_out, wilson_interval
+from residual_rl.evaluation import (
+    MAX_LANES,
+    Act,
+    Outcome,
+    base_alone,
+    evaluation_envs,
+    mean_interval,
+    roll_out,
+    wilson_interval,
+)
 from residual_rl.residual import SILVER2018, Composition
 from residual_rl.seeds import EPISODES_PER_RUN, Purpose, evaluation_seeds, training_seed
 from residual_rl.tasks import TASKS
@@ -59,12 +68,14 @@ def goal_of(seed):
     return int(np.random.default_rng(seed).integers(2, 5))
 
 
+@Act
 def forward(observation):
     """Full speed along the line, without ever stopping; nothing with the second component."""
     move = np.tile([1.0, 0.0], (len(observation["observation"]), 1))
     return move, move
 
 
+@Act
 def until_there(observation):
     """The same, but stops at the goal."""
     move = np.where(Line.success(observation["achieved_goal"], observation["desired_goal"]), 0.0, 1.0)
@@ -110,6 +121,7 @@ def test_steps_to_success_is_nan_where_the_goal_was_never_reached():
 
 
 def test_deviation_is_how_far_the_action_is_from_the_base_within_bounds():
+    @Act
     def pushed(observation):
         base = np.tile([3.0, 0.5], (len(observation["observation"]), 1))  # beyond what can be executed: counts as 1
         return base, np.tile([0.6, 0.5], (len(base), 1))
@@ -119,6 +131,7 @@ def test_deviation_is_how_far_the_action_is_from_the_base_within_bounds():
 
 
 def test_jerk_is_the_mean_change_of_the_action_from_step_to_step():
+    @Act
     def swinging(observation):
         size = len(observation["observation"])
         sign = 1.0 if round(float(observation["observation"][0, 0])) % 2 == 0 else -1.0
@@ -329,6 +342,7 @@ def test_breaking_the_world_never_pays(rewarded, least):
     class World(Breaking):
         spec = Breaking.spec._replace(reward_range=rewarded)
 
+    @Act
     def one_runs_one_stops_at_two(observation):
         position = observation["observation"]
         move = np.where((np.arange(len(position)) == 0)[:, None] | (position < 2.0), 1.0, 0.0)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_the_configurations_hash_is_the_configurations(tmp_path: Path) -> None:
 
 
 def test_onnx_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("residual_rl.onnx_graph.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     algorithm = ALGORITHMS["default"]
     with pytest.raises(ResidualRLError, match=r"residual-rl\[onnx\]"):
         write_bundle(tmp_path / "out", made_residual(algorithm), SPEC, made_config(algorithm), made_verdict(True), onnx=True)

@@ -14,7 +14,7 @@ from worlds import Aim, Reach, straight
 import residual_rl
 from residual_rl.controllers.adapted import Adapted, Character, per_lane
 from residual_rl.controllers.controller import asked_again, batched, propose, start_episodes
-from residual_rl.controllers.models import stable_baselines
+from residual_rl.controllers.models import StableBaselinesModel
 from residual_rl.controllers.probe import advice, character_of
 from residual_rl.environments import controller_of
 from residual_rl.errors import ControllerError
@@ -230,7 +230,7 @@ def test_a_model_of_stable_baselines_is_a_controller() -> None:
     np.testing.assert_array_equal(call(np.ones((2, 3))), linear(np.ones((2, 3))))
     assert character(call).takes_batch
     with pytest.raises(ControllerError, match="recurrent"):
-        stable_baselines(SimpleNamespace(policy=SimpleNamespace(lstm_actor=1), predict=None))
+        StableBaselinesModel(SimpleNamespace(policy=SimpleNamespace(lstm_actor=1), predict=None))
 
 
 def test_an_onnx_file_that_is_not_there_is_named(tmp_path: Path) -> None:

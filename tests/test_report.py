@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from residual_rl import front_door
+from residual_rl.acting import ACTING_EPISODES, acting_average
 from residual_rl.cli import app
 from residual_rl.config import Config, make_config
 from residual_rl.diagnosis import Diagnosis, Finding
@@ -19,7 +20,7 @@ from residual_rl.evaluation import Outcome, wilson_interval
 from residual_rl.figures import COLORS, NAME_GAP, _name_ends, learning_curve
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import to_arrays
-from residual_rl.report import _burn_in, _moving_average, write_report
+from residual_rl.report import _burn_in, write_report
 from residual_rl.run import Run, read_config, read_diagnosis
 from residual_rl.tasks import find_task
 from residual_rl.verdict import Verdict, judge
@@ -351,10 +352,11 @@ def test_names_do_not_overlap():
         assert max(recorder.heights) <= 1.0
 
 
-def test_moving_average_waits_until_it_is_full():
+def test_acting_average_waits_until_it_is_full_and_leaves_out_dropped_episodes():
     rows = [{"step": 10.0 * cycle, "acting_success_rate": rate} for cycle, rate in enumerate([0.0, np.nan, 1.0, 1.0])]
-    assert _moving_average(rows, "acting_success_rate", 2) == [(20.0, 0.5), (30.0, 1.0)]
-    assert _moving_average(rows, "acting_success_rate", 4) == []
+    assert acting_average(rows, "acting_success_rate", ACTING_EPISODES // 2) == [(20.0, 0.5), (30.0, 1.0)]
+    assert acting_average(rows, "acting_success_rate", ACTING_EPISODES // 4) == []
+    assert acting_average([], "acting_success_rate", 16) == []
 
 
 def test_burn_in_may_come_back():

@@ -11,6 +11,8 @@ from typing import Any
 
 from residual_rl.tasks.physics import usable_cores
 
+PEERS = "bench", "benchmarks beside other libraries"
+"""Extra and purpose of what is compared with."""
 INSTALL_PEERS = "pip install 'residual-rl[bench]'"
 TASK = "slippery-push"
 PEER_TASKS = {"push": "FetchPush-v4", "slippery-push": "FetchPush-v4", "pick-and-place": "FetchPickAndPlace-v4"}

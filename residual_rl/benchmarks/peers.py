@@ -6,8 +6,9 @@ from importlib.metadata import version
 from io import StringIO
 from typing import Any, NamedTuple
 
-from residual_rl.benchmarks.conditions import PEER_TASKS, TASK
+from residual_rl.benchmarks.conditions import PEER_TASKS, PEERS, TASK
 from residual_rl.benchmarks.rounds import alternate, medians, stepper
+from residual_rl.extras import need
 from residual_rl.tasks.block import HORIZON
 from residual_rl.tasks.physics import usable_cores
 
@@ -38,25 +39,20 @@ def fastest_vector_env(num_envs: int) -> tuple[dict[str, float], str]:
 
 
 def _vector_env(name: str, num_envs: int) -> Any:
-    from stable_baselines3.common import vec_env  # type: ignore
-
-    return getattr(vec_env, name)([_gymnasium_robotics_env] * num_envs)
+    return getattr(need("stable_baselines3.common.vec_env", *PEERS), name)([_gymnasium_robotics_env] * num_envs)
 
 
 def stable_baselines3(work: Work) -> "Peer":
     """Stable-Baselines3's DDPG."""
-    import torch  # type: ignore
-    from stable_baselines3 import DDPG  # type: ignore
-
-    torch.set_num_threads(usable_cores())
-    return Peer(f"Stable-Baselines3 {version('stable-baselines3')}, DDPG", DDPG, work, {"net_arch": [256] * 3})
+    need("torch", *PEERS).set_num_threads(usable_cores())
+    algorithm = need("stable_baselines3", *PEERS).DDPG
+    return Peer(f"Stable-Baselines3 {version('stable-baselines3')}, DDPG", algorithm, work, {"net_arch": [256] * 3})
 
 
 def sbx(work: Work) -> "Peer":
     """SBX's TQC, which has no DDPG that takes observations with goals."""
-    from sbx import TQC  # type: ignore
-
-    return Peer(f"SBX {version('sbx-rl')}, TQC with one critic", TQC, work, {"net_arch": [256] * 3, "n_critics": 1})
+    algorithm = need("sbx", *PEERS).TQC
+    return Peer(f"SBX {version('sbx-rl')}, TQC with one critic", algorithm, work, {"net_arch": [256] * 3, "n_critics": 1})
 
 
 class Peer:
@@ -70,13 +66,11 @@ class Peer:
     """
 
     def __init__(self, name: str, algorithm: Any, work: Work, policy_kwargs: dict[str, Any]):
-        from stable_baselines3 import HerReplayBuffer  # type: ignore
-
         self.name = f"{name} + HerReplayBuffer, {PEER_TASK}, {work.envs}"
         self._model = algorithm(
             "MultiInputPolicy",
             _vector_env(work.envs, work.num_envs),
-            replay_buffer_class=HerReplayBuffer,
+            replay_buffer_class=need("stable_baselines3", *PEERS).HerReplayBuffer,
             policy_kwargs=policy_kwargs,
             batch_size=work.batch_size,
             train_freq=HORIZON,  # calls of the vector env

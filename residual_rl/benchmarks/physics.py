@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from residual_rl.benchmarks.conditions import PEER_TASKS, TASK, conditions, installed, quiet
+from residual_rl.benchmarks.conditions import PEER_TASKS, PEERS, TASK, conditions, installed, quiet
 from residual_rl.benchmarks.rounds import Speed, alternate, compared, stepper
+from residual_rl.extras import need
 from residual_rl.tasks import find_task
 from residual_rl.tasks.physics import usable_cores
 from residual_rl.tasks.vector import WorldVectorEnv
@@ -117,9 +118,7 @@ def _raw(envs: WorldVectorEnv, actions: np.ndarray) -> Callable[[], None]:
 
 
 def _envpool(name: str, batch: int, threads: int) -> Any:
-    import envpool  # type: ignore
-
-    return envpool.make(name, env_type="gymnasium", num_envs=batch, num_threads=threads)
+    return need("envpool", *PEERS).make(name, env_type="gymnasium", num_envs=batch, num_threads=threads)
 
 
 def _overall(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -187,9 +187,10 @@ def _stands(progress: Any) -> str:
     """How base and policy do, by what the task is measured by."""
     from residual_rl.verdict import in_digits
 
+    follows = "; now the verdict" if progress.step >= progress.steps else ""
     if progress.measured_by == "return":
-        return f"return: base {in_digits(progress.base)}  policy {in_digits(progress.policy)}"
-    return f"base {progress.base:.2f}  policy {progress.policy:.2f}"
+        return f"return: base {in_digits(progress.base)}  policy {in_digits(progress.policy)}{follows}"
+    return f"base {progress.base:.2f}  policy {progress.policy:.2f}{follows}"
 
 
 def _write_report(runs: list[Path], out: Path | None = None) -> None:

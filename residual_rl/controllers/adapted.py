@@ -42,7 +42,7 @@ class Adapted:
     """A controller that speaks the library's language, around one that speaks its environment's."""
 
     def __init__(self, call: Callable[[Any], Any], layout: Layout, character: Character):
-        self.call = call
+        self.call: Any = call
         self.layout = layout
         self.character = character
         self.__name__ = name_of(call)
@@ -79,9 +79,9 @@ class Adapted:
     def _reset(self, mask: np.ndarray) -> None:
         """Forgets, in the lanes `[E]` of the mask."""
         if takes_no_mask(self.call):
-            self.call.reset()  # type: ignore[attr-defined]
+            self.call.reset()
         else:
-            self.call.reset(mask)  # type: ignore[attr-defined]
+            self.call.reset(mask)
 
 
 class PerLane:
@@ -92,7 +92,7 @@ class PerLane:
     def __init__(self, make: Callable[[], Callable[[Any], Any]]):
         self.make = make
         self.__name__ = name_of(make)
-        self._each: list[Callable[[Any], Any]] = []
+        self._each: list[Any] = []
 
     def reset(self, mask: np.ndarray) -> None:
         """Begins anew in the lanes `[E]` of the mask."""
@@ -101,14 +101,14 @@ class PerLane:
             return
         for lane in np.flatnonzero(mask).tolist():
             if remembers(self._each[lane]):
-                self._each[lane].reset()  # type: ignore[attr-defined]
+                self._each[lane].reset()
             else:
                 self._each[lane] = self.make()
 
-    def _made(self) -> Callable[[Any], Any]:
-        call = self.make()
+    def _made(self) -> Any:
+        call: Any = self.make()
         if remembers(call):
-            call.reset()  # type: ignore[attr-defined]
+            call.reset()
         return call
 
     def __call__(self, shown: Any) -> np.ndarray:

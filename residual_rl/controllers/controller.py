@@ -69,9 +69,8 @@ def batched(function: Callable[[Any], Any]) -> Controller:
     def controller(observation: Any) -> np.ndarray:
         return one_by_one(observation)
 
-    for name, value in said_by(function).items():  # what it does not say, a probe finds out
+    for name, value in (said_by(function) | {"takes_batch": True}).items():  # what it does not say, a probe finds out
         setattr(controller, name, value)
-    controller.takes_batch = True  # type: ignore[attr-defined]
     controller.__name__ = name_of(function)
     controller.__module__ = getattr(function, "__module__", controller.__module__)
     return controller

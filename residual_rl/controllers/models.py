@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from hashlib import sha256
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from residual_rl.controllers.controller import row_of
 from residual_rl.errors import ControllerError
+from residual_rl.extras import need
 
 ONNX_SUFFIX = ".onnx"
 
@@ -18,29 +21,35 @@ def is_stable_baselines(controller: Any) -> bool:
     return callable(getattr(controller, "predict", None)) and hasattr(controller, "policy")
 
 
-def stable_baselines(model: Any) -> Callable[[Any], np.ndarray]:
+class StableBaselinesModel:
     """A Stable-Baselines3 model as a controller, without its exploration.
 
     Raises:
         ControllerError: it has a recurrent policy, whose memory is not kept here.
     """
-    name = type(model).__name__
-    if hasattr(model.policy, "lstm_actor"):
-        raise ControllerError(
-            f"{name} has a recurrent policy: pass residual_rl.per_lane(make), where make() gives an object that keeps its state"
-        )
 
-    def predict(observation: Any) -> np.ndarray:
-        return model.predict(observation, deterministic=True)[0]
+    takes_batch = True
+    is_random = False
 
-    predict.__name__ = name
-    predict.takes_batch = True  # type: ignore[attr-defined]
-    predict.is_random = False  # type: ignore[attr-defined]
-    return predict
+    def __init__(self, model: Any):
+        self.__name__ = type(model).__name__
+        if hasattr(model.policy, "lstm_actor"):
+            raise ControllerError(
+                f"{self.__name__} has a recurrent policy: pass residual_rl.per_lane(make), where make() gives an object that "
+                f"keeps its state"
+            )
+        self.model = model
+
+    def __call__(self, observation: Any) -> np.ndarray:
+        """Actions for a batch of observations."""
+        return self.model.predict(observation, deterministic=True)[0]
 
 
 class OnnxModel:
     """A network in an ONNX file: its first output is the action; its inputs are the observation, or its entries by name."""
+
+    takes_batch = True
+    is_random = False
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -50,8 +59,6 @@ class OnnxModel:
         self._inputs = {name: (shape, dtype) for name, shape, dtype in inputs}
         first = next(iter(self._inputs.values()))[0]
         self._one_at_a_time = bool(first) and first[0] == 1
-        self.takes_batch = True
-        self.is_random = False
 
     def __call__(self, observation: Any) -> np.ndarray:
         """Actions for a batch of observations."""
@@ -80,15 +87,11 @@ def _session(path: Path) -> Session:
 
     Raises:
         ControllerError: the file cannot be read.
-        ControllerError: neither package is installed.
+        ResidualRLError: onnx is not installed.
     """
     if not path.is_file():
         raise ControllerError(f"there is no file {path}")
-    try:
-        import onnx  # type: ignore
-        from onnx.reference import ReferenceEvaluator  # type: ignore
-    except ImportError:
-        raise ControllerError(f"{path} needs the package onnx: pip install 'residual-rl[onnx]'") from None
+    onnx = need("onnx", "onnx", "controllers in ONNX files")
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
@@ -104,10 +107,8 @@ def _session(path: Path) -> Session:
         for one in model.graph.input
         if one.name not in constants
     ]
-    try:
-        import onnxruntime  # type: ignore
-
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except ImportError:
-        session = ReferenceEvaluator(model)
+    if find_spec("onnxruntime"):
+        session = import_module("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    else:
+        session = import_module("onnx.reference").ReferenceEvaluator(model)
     return lambda feeds: session.run(None, feeds)[0], inputs

@@ -176,7 +176,8 @@ class RowLanes:
 
     def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Starts an episode in each lane."""
-        rows, info = self.rows.reset(seed=None if seed is None else list(seed))  # type: ignore[arg-type]
+        seeds: Any = None if seed is None else list(seed)
+        rows, info = self.rows.reset(seed=seeds)
         return self.layout.split(rows), {"errors": _errors(info)}
 
     def step(self, actions: np.ndarray) -> Stepped:

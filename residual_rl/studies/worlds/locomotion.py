@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium
 
 from residual_rl.errors import ResidualRLError
+from residual_rl.extras import need
 
 FOLDER = Path(__file__).parent
 
@@ -17,11 +18,9 @@ def stored(name: str) -> Path:
 
 def untrained(name: str, seed: int | None = None) -> Any:
     """PPO as Stable-Baselines3 sets it up, on one thread: trials run side by side."""
-    import torch  # type: ignore
-    from stable_baselines3 import PPO  # type: ignore
-
-    torch.set_num_threads(1)
-    return PPO("MlpPolicy", gymnasium.make(name), seed=seed, device="cpu")
+    purpose = "proof", "policies of Stable-Baselines3"
+    need("torch", *purpose).set_num_threads(1)
+    return need("stable_baselines3", *purpose).PPO("MlpPolicy", gymnasium.make(name), seed=seed, device="cpu")
 
 
 def half_trained(name: str) -> Any:

@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 
 from residual_rl.controllers import per_lane
+from residual_rl.extras import need
 from residual_rl.studies.worlds.imperfections import Biased, Delayed, Law, Miscalibrated, Noisy, Weak
 
 HORIZON = 150
@@ -37,14 +38,15 @@ SPOILED = {
 }
 """Tasks, and what is done to Meta-World's policy for them."""
 
+META_WORLD = "proof", "Meta-World's tasks"
+
 
 class MetaWorld(gymnasium.Env[np.ndarray, np.ndarray]):
     """One task, with the reward that Meta-World gives, or with a sparse one."""
 
     def __init__(self, task: str, sparse: bool):
-        from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE  # type: ignore
-
-        self.env: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task}-v3-goal-observable"]()
+        named = need("metaworld.env_dict", *META_WORLD).ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
+        self.env: Any = named[f"{task}-v3-goal-observable"]()
         self.env._freeze_rand_vec = False
         self.env.seeded_rand_vec = True
         self.sparse = sparse
@@ -71,11 +73,9 @@ class MetaWorld(gymnasium.Env[np.ndarray, np.ndarray]):
 
 def scripted(task: str) -> Any:
     """Meta-World's own policy for a task, its actions within the bounds."""
-    from metaworld.policies import ENV_POLICY_MAP  # type: ignore
-
     # It warns of every action that its environment will clip.
     warnings.filterwarnings("ignore", message="Constant\\(s\\) may be too high")
-    policy = ENV_POLICY_MAP[f"{task}-v3"]()
+    policy = need("metaworld.policies", *META_WORLD).ENV_POLICY_MAP[f"{task}-v3"]()
 
     def act(observation: np.ndarray) -> np.ndarray:
         return np.clip(policy.get_action(observation), -1.0, 1.0).astype(np.float64)

@@ -1,7 +1,5 @@
 """Creatures, plants and chess pieces."""
 
-# ruff: noqa: D103 (each family is its name)
-
 from collections.abc import Callable
 
 import numpy as np

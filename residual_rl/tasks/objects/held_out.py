@@ -1,7 +1,5 @@
 """Twenty kinds of objects for testing, none of them seen in training."""
 
-# ruff: noqa: D103 (each family is its name)
-
 from itertools import pairwise
 
 import numpy as np

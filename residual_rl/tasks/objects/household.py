@@ -1,7 +1,5 @@
 """Vessels, furniture and small buildings."""
 
-# ruff: noqa: D103 (each family is its name)
-
 from itertools import pairwise
 
 import numpy as np

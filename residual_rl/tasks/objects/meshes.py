@@ -15,12 +15,14 @@ import tempfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
 import scipy
 
 from residual_rl.errors import ResidualRLError
+from residual_rl.extras import need
 from residual_rl.tasks.objects.shapes import Shape, hull, normalized
 
 FORMATS = (".stl", ".obj")
@@ -80,8 +82,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _decompose(vertices: np.ndarray, faces: np.ndarray) -> list[np.ndarray]:
-    import coacd  # type: ignore[import-not-found]  # optional
-
+    coacd = need("coacd", "meshes", "convex parts")
     coacd.set_log_level("error")
     parts = coacd.run_coacd(
         coacd.Mesh(vertices, faces),
@@ -108,7 +109,8 @@ def _save(kept: Path, parts: Iterable[np.ndarray]) -> None:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".npz", delete=False) as file:
-            np.savez(file, **{f"{index:03d}": part for index, part in enumerate(parts)})  # type: ignore[arg-type]
+            arrays: dict[str, Any] = {f"{index:03d}": part for index, part in enumerate(parts)}
+            np.savez(file, **arrays)
         os.replace(file.name, kept)
     except OSError as error:
         warnings.warn(f"convex parts are not kept: {error}", stacklevel=2)

@@ -1,7 +1,5 @@
 """Convex objects: balls, blocks, prisms, pyramids, rocks."""
 
-# ruff: noqa: D103 (each family is its name)
-
 import numpy as np
 
 from residual_rl.tasks.objects.families import Families, Family

@@ -1,7 +1,5 @@
 """Brackets, gears, tools, letters and vehicles."""
 
-# ruff: noqa: D103 (each family is its name)
-
 import numpy as np
 
 from residual_rl.tasks.objects.families import Families, Family

@@ -47,7 +47,7 @@ class Line(NamedTuple):
     lowest: float
     """Lowest evaluation, minus the base."""
     acting: list[float]
-    """Of each seed, the lowest success rate over 100 training episodes; NaN where nothing was trained, and of returns."""
+    """The lowest success rate over 100 training episodes, of each seed that has had so many. Empty of returns."""
     paper: float | None
     remark: str
     """Says of trials that are failed or unfinished."""
@@ -89,7 +89,7 @@ def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Lin
         return Line(task, variant, by_return, *numbers, published, ", ".join(marks))
     rates = [np.array([float(row[columns.value]) for row in trial]) for trial in seeds]
     bases = np.array([float(trial[-1][columns.base]) for trial in seeds])
-    acting = [float("nan" if by_return else trial[-1]["lowest_acting_success_rate"] or "nan") for trial in seeds]
+    acting = [] if by_return else [float(lowest) for trial in seeds if (lowest := str(trial[-1]["lowest_acting_success_rate"]))]
     last = np.array([rate[-1] for rate in rates])
     return Line(
         task=task,
@@ -163,11 +163,8 @@ def overall(rows: Rows) -> list[tuple[str, float, tuple[float, float]]]:
     rows = [row for row in rows if not measured_by_return(row)]
     last: dict[str, dict[str, list[float]]] = {}
     for line in compared(rows):
-        mine = [row for row in rows if row["task"] == line.task and row["variant"] == line.variant]
-        for seed in dict.fromkeys(row["seed"] for row in mine):
-            trial = evaluated([row for row in mine if row["seed"] == seed])
-            if trial:
-                last.setdefault(line.variant, {}).setdefault(line.task, []).append(float(trial[-1]["success_rate"]))
+        if line.lasts:
+            last.setdefault(line.variant, {})[line.task] = line.lasts
     tasks = {str(row["task"]) for row in rows}
     complete = {
         variant: [np.array(values) for values in by_task.values()]

@@ -78,7 +78,8 @@ def make_config(preset: str = "default", **fields: Any) -> Config:
 
     Raises:
         UnknownName: no such preset, method or path.
-        ResidualRLError: a field's value is out of range; the message names the field and the value.
+        ResidualRLError: a field's value is out of range, or a controller does not go with the method; the message names the
+            field and the value.
     """
     if preset not in PRESETS:
         raise UnknownName("preset", preset, PRESETS)
@@ -97,6 +98,10 @@ def make_config(preset: str = "default", **fields: Any) -> Config:
         config = Config(preset=preset, **fields)
     except ValidationError as error:
         raise ResidualRLError(explained(error)) from error
+    if config.method == "scratch" and config.controller != "zero":
+        raise ResidualRLError(
+            f"method 'scratch' learns without a controller, not over {config.controller!r}; use method 'rpl' to improve one"
+        )
     return changed(config, paths) if paths else config
 
 

@@ -9,11 +9,12 @@ All chance of a cycle is derived from the run's seed and the cycle's number.
 import time
 from typing import Any, Literal, NamedTuple
 
+import equinox as eqx
 import jax
 import numpy as np
 
 from residual_rl.config import Config
-from residual_rl.errors import ControllerError, WorldError
+from residual_rl.errors import ControllerError, ResidualRLError, WorldError
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Learner, Metrics, Roles
 from residual_rl.learning.replay import Replay
@@ -23,6 +24,7 @@ from residual_rl.state import State, Training
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Observation, StepInfo, Transition
 
+MOST_UPDATES = 2000  # whose batches are in memory at once
 MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment that fails so often will not recover
 
 
@@ -47,6 +49,7 @@ def next_cycle(training: Training, envs: Lanes, state: State, started: float) ->
 
     Raises:
         ControllerError, WorldError: the controller or the environment failed; the state is as it was.
+        ResidualRLError: learning diverged.
     """
     config, replay = training.config, state.replay
     rng, _ = _chance(config, state.cycle, "learn")
@@ -58,6 +61,7 @@ def next_cycle(training: Training, envs: Lanes, state: State, started: float) ->
         counted = state._replace(learner=_counted_in(training, state, rng, new))
         learned = under_way or _updated(training, counted, rng, actor_learns)
         metrics = {name: float(value) for name, value in learned.metrics.items()}
+        _check_finite(learned.learner, state.step)
         by_residual = roles.driven & actor_learns
         scores = [(episode.score(config.measured_by), bool(by_residual[episode.lane])) for episode in episodes]
         state = state._replace(
@@ -119,9 +123,30 @@ def _updated(training: Training, state: State, rng: np.random.Generator, actor_l
     if not len(state.replay):
         return Learned(learner, {"critic_loss": np.array(np.nan), "mean_value": np.array(np.nan)})
     updates = config.updates_per_cycle if actor_learns else algorithm.burn_in.updates
-    flat = _sampled(training, state.replay, rng, updates * config.batch_size)
-    batches = jax.tree.map(lambda leaf: leaf.reshape(updates, config.batch_size, *leaf.shape[1:]), flat)
-    return Learned(*learning.update_many(algorithm, learner, batches, training.task.learner_spec, actor_learns))
+    counts = [len(part) for part in np.array_split(np.arange(updates), -(-updates // MOST_UPDATES))]
+    means: list[Metrics] = []
+    for count in counts:
+        jax.block_until_ready(learner)  # else what all the parts have sampled would wait in memory
+        batches = _batches(_sampled(training, state.replay, rng, count * config.batch_size), count)
+        learner, metrics = learning.update_many(algorithm, learner, batches, training.task.learner_spec, actor_learns)
+        means.append(metrics)
+    shares = [count / updates for count in counts]
+    metrics = {name: sum(share * mean[name] for share, mean in zip(shares, means, strict=True)) for name in means[0]}
+    return Learned(learner, metrics)
+
+
+def _batches(transitions: Transition, count: int) -> Transition:
+    """`[count * B] -> [count, B]`."""
+    return jax.tree.map(lambda leaf: leaf.reshape(count, len(leaf) // count, *leaf.shape[1:]), transitions)
+
+
+def _check_finite(learner: Learner, step: int) -> None:
+    """Learning that diverged is no policy, and is never delivered."""
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(learner, eqx.is_inexact_array))):
+        raise ResidualRLError(
+            f"learning diverged after step {step}: the networks hold numbers that are not finite. What was learned before is"
+            " kept; lower learning rates help, or observations and rewards of moderate size"
+        )
 
 
 def _sampled(training: Training, replay: Replay, rng: np.random.Generator, size: int, latest: int | None = None) -> Transition:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, Timeout
 from safetensors import SafetensorError
 
 from residual_rl.errors import RunError
@@ -60,6 +61,19 @@ def read_json(path: Path, otherwise: str = "") -> Any:
         raise RunError(f"there is no {path}" + (f": {otherwise}" if otherwise else "")) from None
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}") from error
+
+
+def acquire(lock: BaseFileLock, path: Path) -> None:
+    """Takes the lock of a directory, without waiting.
+
+    Raises:
+        RunError: another process holds it, or it cannot be written.
+    """
+    with disk_errors(path):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"{path} is in use by another process") from None
 
 
 def make_directory(path: Path) -> None:

@@ -44,7 +44,7 @@ def dot_plot(rows: Rows, *, width: float = 7.2) -> "Figure":
     for (task, lines), (last, acting) in zip(tasks.items(), axes, strict=True):
         what = "mean return" if lines[0].by_return else "success rate"
         _panel(last, [(line.lasts, line.interval) for line in lines], lines, f"{task}: last {what}")
-        if np.isfinite([value for line in lines for value in line.acting]).any():
+        if any(line.acting for line in lines):
             _panel(acting, [(line.acting, None) for line in lines], lines, "lowest over 100 training episodes")
             acting.tick_params(labelleft=False)
         else:

@@ -1,19 +1,23 @@
 """How long trials will take on this machine: told from trials of the same kind, or from a few seconds of trying."""
 
+import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from residual_rl.config import Config
-from residual_rl.controllers import make_controller, reads_state
-from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
+from residual_rl.controllers import make_controller
+from residual_rl.environments import Description
+from residual_rl.errors import ResidualRLError
+from residual_rl.evaluation import base_outcome
 from residual_rl.front_door import evaluate, improve
 from residual_rl.pace import LONGEST_CYCLE, paced
 from residual_rl.run import read_rows
-from residual_rl.seeds import Purpose, evaluation_seeds
+from residual_rl.seeds import Purpose
 from residual_rl.setting import described
 from residual_rl.studies.trial import INITIAL, Trial
 from residual_rl.studies.worlds import WORLDS
@@ -22,7 +26,7 @@ from residual_rl.train import Progress
 from residual_rl.trial_directory import standing
 
 STARTING = 20.0  # seconds to import and compile
-TRIED_CYCLES = 5  # at most, and 2 at least
+FEWEST_CYCLES, TRIED_CYCLES = 3, 5  # that are tried, at least and at most
 TRIED_EPISODES = 4
 TRIED_SECONDS = 3.0
 TOLD_SHARE = 0.1  # of its budget that a trial must have spent before others of its kind are told from it
@@ -36,12 +40,13 @@ class Estimate(NamedTuple):
     """What is left to do for a trial."""
 
     hours: float
+    """NaN where it could not be tried."""
     told_from: str
-    """What the number rests on: "its kind" or "a try"."""
+    """What the number rests on: "its kind" or "a try"; or why there is none."""
 
 
 class Tried(NamedTuple):
-    """What a try in a world of somebody else's shows."""
+    """What a try shows."""
 
     config: Config
     """As the length of its episodes has it."""
@@ -51,34 +56,46 @@ class Tried(NamedTuple):
     """Of evaluation."""
 
 
-def estimates(trials: Iterable[Trial], out: Path, tell: Callable[[str], None] = lambda line: None) -> dict[Trial, Estimate]:
-    """What is left to do for each trial, if it is not finished."""
-    trials = list(trials)
-    told = _told(trials, out)
-    steps: dict[str, float] = {}
-    episodes: dict[tuple[str, str], float] = {}
-    worlds: dict[str, Tried] = {}
+def estimates(
+    open_: Iterable[Trial], trials: Iterable[Trial], out: Path, tell: Callable[[str], None] = lambda line: None
+) -> dict[Trial, Estimate]:
+    """What is left to do for each of the `open_` trials, also told from the others of their study."""
+    told, tried = _told(trials, out), _Tries(tell)
     answer = {}
-    for trial in trials:
-        left = 1.0 - standing(trial, out / trial.name).step / trial.steps
+    for trial in open_:
+        left = max(0.0, 1.0 - standing(trial, out / trial.name).step / trial.steps)
         if trial.kind in told:
-            answer[trial] = Estimate(max(0.0, left) * trial.steps * told[trial.kind] / 3600, "its kind")
+            answer[trial] = Estimate(left * trial.steps * told[trial.kind] / 3600, "its kind")
             continue
-        if trial.task in WORLDS:
-            if trial.kind not in worlds:
-                tell(f"trying {trial.task}/{trial.variant}")
-                worlds[trial.kind] = try_world(trial)
-            answer[trial] = Estimate(max(0.0, left) * whole(trial, *worlds[trial.kind]) / 3600, "a try")
-            continue
-        world = (trial.task, trial.config().controller)
-        if trial.kind not in steps:
-            tell(f"trying {trial.task}/{trial.variant}")
-            steps[trial.kind] = 0.0 if trial.method == INITIAL else try_out(trial)
-        if world not in episodes:
-            episodes[world] = try_evaluation(trial)
-        seconds = whole(trial, trial.config(), steps[trial.kind], episodes[world])
-        answer[trial] = Estimate(max(0.0, left) * seconds / 3600, "a try")
+        try:
+            answer[trial] = Estimate(left * whole(trial, *tried(trial)) / 3600, "a try")
+        except ResidualRLError as error:
+            answer[trial] = Estimate(math.nan, f"cannot be tried: {error}")
     return answer
+
+
+class _Tries:
+    """What short tries show, each made once: of the kind of a trial, and of a task's evaluation."""
+
+    def __init__(self, tell: Callable[[str], None]):
+        self._tell = tell
+        self._kinds: dict[str, Tried] = {}
+        self._evaluations: dict[tuple[str, str], float] = {}
+
+    def __call__(self, trial: Trial) -> Tried:
+        """What is known of a trial of this kind."""
+        if trial.kind not in self._kinds:
+            self._tell(f"trying {trial.task}/{trial.variant}")
+            self._kinds[trial.kind] = try_world(trial) if trial.task in WORLDS else self._of_task(trial)
+        return self._kinds[trial.kind]
+
+    def _of_task(self, trial: Trial) -> Tried:
+        config = trial.config()
+        seconds_per_step = 0.0 if trial.method == INITIAL else try_out(trial)
+        which = trial.task, config.controller
+        if which not in self._evaluations:
+            self._evaluations[which] = try_evaluation(trial)
+        return Tried(config, seconds_per_step, self._evaluations[which])
 
 
 def whole(trial: Trial, config: Config, seconds_per_step: float, seconds_per_episode: float) -> float:
@@ -92,76 +109,51 @@ def whole(trial: Trial, config: Config, seconds_per_step: float, seconds_per_epi
 
 def try_out(trial: Trial) -> float:
     """Seconds of a training step, from a few cycles."""
-    config, started = trial.config(), time.monotonic()
-    cycle_steps = config.episodes_per_cycle * find_task(trial.task).spec.horizon
-
-    def enough(progress: Progress) -> None:
-        if progress.step >= 2 * cycle_steps and time.monotonic() - started > TRIED_SECONDS:
-            raise _Enough
-
-    few = {"evaluation_episodes": 1, "verdict_episodes": 1, "evaluation_interval": TRIED_CYCLES * cycle_steps}
-    fields: dict[str, Any] = dict(trial.fields) | few
-    with tempfile.TemporaryDirectory() as directory:
-        with suppress(_Enough):
-            improve(
-                trial.task,
-                trial.controller,
-                steps=TRIED_CYCLES * cycle_steps,
-                out=Path(directory) / "run",
-                method=trial.method,
-                preset=trial.preset,
-                num_threads=1,
-                on_progress=enough,
-                tell=lambda line: None,
-                **fields,
-            )
-        rows = read_rows(Path(directory) / "run" / "metrics.csv")
-    return (rows[-1]["wall_seconds"] - rows[0]["wall_seconds"]) / (rows[-1]["step"] - rows[0]["step"])  # the first compiles
+    start = partial(improve, trial.task, trial.controller, method=trial.method, preset=trial.preset, num_threads=1)
+    cycle_steps = trial.config().episodes_per_cycle * find_task(trial.task).spec.horizon
+    return _few_cycles(start, trial.fields, cycle_steps)[0]
 
 
 def try_world(trial: Trial) -> Tried:
     """What a few cycles in a world of somebody else's, and a few episodes of its controller, show."""
-    world, started = WORLDS[trial.task], time.monotonic()
-
-    def enough(progress: Progress) -> None:
-        if progress.step > 2 * LONGEST_CYCLE and time.monotonic() - started > TRIED_SECONDS:
-            raise _Enough
-
-    few = {"evaluation_episodes": 1, "verdict_episodes": 1, "evaluation_interval": TRIED_CYCLES * LONGEST_CYCLE}
-    fields: dict[str, Any] = dict(trial.fields) | few
-    with tempfile.TemporaryDirectory() as directory:
-        run = Path(directory) / "run"
-        with suppress(_Enough):
-            improve(
-                world.make,
-                world.controller(),
-                steps=TRIED_CYCLES * LONGEST_CYCLE,
-                out=run,
-                preset=trial.preset,
-                horizon=world.horizon,
-                on_progress=enough,
-                tell=lambda line: None,
-                **fields,
-            )
-        rows, about = read_rows(run / "metrics.csv"), described(run)
+    world = WORLDS[trial.task]
+    start = partial(improve, world.make, world.controller(), preset=trial.preset, horizon=world.horizon)
+    seconds_per_step, about = _few_cycles(start, trial.fields, LONGEST_CYCLE)
     assert about is not None
-    seconds_per_step = (rows[-1]["wall_seconds"] - rows[0]["wall_seconds"]) / (rows[-1]["step"] - rows[0]["step"])
-    clock = time.monotonic()
+    started = time.monotonic()
     evaluate(world.make, world.controller(), episodes=TRIED_EPISODES, horizon=world.horizon, tell=lambda line: None)
     config = paced(trial.config(), round(about.findings.episode_steps), trial.fields)
     # Opening the world, and looking at it, are counted in: an overestimate.
-    return Tried(config, seconds_per_step, (time.monotonic() - clock) / TRIED_EPISODES)
+    return Tried(config, seconds_per_step, (time.monotonic() - started) / TRIED_EPISODES)
+
+
+def _few_cycles(start: Callable[..., Any], fields: Mapping[str, Any], cycle_steps: int) -> tuple[float, Description | None]:
+    """Seconds of a training step, from a few cycles of about so many; and what the run notes of a world that was brought."""
+    started, cycles = time.monotonic(), 0
+
+    def enough(progress: Progress) -> None:
+        nonlocal cycles
+        cycles += progress.step > 0
+        if cycles >= FEWEST_CYCLES and time.monotonic() - started > TRIED_SECONDS:
+            raise _Enough
+
+    steps = TRIED_CYCLES * cycle_steps
+    few = {"evaluation_episodes": 1, "verdict_episodes": 1, "evaluation_interval": steps}
+    with tempfile.TemporaryDirectory() as directory:
+        run = Path(directory) / "run"
+        with suppress(_Enough):
+            start(steps=steps, out=run, on_progress=enough, tell=lambda line: None, **(dict(fields) | few))
+        rows, about = read_rows(run / "metrics.csv"), described(run)
+    first, last = rows[1 if len(rows) > 2 else 0], rows[-1]  # what is done for the first time is compiled
+    return (last["wall_seconds"] - first["wall_seconds"]) / (last["step"] - first["step"]), about
 
 
 def try_evaluation(trial: Trial) -> float:
     """Seconds of an episode of evaluation, from a few."""
     config, task = trial.config(), find_task(trial.task)
-    controller = make_controller(config.controller, task.spec, 1)
-    act = base_alone(controller, config.algorithm.composition, task.spec.action_size)
-    with closing(evaluation_envs(task, TRIED_EPISODES, 1, reads_state(controller))) as envs:
-        started = time.monotonic()
-        roll_out(envs, act, evaluation_seeds(Purpose.SELECTION, TRIED_EPISODES))
-        return (time.monotonic() - started) / TRIED_EPISODES
+    controller, started = make_controller(config.controller, task.spec, 1), time.monotonic()
+    base_outcome(task, controller, config.algorithm.composition, TRIED_EPISODES, 1, Purpose.SELECTION)
+    return (time.monotonic() - started) / TRIED_EPISODES
 
 
 def _told(trials: Iterable[Trial], out: Path) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Roll a policy out on given initial states and note how each episode went."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,9 +9,10 @@ import numpy as np
 import scipy
 from gymnasium.vector import AutoresetMode
 
-from residual_rl.controllers import Controller, naming_step, start_episodes
+from residual_rl.controllers import Controller, naming_step, reads_state, start_episodes
 from residual_rl.residual import Composition
 from residual_rl.rollout import Watch, base_policy
+from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks.foreign import AnyTask
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Measure, Observation
@@ -117,6 +119,15 @@ def base_alone(controller: Controller, composition: Composition, action_size: in
         return base_action, base_action.clip(-1.0, 1.0)
 
     return Act(act, controller)
+
+
+def base_outcome(
+    task: AnyTask, controller: Controller, composition: Composition, episodes: int, num_threads: int | None, purpose: Purpose
+) -> Outcome:
+    """How the controller alone does on the initial states of a purpose."""
+    act = base_alone(controller, composition, task.spec.action_size)
+    with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
+        return roll_out(envs, act, evaluation_seeds(purpose, episodes))
 
 
 def evaluation_envs(task: AnyTask, episodes: int, num_threads: int | None, with_state: bool = False) -> Any:

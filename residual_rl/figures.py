@@ -72,6 +72,7 @@ def learning_curve(
     need("matplotlib", *REPORTS)
     from matplotlib.figure import Figure
 
+    name_of = _naming(rows)
     rows = [row for row in rows if str(row["step"])]  # a trial that was never evaluated has a row without numbers
     panels = list(dict.fromkeys(map(_panel_of, rows)))
     columns = min(max(len(panels), 1), max(1, int(width // 3.4)))
@@ -81,7 +82,6 @@ def learning_curve(
     axes = np.ravel(figure.subplots(lines, columns, squeeze=False, sharey=alike))
     for unused in axes[len(panels) :]:
         unused.remove()
-    name_of = _naming(rows)
     drawn = [row for row in rows if row["method"] != "initial"]
     keys = {name_of(row): row.get("variant") or name_of(row) for row in drawn}  # a variant has its colour in every panel
     color_of = dict(zip(dict.fromkeys(keys.values()), itertools.cycle(COLORS), strict=False))

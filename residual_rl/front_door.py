@@ -26,7 +26,7 @@ from residual_rl.environments import (
     same_environment,
 )
 from residual_rl.errors import ControllerError, ResidualRLError, RunError
-from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, roll_out
+from residual_rl.evaluation import base_outcome, evaluation_envs, roll_out
 from residual_rl.policy import Policy, base_plus_residual, restore_residual
 from residual_rl.residual import Composition
 from residual_rl.run import Run, read_config, read_diagnosis, read_policy, read_verdict
@@ -92,9 +92,7 @@ def improve(
         ResidualRLError: a name, value, controller or directory that cannot be used; the message says what would be right.
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
     """
-    if method == "scratch":
-        if controller not in (None, "zero"):
-            raise ResidualRLError("method 'scratch' learns without a controller; use method 'rpl' to improve one")
+    if method == "scratch" and controller is None:
         controller = "zero"
     said = {"method": method, "preset": preset, "steps": steps, "seed": seed, **fields}
     directory = Path(out) if out else None
@@ -217,7 +215,7 @@ def evaluate(
         raise RunError(f"there is no run directory {target}")
     said = {"method": "rpl", "preset": "default", "seed": 0}
     with open_setting(target, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
-        outcome = _base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
+        outcome = base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
     return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
 
 
@@ -259,24 +257,11 @@ def compare(
     arrays, config, _ = read_policy(path)
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
     composition = config.algorithm.composition
-    base = _base_outcome(task, controller, composition, episodes, num_threads, purpose)
+    base = base_outcome(task, controller, composition, episodes, num_threads, purpose)
     both = base_plus_residual(controller, composition, residual, task.spec.action_size)
     with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
         policy = roll_out(envs, both, evaluation_seeds(purpose, episodes))
     return judge(task.name, config.controller, base, policy, config.measured_by)
-
-
-def _base_outcome(
-    task: AnyTask,
-    controller: Controller,
-    composition: Composition,
-    episodes: int,
-    num_threads: int | None,
-    purpose: Purpose,
-) -> Outcome:
-    act = base_alone(controller, composition, task.spec.action_size)
-    with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
-        return roll_out(envs, act, evaluation_seeds(purpose, episodes))
 
 
 def _spec_of(config: Config, about: Description | None) -> Spec:

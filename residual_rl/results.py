@@ -62,9 +62,12 @@ def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
             raise RunError(f"{directory} is none of study {study.name!r}: it has no trials {trial.task}/{trial.variant}")
     order = {trial.name: index for index, trial in enumerate(study.trials)}
     found.sort(key=lambda pair: (order.get(pair[0].name, len(order)), pair[0].name, pair[0].steps))
-    least: dict[str, int] = {}
+    least: dict[tuple[str, str], int] = {}
+    for trial, _ in found:
+        line = trial.task, trial.variant
+        least[line] = min(trial.steps, least.get(line, trial.steps))
     for number, (trial, directory) in enumerate(found):
-        if trial.steps > least.setdefault(trial.name, trial.steps):
+        if trial.steps > least[trial.task, trial.variant]:
             found[number] = replace(trial, variant=f"{trial.variant}-{trial.steps / 1000:g}k"), directory
     rows = []
     for trial, directory in found:

@@ -26,14 +26,14 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from residual_rl import config as configuration
 from residual_rl.config import Config
 from residual_rl.diagnosis import Diagnosis
-from residual_rl.disk import disk_errors, read_json, write_json, write_whole
+from residual_rl.disk import acquire, disk_errors, make_directory, read_json, write_json, write_whole
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.verdict import Verdict
 
@@ -81,20 +81,19 @@ class Run:
     def __init__(self, path: str | Path, config: Config):
         self.path = Path(path)
         self.config = config
-        self._lock = FileLock(self.path / ".lock", timeout=0)
+        self._lock = FileLock(self.path / ".lock")
 
     def __enter__(self) -> "Run":
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire()
-            except Timeout:
-                raise RunError(f"{self.path} is in use by another process") from None
-            try:
+        make_directory(self.path)
+        acquire(self._lock, self.path)
+        try:
+            with disk_errors(self.path):
                 self._claim()
-            except BaseException:
-                self._lock.release()
-                raise
+                if self.finished:  # a kill may have come between the verdict and this
+                    self._free_checkpoint()
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
@@ -106,14 +105,16 @@ class Run:
         if (self.path / "config.json").exists():
             there = configuration.to_json(read_config(self.path))
             lines = configuration.differences(there, wanted)
-            if not lines:
+            if is_begun(self.path):
+                if lines:
+                    raise RunError(
+                        f"{self.path} was written by another configuration; choose another directory, or the same settings:\n  "
+                        + "\n  ".join(lines)
+                    )
                 return
-            if self._begun:
-                raise RunError(
-                    f"{self.path} was written by another configuration; choose another directory, or the same settings:\n  "
-                    + "\n  ".join(lines)
-                )
             # A first call that failed, over a controller that raised for example, has left nothing worth keeping.
+            for name in (ENVIRONMENT, TABLE):
+                (self.path / name).unlink(missing_ok=True)
         elif strangers := [one.name for one in self.path.iterdir() if one.name not in (".lock", ".config.json.partial")]:
             raise RunError(f"{self.path} is not a run, and not empty (it holds {strangers[0]}); choose another directory")
         write_json(self.path / "config.json", {"config": wanted, "made_by": provenance()})
@@ -133,13 +134,19 @@ class Run:
         """Drops the metrics beyond `step` and the evaluations beyond step `evaluated`.
 
         What a killed process wrote after its last checkpoint will be done again.
+
+        Raises:
+            RunError: one of the files is damaged.
         """
         for name, last in (("metrics.csv", step), ("evaluations.csv", evaluated)):
             if not (self.path / name).exists():
                 continue
-            lines = (self.path / name).read_text().splitlines(keepends=True)
-            header, *rows = [line for line in lines if line.endswith("\n")] or [""]
-            kept = [row for row in rows if float(row.split(",")[0]) <= last]
+            try:
+                lines = (self.path / name).read_text().splitlines(keepends=True)
+                header, *rows = [line for line in lines if line.endswith("\n")] or [""]
+                kept = [row for row in rows if float(row.split(",")[0]) <= last]
+            except ValueError as error:
+                raise RunError(f"{self.path / name} is damaged: {error}") from error
             self._replace(name, lambda path, lines=(header, *kept): path.write_text("".join(lines)))
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]) -> None:
@@ -186,6 +193,9 @@ class Run:
     def finish(self, verdict: Verdict) -> None:
         """Writes the verdict. Nothing can resume any more, so the checkpoint is freed."""
         write_json(self.path / "verdict.json", verdict.to_json())
+        self._free_checkpoint()
+
+    def _free_checkpoint(self) -> None:
         (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
 
     @property
@@ -197,11 +207,6 @@ class Run:
         """What came of it, see `read_verdict`."""
         return read_verdict(self.path)
 
-    @property
-    def _begun(self) -> bool:
-        """Whether anything was evaluated or learned in it."""
-        return any((self.path / name).exists() for name in ("checkpoint.safetensors", "evaluations.csv", "metrics.csv"))
-
     def _write_safetensors(self, name: str, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
         contiguous = {key: np.asarray(value, order="C") for key, value in arrays.items()}
         # `save_file` makes files that nobody else may read.
@@ -209,6 +214,11 @@ class Run:
 
     def _replace(self, name: str, write: Callable[[Path], object]) -> None:
         write_whole(self.path / name, write)
+
+
+def is_begun(path: str | Path) -> bool:
+    """Whether anything was evaluated or learned in a run directory."""
+    return any((Path(path) / name).exists() for name in ("checkpoint.safetensors", "evaluations.csv", "metrics.csv"))
 
 
 def read_config(path: str | Path) -> Config:
@@ -310,13 +320,13 @@ def read_rows(path: str | Path) -> list[dict[str, float]]:
     path = Path(path)
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(line for line in file if line.endswith("\n"))
-        rows = list(reader)
-        columns = reader.fieldnames or ()
     try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(line for line in file if line.endswith("\n"))
+            rows = list(reader)
+            columns = reader.fieldnames or ()
         return [{name: float(row[name]) for name in columns} for row in rows if None not in row.values()]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, csv.Error) as error:
         raise RunError(f"{path} is damaged: {error}") from error
 
 

@@ -10,7 +10,7 @@ from residual_rl.controllers import CONTROLLERS, Controller, is_random, remember
 from residual_rl.environments import Description, adapted, controller_of, description_from, look, same_environment
 from residual_rl.errors import ControllerError, ResidualRLError
 from residual_rl.pace import pace, paced
-from residual_rl.run import ENVIRONMENT, TABLE, read_config, read_environment
+from residual_rl.run import ENVIRONMENT, TABLE, is_begun, read_config, read_environment
 from residual_rl.tasks import find_task, is_task
 from residual_rl.tasks.foreign import AnyEnv, AnyTask, Opened
 from residual_rl.tasks.task import Task
@@ -60,7 +60,7 @@ def open_setting(
             raise ControllerError(f"{opened.name} comes without a controller that could be improved: pass controller=...")
         directory = directory or _directory(opened.name, said["method"], said["preset"], said["seed"])
         controller, name = controller_of(controller, opened.spec, num_threads)
-        about = described(directory)
+        about = described(directory) if is_begun(directory) else None
         if about is None:
             about = look(opened, controller, tell)
         else:

@@ -8,6 +8,7 @@ import numpy as np
 from residual_rl.config import Config
 from residual_rl.controllers import Controller, asked_again, reads_goal
 from residual_rl.errors import RunError
+from residual_rl.evaluation import Outcome
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Learner
 from residual_rl.learning.bandit import Scores
@@ -70,6 +71,8 @@ class State(NamedTuple):
     dropped_in_a_row: int
     scores: Scores
     """What the latest episodes were worth."""
+    base: Outcome | None
+    """How the base does on the states that select; None before that is known."""
 
 
 def fresh(training: Training) -> State:
@@ -89,6 +92,7 @@ def fresh(training: Training) -> State:
         wall_seconds=0.0,
         dropped_in_a_row=0,
         scores=Scores(),
+        base=None,
     )
 
 
@@ -96,6 +100,8 @@ def save(run: Run, state: State) -> None:
     """Writes the run's checkpoint."""
     arrays = to_arrays(state.learner, "learner")
     arrays |= {f"replay/{name}": array for name, array in state.replay.arrays().items()}
+    if state.base is not None:
+        arrays |= {f"base/{name}": array for name, array in state.base._asdict().items()}
     counters = {
         "cycle": state.cycle,
         "step": state.step,
@@ -135,6 +141,7 @@ def restored(training: Training) -> State | None:
             wall_seconds=float(counters["wall_seconds"]),
             dropped_in_a_row=int(counters["dropped_in_a_row"]),
             scores=Scores(*(tuple(float(score) for score in scores) for scores in counters["scores"])),
+            base=Outcome(*(arrays[f"base/{name}"] for name in Outcome._fields)) if "base/success" in arrays else None,
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise RunError(f"{source} is damaged: {error}") from error

@@ -10,22 +10,21 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from residual_rl.controllers import make_controller, reads_state
-from residual_rl.disk import make_directory
-from residual_rl.errors import Interrupted, ResidualRLError, RunError
-from residual_rl.evaluation import base_alone, evaluation_envs, evaluation_row, roll_out
+from residual_rl.controllers import make_controller
+from residual_rl.disk import acquire, make_directory
+from residual_rl.errors import Interrupted, ResidualRLError
+from residual_rl.evaluation import base_outcome, evaluation_row
 from residual_rl.front_door import evaluate, improve
 from residual_rl.results import rows_of, write_rows
 from residual_rl.run import EVALUATIONS
-from residual_rl.seeds import Purpose, evaluation_seeds
+from residual_rl.seeds import Purpose
 from residual_rl.studies.trial import INITIAL, Trial
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
@@ -94,10 +93,8 @@ def _evaluate_initial(trial: Trial, path: Path) -> None:
     """One evaluation of the controller alone."""
     config, task = trial.config(), find_task(trial.task)
     controller = make_controller(config.controller, task.spec, 1)
-    act = base_alone(controller, config.algorithm.composition, task.spec.action_size)
     started = time.monotonic()
-    with closing(evaluation_envs(task, config.evaluation_episodes, 1, reads_state(controller))) as envs:
-        base = roll_out(envs, act, evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes))
+    base = base_outcome(task, controller, config.algorithm.composition, config.evaluation_episodes, 1, Purpose.SELECTION)
     row = evaluation_row(0, time.monotonic() - started, base, base)
     path.mkdir(parents=True, exist_ok=True)
     rounded = {name: round(value, 6) for name, value in row.items()}
@@ -155,11 +152,8 @@ def run_study(
     jobs = jobs or usable_cores()
     directories = {trial: out / trial.name for trial in trials}
     make_directory(out)
-    lock = FileLock(out / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunError(f"{out} is in use by another process") from None
+    lock = FileLock(out / ".lock")
+    acquire(lock, out)
     states: dict[Trial, State] = {}
     running: dict[Trial, SpawnProcess] = {}
     try:

@@ -82,10 +82,11 @@ def train(
         stop_requested() as stopped,
     ):
         seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
-        base = roll_out(judges, base_alone(controller, config.algorithm.composition, task.spec.action_size), seeds)
-        selection = Selection(judges, seeds, base)
         state = restored(training) or fresh(training)
         run.forget_after(state.step, evaluated=state.evaluated)
+        alone = base_alone(controller, config.algorithm.composition, task.spec.action_size)
+        base = state.base or roll_out(judges, alone, seeds)
+        selection, state = Selection(judges, seeds, base), state._replace(base=base)
         started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
         while True:
             step, over = state.step, training.is_over(state.step)

@@ -18,6 +18,7 @@ from residual_rl.disk import read_json, write_json
 from residual_rl.errors import RunError
 from residual_rl.run import provenance
 from residual_rl.studies.trial import Trial
+from residual_rl.types import Measure
 from residual_rl.verdict import Verdict
 
 
@@ -38,9 +39,10 @@ class Standing(NamedTuple):
     step: int
     steps: int
     wall_seconds: float
-    base_success_rate: float | None
-    success_rate: float | None
-    """Of the last evaluation; None before the first."""
+    measured_by: Measure
+    base: float | None
+    policy: float | None
+    """Success rate or mean return in the last evaluation; None before the first."""
 
 
 def begin(trial: Trial, directory: Path) -> None:
@@ -119,12 +121,16 @@ def error_of(directory: Path) -> str:
 def standing(trial: Trial, directory: Path) -> Standing:
     """How far a trial has come, read from the files of its run while it writes them."""
     metrics, evaluations = (_last_row(directory / "run" / name) for name in ("metrics.csv", "evaluations.csv"))
+    config = directory / "run" / "config.json"
+    measured_by = read_json(config)["config"]["measured_by"] if config.exists() else "success"
+    column = "mean_return" if measured_by == "return" else "success_rate"
     return Standing(
         step=round(metrics.get("step", 0.0)),
         steps=trial.steps,
         wall_seconds=metrics.get("wall_seconds", 0.0),
-        base_success_rate=evaluations.get("base_success_rate"),
-        success_rate=evaluations.get("success_rate"),
+        measured_by=measured_by,
+        base=evaluations.get(f"base_{column}"),
+        policy=evaluations.get(column),
     )
 
 

@@ -3,6 +3,7 @@ import tempfile
 
 import hypothesis
 import pytest
+from representatives import REPRESENTATIVES
 
 # Compiling takes longer than any sensible deadline; the same examples every time, so that a red test stays red.
 hypothesis.settings.register_profile("residual-rl", deadline=None, derandomize=True, max_examples=50)
@@ -20,3 +21,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(directory.cleanup)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = directory.name
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+@pytest.fixture(params=REPRESENTATIVES.values(), ids=REPRESENTATIVES)
+def task(request):
+    return request.param
+
+
+@pytest.fixture
+def make_envs(task):
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(task.make_envs(*args, num_threads=kwargs.pop("num_threads", 2), **kwargs))
+        return made[-1]
+
+    yield make
+    for envs in made:
+        envs.close()

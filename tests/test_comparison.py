@@ -78,6 +78,13 @@ def test_trials_that_did_not_finish_are_in_the_table_and_marked() -> None:
     assert len({each.count("|") for each in table.splitlines()}) == 1
 
 
+def test_a_seed_that_has_only_just_begun_leaves_the_others_their_lowest() -> None:
+    rows = [*trial("push", "ours", 0, [0.5, 0.9]), *trial("push", "ours", 1, [0.5], state="unfinished")]
+    (line,) = compared(rows)
+    assert (line.seeds, line.acting) == (2, [0.3])
+    assert line.lowest_acting == pytest.approx(0.3 - line.base)
+
+
 def test_the_order_of_rows_changes_nothing_within_a_line() -> None:
     shuffled = [ROWS[index] for index in np.random.default_rng(0).permutation(len(ROWS))]
     again = {each.variant: each for each in compared(shuffled)}
@@ -176,6 +183,7 @@ def test_a_figure_names_variants_marks_the_unfinished_and_shows_the_initial_poli
     assert "theirs" in names
     assert "base" in names
     assert not any("initial" in name or "broken" in name for name in names)
+    assert "theirs (1 of 2 not finished)" in texts([*ROWS, *trial("push", "theirs", 1, [], state="failed")])
 
 
 def test_a_published_number_is_a_dotted_line() -> None:

@@ -13,7 +13,8 @@ from residual_rl.residual import SILVER2018
 
 
 def made(preset="default", **fields):
-    return make_config(preset, task="push", controller="reactive-push", **fields)
+    controller = "zero" if fields.get("method") == "scratch" else "reactive-push"
+    return make_config(preset, task="push", controller=controller, **fields)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

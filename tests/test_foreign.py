@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -12,20 +11,17 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from pydantic import ValidationError
-from worlds import BUDGET, Aim, Reach
+from worlds import Aim
 
 import residual_rl
 from residual_rl.controllers.adapted import Adapted, Character
 from residual_rl.environments import look
-from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError, UnknownName, WorldError
+from residual_rl.errors import ControllerError, ResidualRLError, UnknownName, WorldError
 from residual_rl.evaluation import base_alone, roll_out
 from residual_rl.pace import pace
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
-from residual_rl.run import Run, read_rows
 from residual_rl.tasks.foreign import Findings, Opened
-from residual_rl.tasks.goals import GoalRules
 from residual_rl.tasks.lanes import Lanes, VectorLanes
 
 SEEDS = list(range(40, 46))
@@ -207,141 +203,6 @@ def test_episodes_of_fifty_steps_have_the_defaults_and_longer_ones_as_many_updat
     assert (short["evaluation_episodes"], short["evaluation_interval"], short["verdict_episodes"]) == (100, 5000, 500)
     assert long["updates_per_cycle"] / (long["episodes_per_cycle"] * 1000) == 0.2
     assert long["evaluation_episodes"] * 1000 <= long["evaluation_interval"]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base that is off by 1, which costs 30 a step, in an environment whose episodes end by chance."""
-    path = tmp_path_factory.mktemp("runs") / "aim"
-    residual_rl.improve(Aim, Aim.off_by(1.0), out=path, steps=3000, **BUDGET)
-    return path
-
-
-def test_a_base_with_a_known_bias_is_improved_and_promoted(finished: Path) -> None:
-    verdict = residual_rl.evaluate(finished, Aim.off_by(1.0), env=Aim, episodes=128)
-    assert verdict.measured_by == "return"  # type: ignore[union-attr]
-    assert verdict.promoted, verdict  # type: ignore[union-attr]
-    assert verdict.policy.mean_return > verdict.base.mean_return / 2, verdict  # type: ignore[union-attr]
-
-
-def test_the_policy_speaks_the_environments_language(finished: Path) -> None:
-    policy = residual_rl.load(finished, Aim.off_by(1.0))
-    observation = np.linspace(-0.8, 0.8, 5, dtype=np.float32)[:, None]
-    actions = policy(observation)
-    assert actions.shape == (5, 1)
-    assert np.abs(actions - (1.0 + 2.0 * observation)).mean() < 0.8  # the base's: 1
-    np.testing.assert_allclose(policy(observation[2]), actions[2], atol=1e-5)
-    assert Aim.action_space.contains(policy(observation[2]).astype(np.float32))
-
-
-def test_steps_are_those_of_the_environment(tmp_path: Path) -> None:
-    made_envs: list[Aim] = []
-
-    def make() -> Aim:
-        made_envs.append(Aim())
-        return made_envs[-1]
-
-    budget = BUDGET | {"steps": 300, "evaluation_interval": 10_000, "evaluation_episodes": 4, "verdict_episodes": 4}
-    seen: list[tuple[int, int]] = []
-
-    def note(progress: Any) -> None:
-        seen.append((progress.step, sum(env.steps for env in made_envs)))
-
-    run = residual_rl.improve(make, Aim.off_by(1.0), out=tmp_path, on_progress=note, **budget)
-    rows = read_rows(run.path / "metrics.csv")
-    assert [row["step"] for row in rows] == [step for step, _ in seen[1:]]
-    steps, counted = np.diff(np.array(seen), axis=0).T
-    assert np.array_equal(steps[:-1], counted[:-1])  # the last cycle is followed by an evaluation
-    assert (steps > 16 * 3).all()
-    assert len(set(steps.tolist())) > 1
-    assert seen[-2][0] < 300 <= seen[-1][0]
-
-
-class Planner:
-    """Of single observations: `Aim.off_by(1.0)` to be made in other processes."""
-
-    def __call__(self, observation: np.ndarray) -> np.ndarray:
-        return Aim.off_by(1.0)(observation)
-
-
-def test_a_controller_in_processes_makes_the_same_run(tmp_path: Path) -> None:
-    budget = BUDGET | {"steps": 1200, "evaluation_interval": 10_000, "evaluation_episodes": 4, "verdict_episodes": 16}
-    with residual_rl.in_processes(Planner, workers=2) as controller:
-        residual_rl.improve(Aim, controller, out=tmp_path / "processes", **budget)
-    residual_rl.improve(Aim, residual_rl.batched(Planner()), out=tmp_path / "here", **budget)
-    for name in ("verdict.json", "policy.safetensors"):
-        assert (tmp_path / "processes" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
-
-
-def test_an_evaluation_follows_each_interval(finished: Path) -> None:
-    steps = [row["step"] for row in read_rows(finished / "evaluations.csv")]
-    assert steps[0] == 0
-    assert [int(step // 1000) for step in steps] == [0, 1, 2, 3]
-    assert all(step % 1000 < 16 * 8 for step in steps)
-
-
-@pytest.mark.parametrize("stop_at", [2, 20])
-def test_a_run_that_was_stopped_goes_on_with_the_same_numbers(finished: Path, tmp_path: Path, stop_at: int) -> None:
-    cycles: list[int] = []
-
-    def stop(progress: Any) -> None:
-        cycles.append(progress.step)
-        if len(cycles) == stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(Interrupted):
-        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, on_progress=stop, **BUDGET)
-    residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **BUDGET)
-    for name in ("metrics.csv", "evaluations.csv"):
-        mine, whole = ([{**row, "wall_seconds": 0.0} for row in read_rows(path / name)] for path in (tmp_path, finished))
-        assert mine == whole
-    assert (tmp_path / "verdict.json").read_text() == (finished / "verdict.json").read_text()
-    assert (tmp_path / "policy.safetensors").read_bytes() == (finished / "policy.safetensors").read_bytes()
-
-
-def test_a_run_whose_numbers_could_not_be_written_goes_on_with_the_same(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append, rows = Run.append, []
-
-    def full(self: Run, name: str, row: Any) -> None:
-        rows.append(name)
-        if rows.count("metrics.csv") == 5:
-            raise RunError("no space left")
-        append(self, name, row)
-
-    monkeypatch.setattr(Run, "append", full)
-    with pytest.raises(RunError, match="no space left"):
-        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **BUDGET)
-    monkeypatch.undo()
-    residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **BUDGET)
-    assert (tmp_path / "policy.safetensors").read_bytes() == (finished / "policy.safetensors").read_bytes()
-
-
-def test_a_runs_file_names_no_other_method_than_the_two() -> None:
-    with pytest.raises(ValidationError):
-        GoalRules(True, "close")
-
-
-def test_another_environment_and_none_are_refused(finished: Path) -> None:
-    with pytest.raises(RunError, match="pass it as env"):
-        residual_rl.evaluate(finished, Aim.off_by(1.0), episodes=4)
-    with pytest.raises(RunError, match="its task was Aim, not Reach"):
-        residual_rl.evaluate(finished, Aim.off_by(1.0), env=Reach, episodes=4)
-    with pytest.raises(RunError, match="its horizon was 20, not 30"):
-        residual_rl.improve(Aim, Aim.off_by(1.0), out=finished, steps=3000, **BUDGET | {"horizon": 30})
-    with pytest.raises(ControllerError, match="which is yours"):
-        residual_rl.load(finished)
-
-
-def test_a_bundle_has_the_environments_bounds(finished: Path, tmp_path: Path) -> None:
-    from residual_rl import runtime
-
-    residual_rl.export(finished, tmp_path / "bundle")
-    bundle, policy = runtime.load(tmp_path / "bundle"), residual_rl.load(finished, Aim.off_by(1.0))
-    observation = np.linspace(-0.8, 0.8, 9, dtype=np.float32)[:, None]
-    np.testing.assert_allclose(bundle(observation, Aim.off_by(1.0)(observation)), policy(observation), atol=1e-4)
-    assert bundle.manifest["bounds"] == {"low": [-2.0], "high": [6.0]}
 
 
 def test_success_is_measured_where_the_environment_tells_of_it() -> None:

@@ -172,7 +172,8 @@ def test_a_world_is_improved_over_its_own_controller_alone() -> None:
 
 
 def test_a_world_is_tried_to_tell_how_long_it_will_take(tmp_path: Path) -> None:
-    found = estimates([TRIAL, replace(TRIAL, steps=2 * TRIAL.steps)], tmp_path)
+    trials = [TRIAL, replace(TRIAL, steps=2 * TRIAL.steps)]
+    found = estimates(trials, trials, tmp_path)
     less, more = (each.hours for each in found.values())
     assert 0.0 < less < more < 1.0
 

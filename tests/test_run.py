@@ -13,7 +13,7 @@ import pytest
 
 from residual_rl.config import make_config
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.run import METRICS, Run, read_config, read_policy, read_rows
+from residual_rl.run import METRICS, Run, read_config, read_environment, read_policy, read_rows
 
 CONFIG = make_config(task="push", controller="zero")
 
@@ -93,6 +93,44 @@ def test_a_directory_in_which_nothing_was_done_is_anybodys(tmp_path: Path) -> No
     with Run(tmp_path, other):
         pass
     assert read_config(tmp_path) == other
+
+
+def test_what_a_first_call_noted_of_another_environment_or_table_is_forgotten(tmp_path: Path) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        run.save_environment({"task": "mine"})
+        run.save_table(lambda path: path.write_bytes(b"a table"))
+    with Run(tmp_path, CONFIG):
+        pass
+    assert read_environment(tmp_path) is None
+    assert not (tmp_path / "table.npz").exists()
+    with Run(tmp_path, CONFIG) as run:
+        run.save_environment({"task": "mine"})
+        run.append("evaluations.csv", {"step": 0})
+    with Run(tmp_path, CONFIG):
+        assert read_environment(tmp_path) == {"task": "mine"}
+
+
+@pytest.mark.parametrize("damage", [b"\n800\n", b"\0\0\n", b"\xff\xfe\n"])
+def test_a_damaged_table_is_named(tmp_path: Path, damage: bytes) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        (tmp_path / "metrics.csv").write_bytes(b"step,value\n" + damage)
+        with pytest.raises(RunError, match=r"metrics\.csv is damaged"):
+            run.forget_after(0, evaluated=0)
+
+
+def test_what_is_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(b"step,value\n\xff\xfe\n")
+    with pytest.raises(RunError, match=r"metrics\.csv is damaged"):
+        read_rows(tmp_path / "metrics.csv")
+
+
+def test_a_checkpoint_that_a_kill_left_beside_the_verdict_is_freed(tmp_path: Path) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        run.append("evaluations.csv", {"step": 0})
+        run.save_checkpoint({"a": np.ones(3)}, {})
+        (tmp_path / "verdict.json").write_text("{}")
+    with Run(tmp_path, CONFIG):
+        assert not (tmp_path / "checkpoint.safetensors").exists()
 
 
 def test_a_table_whose_last_line_was_cut_short_goes_on_whole(tmp_path: Path) -> None:

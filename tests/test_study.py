@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -26,7 +27,7 @@ from residual_rl.estimate import estimates
 from residual_rl.results import COLUMNS, collect, read_results, rows_of
 from residual_rl.run import EVALUATIONS, METRICS, Run
 from residual_rl.studies import STUDIES
-from residual_rl.studies.trial import INITIAL, Study, Trial, chosen
+from residual_rl.studies.trial import INITIAL, Study, Trial
 from residual_rl.study import run_study
 from residual_rl.trial_directory import State, begin, standing, state_of
 
@@ -72,63 +73,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-# ---- what studies are made of ----
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_trial_of_a_study_can_be_run_and_told_from_the_others(name: str) -> None:
-    trials = STUDIES[name].trials
-    assert len({trial.name for trial in trials}) == len(trials)
-    for trial in trials:
-        assert trial.config().seed == trial.seed
-        assert Trial(**json.loads(json.dumps(trial.to_json()))) == trial
-    lines = {(trial.task, trial.variant) for trial in trials}
-    assert lines >= STUDIES[name].paper.keys()
-    assert {task for task, _ in lines} >= {task for tasks in STUDIES[name].figures.values() for task in tasks}
-
-
-def test_a_line_of_a_study_has_one_kind_of_trial() -> None:
-    """What differs in more than its seed must have another name, or a mean would be over unlike things."""
-    for each in STUDIES.values():
-        kinds: dict[tuple[str, str], set[str]] = {}
-        for trial in each.trials:
-            kinds.setdefault((trial.task, trial.variant), set()).add(trial.kind)
-        assert all(len(kind) == 1 for kind in kinds.values())
-
-
-GRID = [
-    Trial("push", "initial", seed=0, steps=1, method=INITIAL),
-    *(Trial(task, variant, seed, steps=100) for seed in (0, 1) for task in ("push", "hook") for variant in ("ours", "theirs")),
-]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "names"),
-    [
-        ("hook", ["hook/ours/seed-0", "hook/theirs/seed-0", "hook/ours/seed-1", "hook/theirs/seed-1"]),
-        ("ours", ["push/ours/seed-0", "hook/ours/seed-0", "push/ours/seed-1", "hook/ours/seed-1"]),
-        ("push/th*", ["push/theirs/seed-0", "push/theirs/seed-1"]),
-        ("*/seed-1", [trial.name for trial in GRID if trial.seed == 1]),
-    ],
-)
-def test_a_pattern_is_a_task_a_variant_or_both(pattern: str, names: list[str]) -> None:
-    assert [trial.name for trial in chosen(GRID, [pattern])] == names
-
-
-def test_a_pattern_that_names_nothing_is_told_what_there_is() -> None:
-    with pytest.raises(ResidualRLError, match=r"'slippery' names no trial .*push/initial, push/ours"):
-        chosen(GRID, ["slippery"])
-
-
-def test_other_seeds_replace_those_of_the_learning_trials_alone() -> None:
-    seeds = [(trial.variant, trial.seed) for trial in chosen(GRID, ["push"], seeds=[5, 6])]
-    assert seeds == [("initial", 0), ("ours", 5), ("theirs", 5), ("ours", 6), ("theirs", 6)]
-
-
-def test_a_budget_is_every_trials() -> None:
-    assert {trial.steps for trial in chosen(GRID, steps=7)} == {7}
 
 
 # ---- processes ----
@@ -293,12 +237,22 @@ def test_a_trial_is_told_from_its_kind_and_tried_where_there_is_none(studied: Pa
     half = replace(TINY_TRIAL, seed=7, steps=2 * TINY_TRIAL.steps)
     stranger = replace(TINY_TRIAL, variant="stranger")
     base = replace(BASE, variant="other")
-    found = estimates([TINY_TRIAL, half, stranger, base], studied)
+    trials = [TINY_TRIAL, half, stranger, base]
+    found = estimates(trials, trials, studied)
     assert found[TINY_TRIAL] == (0.0, "its kind")
     at = standing(TINY_TRIAL, studied / TINY_TRIAL.name)
     assert found[half].hours == pytest.approx(2 * at.wall_seconds / 3600)
     assert [found[trial].told_from for trial in (half, stranger, base)] == ["its kind", "a try", "a try"]
     assert 0 < found[base].hours < found[stranger].hours < 1
+    assert estimates([half], [TINY_TRIAL, half], studied) == {half: found[half]}
+
+
+def test_what_cannot_be_tried_has_no_hours_and_says_why(tmp_path: Path) -> None:
+    over_nothing = replace(TINY_TRIAL, controller="discrete-mpc", task="mbrl-pusher")
+    found = estimates([over_nothing, BASE], [over_nothing, BASE], tmp_path)
+    assert math.isnan(found[over_nothing].hours)
+    assert found[over_nothing].told_from.startswith("cannot be tried: ")
+    assert 0 < found[BASE].hours < 1
 
 
 def test_the_command_lists_without_running_then_runs_and_says_what_came_of_it(
@@ -316,6 +270,10 @@ def test_the_command_lists_without_running_then_runs_and_says_what_came_of_it(
     said = shown.file.getvalue()[len(listed) :]  # type: ignore[attr-defined]
     assert f"{BASE.name}: finished" in said
     assert "1 failed, 1 finished" in said
+    for retry, left in ((False, 0), (True, 1)):  # what failed is not run again unless that is asked for
+        again = Console(file=io.StringIO(), width=200)
+        assert study_command.carry_out("tiny", only=[], dry_run=True, **options | {"retry": retry, "console": again})
+        assert f"2 trials in {tmp_path}, {left} to run" in again.file.getvalue()
     assert "--retry" in said
     assert {row["state"] for row in read_results(tmp_path / "results.csv")} == {"finished", "failed"}
 
@@ -363,18 +321,30 @@ def test_a_damaged_outcome_is_named(tmp_path: Path, text: str) -> None:
         state_of(tmp_path)
 
 
-def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="cannot write to"):
-        run_study([BASE], tmp_path / "file" / "out")
+    for out in (tmp_path / "file" / "out", Path("/sys")):
+        with pytest.raises(RunError, match="cannot write to"):
+            run_study([BASE], out)
 
 
-@pytest.mark.parametrize(("text", "seeds"), [("0-2", [0, 1, 2]), ("3", [3]), ("0,4-5", [0, 4, 5])])
-def test_seeds_are_read_as_ranges(text: str, seeds: list[int]) -> None:
-    assert study_command.parse_seeds(text) == seeds
+def test_a_variant_of_several_seeds_and_budgets_is_one_line_for_each_budget(tmp_path: Path) -> None:
+    line = [replace(TINY_TRIAL, seed=seed, steps=steps) for seed, steps in ((0, 100), (0, 200), (1, 200))]
+    for number, trial in enumerate(line):
+        begin(trial, tmp_path / str(number) / trial.name)
+    collect(Study("tiny", "", (TINY_TRIAL,)), tmp_path / "out", [tmp_path / str(number) for number in range(3)])
+    rows = {(row["variant"], row["seed"], row["steps"]) for row in read_results(tmp_path / "out" / "results.csv")}
+    longer = f"{TINY_TRIAL.variant}-0.2k"
+    assert rows == {(TINY_TRIAL.variant, "0", "100"), (longer, "0", "200"), (longer, "1", "200")}
 
 
-@pytest.mark.parametrize("text", ["", "a", "2-", "-1", "3-1"])
-def test_seeds_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(ResidualRLError, match="seeds are given as"):
-        study_command.parse_seeds(text)
+def test_a_trial_that_is_measured_by_its_return_shows_it(tmp_path: Path) -> None:
+    begin(PROBE, tmp_path)
+    with Run(tmp_path / "run", replace(PROBE.config(), measured_by="return")) as run:
+        run.append("evaluations.csv", dict.fromkeys(EVALUATIONS, 0.0) | {"mean_return": -148.25, "base_mean_return": -674.0})
+    at = standing(PROBE, tmp_path)
+    assert (at.measured_by, at.base, at.policy) == ("return", -674.0, -148.25)
+    shown = Console(file=io.StringIO(), width=200)
+    shown.print(study_command.lines({PROBE: State.RUNNING}, tmp_path.parent / "nowhere"))
+    assert study_command._measured(at.policy, at.measured_by) == "-148.2"
+    assert study_command._measured(0.5, "success") == "0.50"

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,8 @@ from residual_rl.studies.trial import chosen
 from residual_rl.study import Trial, run_study
 from residual_rl.tasks.physics import usable_cores
 from residual_rl.trial_directory import Standing, State, error_of, standing, state_of
+from residual_rl.types import Measure
+from residual_rl.verdict import in_digits
 
 STYLES = {State.RUNNING: "bold", State.FAILED: "red", State.FINISHED: "green"}
 
@@ -92,7 +95,7 @@ def carry_out(
         trial.config()  # what cannot be run is said before anything runs
     out = out or Path("runs") / "studies" / (name if budget is None else f"{name}-{budget}")
     if dry_run:
-        _list(trials, out, jobs or usable_cores(), console)
+        _list(trials, out, jobs or usable_cores(), retry, console)
         return True
 
     def tell(line: str) -> None:
@@ -135,8 +138,7 @@ def lines(states: Mapping[Trial, State], out: Path) -> Group:
             trial.name,
             Text(str(state), style=STYLES.get(state, "dim")),
             f"{at.step:,} of {at.steps:,}" if at.step else "compiling" if state == State.RUNNING else "",
-            "" if at.base_success_rate is None else f"{at.base_success_rate:.2f}",
-            "" if at.success_rate is None else f"{at.success_rate:.2f}",
+            *(_measured(value, at.measured_by) for value in (at.base, at.policy)),
             _left(at) if state == State.RUNNING else "",
         )
     done = sum(state == State.FINISHED for state in states.values())
@@ -158,7 +160,13 @@ def parse_seeds(text: str) -> list[int]:
         seeds = []
     if not seeds:
         raise ResidualRLError(f"seeds are given as in '0-4' or '0,3,7', not {text!r}")
-    return seeds
+    return list(dict.fromkeys(seeds))
+
+
+def _measured(value: float | None, measured_by: Measure) -> str:
+    if value is None:
+        return ""
+    return in_digits(value) if measured_by == "return" else f"{value:.2f}"
 
 
 def _left(at: Standing) -> str:
@@ -168,23 +176,24 @@ def _left(at: Standing) -> str:
     return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
-def _list(trials: list[Trial], out: Path, jobs: int, console: Console) -> None:
+def _list(trials: list[Trial], out: Path, jobs: int, retry: bool, console: Console) -> None:
     """What would run, and how long it would take."""
 
     def tell(line: str) -> None:
         console.print(line, style="dim", markup=False, highlight=False)
 
-    open_ = [trial for trial in trials if state_of(out / trial.name) != State.FINISHED]
-    hours = estimates(open_, out, tell)
+    over = {State.FINISHED} if retry else {State.FINISHED, State.FAILED}
+    open_ = [trial for trial in trials if state_of(out / trial.name) not in over]
+    hours = estimates(open_, trials, out, tell)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("trial", "state", "steps", "hours left", "told from"):
         table.add_column(column, justify="right" if column in ("steps", "hours left") else "left", no_wrap=True)
     for trial in trials:
         left = hours.get(trial)
-        told = ("", "") if left is None else (f"{left.hours:.2f}", left.told_from)
+        told = ("", "") if left is None else ("" if isnan(left.hours) else f"{left.hours:.2f}", left.told_from)
         table.add_row(trial.name, str(state_of(out / trial.name)), f"{trial.steps:,}", *told)
     console.print(table)
-    total = sum(left.hours for left in hours.values())
-    longest = max((left.hours for left in hours.values()), default=0.0)
+    known = [left.hours for left in hours.values() if not isnan(left.hours)]
+    total, longest = sum(known), max(known, default=0.0)
     tell(f"{len(trials)} trials in {out}, {len(open_)} to run: about {total:.1f} h on one core, ")
     tell(f"{max(total / jobs, longest):.1f} h with {jobs} at a time")

@@ -17,6 +17,11 @@ def evaluated(task: str) -> dict[str, int]:
     return {"evaluation_interval": INTERVALS.get(task, 10_000), "evaluation_episodes": EPISODES}
 
 
+def _controller(task: str, method: str) -> str | None:
+    """What is improved, if not the task's own; from scratch there is none."""
+    return None if method == "scratch" else CONTROLLERS.get(task)
+
+
 STUDY = Study(
     name="default",
     summary="the default learner beside its base and three published ones, on four tasks",
@@ -26,7 +31,7 @@ STUDY = Study(
             for task in BUDGETS
         ),
         *(
-            Trial(task, variant, seed, steps, CONTROLLERS.get(task), method, preset, evaluated(task))
+            Trial(task, variant, seed, steps, _controller(task, method), method, preset, evaluated(task))
             for seed in range(5)
             for task, steps in BUDGETS.items()
             for variant, method, preset in (

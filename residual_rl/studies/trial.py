@@ -59,7 +59,7 @@ class Trial:
             return make_config(self.preset, **own, **self.fields)
         task = find_task(self.task)
         method = "rpl" if self.method == INITIAL else self.method
-        controller = "zero" if method == "scratch" else self.controller or task.default_controller
+        controller = self.controller or ("zero" if method == "scratch" else task.default_controller)
         fields = {"task": task.name, "controller": controller, "method": method, "steps": self.steps, "seed": self.seed}
         return paced(make_config(self.preset, **fields, **self.fields), task.spec.horizon, self.fields)
 
@@ -93,25 +93,27 @@ def chosen(
         trials: a study's.
         patterns: shell patterns; a trial is taken if one of them is its task, its variant, `task/variant` or its name.
         seeds: instead of the study's own. "initial" keeps its own: chance decides nothing in it that a seed could change.
-        steps: the budget of every trial, instead of the study's.
+        steps: the budget of every trial that learns, instead of the study's.
 
     Raises:
         ResidualRLError: a pattern names no trial.
     """
     trials, patterns = list(trials), list(patterns)
-    for pattern in patterns:
-        if not any(_matches(trial, pattern) for trial in trials):
-            known = ", ".join(dict.fromkeys(f"{trial.task}/{trial.variant}" for trial in trials))
-            raise ResidualRLError(f"{pattern!r} names no trial of this study; there are: {known}")
     if seeds is not None:
         learning = dict.fromkeys(replace(trial, seed=0).name for trial in trials if trial.method != INITIAL)
         one_each = {replace(trial, seed=0).name: trial for trial in reversed(trials)}
         trials = [trial for trial in trials if trial.method == INITIAL] + [
             replace(one_each[name], seed=seed) for seed in seeds for name in learning
         ]
+    for pattern in patterns:
+        if not any(_matches(trial, pattern) for trial in trials):
+            known = ", ".join(dict.fromkeys(f"{trial.task}/{trial.variant}" for trial in trials))
+            raise ResidualRLError(f"{pattern!r} names no trial of this study, or none with these seeds; there are: {known}")
     if patterns:
         trials = [trial for trial in trials if any(_matches(trial, pattern) for pattern in patterns)]
-    return trials if steps is None else [replace(trial, steps=steps) for trial in trials]
+    if steps is None:
+        return trials
+    return [trial if trial.method == INITIAL else replace(trial, steps=steps) for trial in trials]
 
 
 def _matches(trial: Trial, pattern: str) -> bool:

@@ -3,20 +3,19 @@
 Everything is told by what a task is measured by: success, or mean return.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy
 
 from residual_rl.evaluation import wilson_interval
 from residual_rl.figures import columns_of
+from residual_rl.over_seeds import bootstrap_interval, iqm, iqm_interval
 from residual_rl.verdict import in_digits
 
 SOLVED = 0.95
 """Success rate whose first evaluation counts as the step at which a seed got there."""
 LAST = 5  # evaluations
-RESAMPLES = 2_000
 COLUMNS = (
     *("task", "variant", "seeds", "base", "last success or return", "95 % interval", f"mean of last {LAST}", "lowest of them"),
     *(f"steps to {SOLVED:g}", "lowest, relative to base", "lowest acting, relative to base", "paper", ""),
@@ -98,7 +97,7 @@ def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Lin
         seeds=len(seeds),
         base=float(bases.mean()),
         lasts=last.tolist(),
-        interval=mean_interval(last) if len(seeds) > 1 else _of_episodes(seeds[0][-1]),
+        interval=bootstrap_interval(last) if len(seeds) > 1 else _of_episodes(seeds[0][-1]),
         last_five=float(np.mean([rate[-LAST:].mean() for rate in rates])),
         last_five_lowest=float(min(rate[-LAST:].min() for rate in rates)),
         solved=[]
@@ -121,31 +120,6 @@ def measured_by_return(row: Mapping[str, Any]) -> bool:
 def evaluated(rows: Rows) -> list[Mapping[str, Any]]:
     """The rows that have numbers, in the order of their steps."""
     return sorted((row for row in rows if str(row["step"])), key=lambda row: float(row["step"]))
-
-
-def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean over seeds `[S]`."""
-    return _bootstrapped([values], np.mean)
-
-
-def iqm(scores: Sequence[np.ndarray]) -> float:
-    """Interquartile mean of the scores of all tasks, each `[S]`: the mean of the middle half."""
-    return float(scipy.stats.trim_mean(np.concatenate(scores), 0.25))
-
-
-def iqm_interval(scores: Sequence[np.ndarray]) -> tuple[float, float]:
-    """95 % interval of `iqm`, seeds resampled within each task. Source: Agarwal et al. 2021."""
-    return _bootstrapped(
-        list(scores), lambda *samples, axis: scipy.stats.trim_mean(np.concatenate(samples, axis=axis), 0.25, axis=axis)
-    )
-
-
-def _bootstrapped(samples: list[np.ndarray], statistic: Callable[..., Any]) -> tuple[float, float]:
-    """Percentile bootstrap; each sample is resampled on its own."""
-    found = scipy.stats.bootstrap(
-        samples, statistic, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0), vectorized=True
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def _of_episodes(row: Mapping[str, Any]) -> tuple[float, float]:

@@ -8,13 +8,13 @@ import numpy as np
 
 from residual_rl.evaluation import wilson_interval
 from residual_rl.extras import REPORTS, need
+from residual_rl.over_seeds import bootstrap_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BASE_COLOR = "#D55E00"  # Okabe and Ito's colours, which differ for every kind of colour vision
 COLORS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
-RESAMPLES = 2_000
 METHOD_NAMES = {"rpl": "base + residual", "scratch": "from scratch", "expert-explore": "expert explores"}
 NAME_GAP = 0.08  # of the axis from bottom to top, between the names of two lines
 
@@ -256,9 +256,7 @@ def _summary(series: list[list[Mapping[str, Any]]]) -> tuple[list[float], np.nda
     steps = sorted({row["step"] for one in series for row in one if row["step"] <= end})
     ways = [([row["step"] for row in one], [row["value"] for row in one]) for one in series]
     values = np.array([np.interp(steps, *way) for way in ways])  # [seeds, steps]
-    drawn = np.random.default_rng(0).integers(len(series), size=(RESAMPLES, len(series)))
-    low, high = np.quantile(values[drawn].mean(axis=1), (0.025, 0.975), axis=0)
-    return steps, values.mean(axis=0), low, high
+    return steps, values.mean(axis=0), *bootstrap_interval(values)
 
 
 def _bases(rows: Rows) -> Iterable[tuple[str, float, tuple[float, float]]]:

@@ -3,6 +3,7 @@
 python studies/film.py runs/studies/slippery-push/slippery-push/default/seed-0/run
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from residual_rl.video import png
 
 def main() -> None:
     """The first start that the base fails from and the policy solves: base above, policy below."""
-    strips, reason = film_strips(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="its directory")
+    strips, reason = film_strips(parser.parse_args().run)
     fixed = [strip for strip in strips if strip.kind == "fixed"]
     if not fixed:
         sys.exit(f"no film strip: {reason or 'the run fixed no failure'}")

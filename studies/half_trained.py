@@ -5,8 +5,6 @@ python studies/half_trained.py [Hopper-v5] [--steps 40960]
 
 import argparse
 
-from safetensors.torch import save_file
-
 from residual_rl.studies.worlds.locomotion import stored, untrained
 
 
@@ -18,6 +16,8 @@ def main() -> None:
     arguments = parser.parse_args()
     model = untrained(arguments.name, seed=0)
     model.learn(arguments.steps)
+    from safetensors.torch import save_file
+
     save_file(model.policy.state_dict(), stored(arguments.name))
     print(stored(arguments.name))
 

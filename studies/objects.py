@@ -1,10 +1,11 @@
 """Draws ComplexHook's objects into `docs/figures/objects.png`: those to train with, then those kept for testing.
 
-MUJOCO_GL=egl python studies/objects.py     (or osmesa; or a folder of meshes of one's own and where to draw them)
+MUJOCO_GL=egl python studies/objects.py                    (or osmesa)
+MUJOCO_GL=egl python studies/objects.py meshes out.png     a folder of meshes of one's own, and where to draw them
 """
 
+import argparse
 import colorsys
-import sys
 from pathlib import Path
 
 import mujoco
@@ -58,12 +59,18 @@ def sheet(shapes) -> np.ndarray:
 
 def main() -> None:
     """Draws the generated objects, or those of a folder."""
-    if len(sys.argv) > 1:
-        image, out = sheet(shapes_in(sys.argv[1])), Path(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("meshes", nargs="?", type=Path, help="a folder")
+    parser.add_argument("out", nargs="?", type=Path, help="a .png file")
+    meshes, out = vars(parser.parse_args()).values()
+    if meshes and not out:
+        parser.error("say where to draw them, too")
+    if meshes:
+        image = sheet(shapes_in(meshes))
     else:
+        out = Path(__file__).parent.parent / "docs" / "figures" / "objects.png"
         between = np.full((SIDE // 4, COLUMNS * SIDE, 3), 255, np.uint8)
         image = np.concatenate([sheet(training_shapes()), between, sheet(held_out_shapes())])
-        out = Path(__file__).parent.parent / "docs" / "figures" / "objects.png"
     out.write_bytes(png(image))
     print(out)
 

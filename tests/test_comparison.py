@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from residual_rl import comparison
-from residual_rl.comparison import compared, iqm, iqm_interval, markdown, mean_interval, overall
+from residual_rl.comparison import compared, markdown, overall
 from residual_rl.dot_plot import dot_plot, too_many_for_curves
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.evaluation import wilson_interval
 from residual_rl.figures import learning_curve
+from residual_rl.over_seeds import bootstrap_interval, iqm, iqm_interval
 from residual_rl.results import COLUMNS, read_results, write_rows
 from residual_rl.study_report import write_study_report
 
@@ -61,7 +62,7 @@ def test_every_number_of_a_line_is_what_its_heading_says() -> None:
     assert ours.lowest == pytest.approx((-0.1 + 0.0 + 0.0) / 3)
     assert ours.lowest_acting == pytest.approx(-0.2)
     assert ours.paper == 1.0
-    assert ours.interval == mean_interval(np.array([1.0, 0.9, 0.6]))
+    assert ours.interval == bootstrap_interval(np.array([1.0, 0.9, 0.6]))
 
 
 def test_a_single_seed_has_the_interval_of_its_episodes() -> None:
@@ -109,7 +110,7 @@ def test_an_interval_of_the_mean_covers_it_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     covered = []
     for _ in range(60):
-        low, high = mean_interval(rng.normal(0.5, 0.1, size=30))
+        low, high = bootstrap_interval(rng.normal(0.5, 0.1, size=30))
         covered.append(low <= 0.5 <= high)
     assert 0.85 <= np.mean(covered) <= 1.0
 

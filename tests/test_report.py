@@ -186,7 +186,7 @@ def test_what_the_doctor_found_stands_in_the_report_with_the_calibration(tmp_pat
 def test_comparison_lies_beside_its_runs(tmp_path: Path):
     runs = [write_run(tmp_path / f"seed-{seed}", seed=seed, fixed=12) for seed in range(2)]
     runs.append(write_run(tmp_path / "seed-2", seed=2))
-    runs.append(write_run(tmp_path / "plain", task="push", fixed=1, method="scratch", controller="<b>$mine$</b>"))
+    runs.append(write_run(tmp_path / "plain", task="push", fixed=1, controller="<b>$mine$</b>"))
     page = write_report(runs)
     text = page.read_text()
     assert page == tmp_path / "report.html"

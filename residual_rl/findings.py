@@ -10,7 +10,7 @@ from residual_rl.evidence import EPISODES, Evidence
 
 Rows = Sequence[Mapping[str, float]]
 
-SOLVED = 0.98  # success rate of a base that leaves too little to gain to be told from chance
+LITTLE_TO_GAIN = 0.98  # success rate of a base that leaves too little to gain to be told from chance
 RARELY = 0.02  # share of episodes
 OFTEN = 0.4  # share of the residual's components; a base at its bound has half of a symmetric residual clipped
 DEAF = 0.01  # standard deviation of values over actions or goals, as a share of that over states; 0.1 and 0.5 are usual
@@ -66,7 +66,7 @@ def _headroom(config: Config, evidence: Evidence, evaluations: Rows, metrics: Ro
         )
     base, ever = evaluations[-1]["base_success_rate"], max(_acting_success(metrics), default=0.0)
     measured = f"base succeeds in {base:.1%}, the best training cycle in {ever:.1%}"
-    if base >= SOLVED:
+    if base >= LITTLE_TO_GAIN:
         warning = (
             "The base leaves next to nothing to gain: nothing can be promoted over it. A harder variant of the task would."
         )
@@ -77,7 +77,7 @@ def _headroom(config: Config, evidence: Evidence, evaluations: Rows, metrics: Ro
         )
     nothing = base == 0.0 and ever == 0.0
     sound = "There is something to gain, and training episodes reach it."
-    return _finding("headroom", base >= SOLVED or nothing, measured, sound, warning, base=base, best_cycle=ever)
+    return _finding("headroom", base >= LITTLE_TO_GAIN or nothing, measured, sound, warning, base=base, best_cycle=ever)
 
 
 def _outcomes(config: Config, evidence: Evidence, metrics: Rows) -> Finding:

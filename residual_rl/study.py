@@ -30,7 +30,7 @@ from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.tasks.physics import usable_cores
 from residual_rl.train import stop_requested
-from residual_rl.trial_directory import State, begin, check_same, confirm, end, error_of, forget_failure, state_of
+from residual_rl.trial_directory import TrialState, begin, check_same, confirm, end, error_of, forget_failure, state_of
 from residual_rl.verdict import Verdict
 
 Rows = list[dict[str, Any]]
@@ -115,9 +115,9 @@ def attempt(trial: Trial, directory: Path, run: RunTrial = run_trial) -> Rows:
         raise
     except Exception as error:
         said = str(error) if isinstance(error, ResidualRLError) else f"{type(error).__name__}: {error}"
-        end(directory, State.FAILED, said)
+        end(directory, TrialState.FAILED, said)
         raise
-    end(directory, State.FINISHED)
+    end(directory, TrialState.FINISHED)
     return rows
 
 
@@ -128,9 +128,9 @@ def run_study(
     jobs: int | None = None,
     retry: bool = False,
     run: RunTrial = run_trial,
-    watch: Callable[[Mapping[Trial, State]], None] = lambda states: None,
+    watch: Callable[[Mapping[Trial, TrialState]], None] = lambda states: None,
     tell: Callable[[str], None] = lambda line: None,
-) -> dict[Trial, State]:
+) -> dict[Trial, TrialState]:
     """Runs the trials that are not finished, and returns where each of them stands.
 
     Killed at any moment, the same call goes on where it was. A trial whose process is killed is unfinished, one that raises
@@ -154,7 +154,7 @@ def run_study(
     make_directory(out)
     lock = FileLock(out / ".lock")
     acquire(lock, out)
-    states: dict[Trial, State] = {}
+    states: dict[Trial, TrialState] = {}
     running: dict[Trial, SpawnProcess] = {}
     try:
         with stop_requested() as stopped:
@@ -163,12 +163,12 @@ def run_study(
                 if retry:
                     forget_failure(directory)
                 states[trial] = state_of(directory)
-            waiting = [trial for trial, state in states.items() if state in (State.WAITING, State.UNFINISHED)]
+            waiting = [trial for trial, state in states.items() if state in (TrialState.WAITING, TrialState.UNFINISHED)]
             while running or (waiting and not stopped()):
                 while waiting and len(running) < jobs and not stopped():
                     trial = waiting.pop(0)
                     running[trial] = _start(trial, directories[trial], run)
-                    states[trial] = State.RUNNING
+                    states[trial] = TrialState.RUNNING
                 watch(states)
                 connection.wait([process.sentinel for process in running.values()], timeout=GLANCE)
                 for trial in [trial for trial, process in running.items() if not process.is_alive()]:
@@ -207,18 +207,18 @@ def _stop(processes: Sequence[SpawnProcess]) -> None:
             process.join()
 
 
-def _ended(trial: Trial, directory: Path, process: SpawnProcess, stopped: bool, tell: Callable[[str], None]) -> State:
+def _ended(trial: Trial, directory: Path, process: SpawnProcess, stopped: bool, tell: Callable[[str], None]) -> TrialState:
     """Where a trial stands whose process has ended; where it failed without a word, that is noted."""
     process.join()
     code, state = process.exitcode or 0, state_of(directory)
-    if state == State.UNFINISHED and code < 0 and not stopped:
+    if state == TrialState.UNFINISHED and code < 0 and not stopped:
         tell(f"{trial.name}: killed by {signal.Signals(-code).name}; the same command, started again, goes on with it")
-    elif state in (State.UNFINISHED, State.WAITING) and code >= 0 and code != STOPPED:
-        end(directory, State.FAILED, f"its process ended with status {code}; see {directory / 'log.txt'}")
-        state = State.FAILED
-    if state == State.FAILED:
+    elif state in (TrialState.UNFINISHED, TrialState.WAITING) and code >= 0 and code != STOPPED:
+        end(directory, TrialState.FAILED, f"its process ended with status {code}; see {directory / 'log.txt'}")
+        state = TrialState.FAILED
+    if state == TrialState.FAILED:
         tell(f"{trial.name}: failed: {error_of(directory)}")
-    elif state == State.FINISHED:
+    elif state == TrialState.FINISHED:
         tell(f"{trial.name}: finished")
     return state
 

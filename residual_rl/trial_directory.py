@@ -22,7 +22,7 @@ from residual_rl.types import Measure
 from residual_rl.verdict import Verdict
 
 
-class State(StrEnum):
+class TrialState(StrEnum):
     """Where a trial stands, as its directory shows it."""
 
     WAITING = "waiting"
@@ -62,18 +62,18 @@ def check_same(trial: Trial, directory: Path) -> None:
             raise RunError(f"{directory} is another trial's; choose another directory:\n  " + "\n  ".join(lines))
 
 
-def end(directory: Path, state: State, error: str = "") -> None:
+def end(directory: Path, state: TrialState, error: str = "") -> None:
     """Notes how a trial ended."""
     write_json(directory / "outcome.json", {"state": state} | ({"error": error} if error else {}))
 
 
 def forget_failure(directory: Path) -> None:
     """So that a failed trial counts as unfinished."""
-    if state_of(directory) == State.FAILED:
+    if state_of(directory) == TrialState.FAILED:
         (directory / "outcome.json").unlink()
 
 
-def state_of(directory: Path) -> State:
+def state_of(directory: Path) -> TrialState:
     """Where a trial stands: waiting, unfinished, failed or finished.
 
     Raises:
@@ -82,10 +82,10 @@ def state_of(directory: Path) -> State:
     outcome = directory / "outcome.json"
     if outcome.exists():
         try:
-            return State(read_json(outcome)["state"])
+            return TrialState(read_json(outcome)["state"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{outcome} is damaged: it tells no state") from error
-    return State.UNFINISHED if (directory / "trial.json").exists() else State.WAITING
+    return TrialState.UNFINISHED if (directory / "trial.json").exists() else TrialState.WAITING
 
 
 def confirm(again: Verdict, directory: Path) -> None:

@@ -22,8 +22,7 @@ from residual_rl.studies.worlds import WORLDS, locomotion
 from residual_rl.studies.worlds.imperfections import Biased, Delayed, Miscalibrated, Noisy, Weak
 from residual_rl.study import run_trial
 from residual_rl.tasks.layout import layout_of
-from residual_rl.trial_directory import State as Standing
-from residual_rl.trial_directory import begin, confirm, end
+from residual_rl.trial_directory import TrialState, begin, confirm, end
 
 ROOT = Path(__file__).parents[1]
 FEW = {"episodes_per_cycle": 2, "evaluation_episodes": 4, "verdict_episodes": 8}
@@ -143,7 +142,7 @@ def improved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("proof")
     begin(TRIAL, out / TRIAL.name)
     run_trial(TRIAL, out / TRIAL.name)
-    end(out / TRIAL.name, Standing.FINISHED)
+    end(out / TRIAL.name, TrialState.FINISHED)
     return out
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from residual_rl.run import EVALUATIONS, METRICS, Run
 from residual_rl.studies import STUDIES
 from residual_rl.studies.trial import INITIAL, Study, Trial
 from residual_rl.study import run_study
-from residual_rl.trial_directory import State, begin, standing, state_of
+from residual_rl.trial_directory import TrialState, begin, standing, state_of
 
 PROBE = Trial("push", "probe", seed=0, steps=800)
 
@@ -84,16 +85,16 @@ def test_whatever_one_trial_does_the_others_finish_and_only_retry_repeats_a_fail
     directories = {name: tmp_path / trial.name for name, trial in zip(names, trials, strict=True)}
     told: list[str] = []
 
-    def states(**options: Any) -> dict[str, State]:
+    def states(**options: Any) -> dict[str, TrialState]:
         ended = run_study(trials, tmp_path, jobs=4, run=quick, tell=told.append, **options)
         return {trial.variant: state for trial, state in ended.items()}
 
     first = states()
     assert first == {
-        "raises": State.FAILED,
-        "exits": State.FAILED,
-        "killed": State.UNFINISHED,
-        "fine": State.FINISHED,
+        "raises": TrialState.FAILED,
+        "exits": TrialState.FAILED,
+        "killed": TrialState.UNFINISHED,
+        "fine": TrialState.FINISHED,
     }
     assert any("the arm fell off" in line for line in told)
     assert any("status 3" in line for line in told)
@@ -101,8 +102,8 @@ def test_whatever_one_trial_does_the_others_finish_and_only_retry_repeats_a_fail
     assert "the arm fell off" in (directories["raises"] / "log.txt").read_text()
 
     (tmp_path / "repaired").touch()
-    assert states() == first | {"killed": State.FINISHED}
-    assert states(retry=True) == first | {"killed": State.FINISHED, "raises": State.FINISHED}
+    assert states() == first | {"killed": TrialState.FINISHED}
+    assert states(retry=True) == first | {"killed": TrialState.FINISHED, "raises": TrialState.FINISHED}
     assert {name: len(attempts(path)) for name, path in directories.items()} == {
         "raises": 2,
         "exits": 2,
@@ -145,10 +146,10 @@ def test_a_study_that_is_stopped_or_killed_leaves_no_process_behind_and_goes_on(
         assert runner.wait(60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
     until(lambda: not alive(child))
     assert (begun / "checkpoint").exists()
-    assert [state_of(begun), state_of(waiting)] == [State.UNFINISHED, State.WAITING]
+    assert [state_of(begun), state_of(waiting)] == [TrialState.UNFINISHED, TrialState.WAITING]
     if how == signal.SIGKILL:
         (out / "go").touch()
-        assert set(run_study(trials, out, jobs=2, run=quick).values()) == {State.FINISHED}
+        assert set(run_study(trials, out, jobs=2, run=quick).values()) == {TrialState.FINISHED}
         assert [len(attempts(begun)), len(attempts(waiting))] == [2, 1]
 
 
@@ -192,11 +193,11 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(study, "GLANCE", 0.02)  # s; else the training may be over at the second look
         first = run_study(trials, out, jobs=2, watch=kill_once)
     assert killed
-    assert list(first.values()) == [State.UNFINISHED, State.FAILED, State.FINISHED]
+    assert list(first.values()) == [TrialState.UNFINISHED, TrialState.FAILED, TrialState.FINISHED]
     collect(Study("tiny", "", tuple(trials)), out)
     assert {row["state"] for row in read_results(out / "results.csv")} == {"unfinished", "failed", "finished"}
     second = run_study(trials, out, jobs=2)
-    assert list(second.values()) == [State.FINISHED, State.FAILED, State.FINISHED]
+    assert list(second.values()) == [TrialState.FINISHED, TrialState.FAILED, TrialState.FINISHED]
     return out
 
 
@@ -339,12 +340,12 @@ def test_a_variant_of_several_seeds_and_budgets_is_one_line_for_each_budget(tmp_
 
 
 def test_a_trial_that_is_measured_by_its_return_shows_it(tmp_path: Path) -> None:
-    begin(PROBE, tmp_path)
-    with Run(tmp_path / "run", replace(PROBE.config(), measured_by="return")) as run:
+    directory = tmp_path / PROBE.name
+    begin(PROBE, directory)
+    with Run(directory / "run", replace(PROBE.config(), measured_by="return")) as run:
         run.append("evaluations.csv", dict.fromkeys(EVALUATIONS, 0.0) | {"mean_return": -148.25, "base_mean_return": -674.0})
-    at = standing(PROBE, tmp_path)
+    at = standing(PROBE, directory)
     assert (at.measured_by, at.base, at.policy) == ("return", -674.0, -148.25)
-    shown = Console(file=io.StringIO(), width=200)
-    shown.print(study_command.lines({PROBE: State.RUNNING}, tmp_path.parent / "nowhere"))
-    assert study_command._measured(at.policy, at.measured_by) == "-148.2"
-    assert study_command._measured(0.5, "success") == "0.50"
+    page = io.StringIO()
+    Console(file=page, width=200).print(study_command.lines({PROBE: TrialState.RUNNING}, tmp_path))
+    assert re.search(r"-674\s+-148\.2\b", page.getvalue())

@@ -20,11 +20,11 @@ from residual_rl.studies import find_study
 from residual_rl.studies.trial import chosen
 from residual_rl.study import Trial, run_study
 from residual_rl.tasks.physics import usable_cores
-from residual_rl.trial_directory import Standing, State, error_of, standing, state_of
+from residual_rl.trial_directory import Standing, TrialState, error_of, standing, state_of
 from residual_rl.types import Measure
 from residual_rl.verdict import in_digits
 
-STYLES = {State.RUNNING: "bold", State.FAILED: "red", State.FINISHED: "green"}
+STYLES = {TrialState.RUNNING: "bold", TrialState.FAILED: "red", TrialState.FINISHED: "green"}
 
 
 def study(
@@ -116,32 +116,32 @@ def carry_out(
         collect(found, out)
         raise
     collect(found, out)
-    counts = {state: list(states.values()).count(state) for state in State}
+    counts = {state: list(states.values()).count(state) for state in TrialState}
     tell(", ".join(f"{count} {state}" for state, count in counts.items() if count))
-    for trial in (trial for trial, state in states.items() if state == State.FAILED):
+    for trial in (trial for trial, state in states.items() if state == TrialState.FAILED):
         console.print(Text(f"{trial.name} failed: {error_of(out / trial.name)}", style="red"), soft_wrap=True)
-    if counts[State.FAILED]:
+    if counts[TrialState.FAILED]:
         tell("--retry runs failed trials again")
     tell(f"results {out / 'results.csv'}")
-    return counts[State.FINISHED] == len(trials)
+    return counts[TrialState.FINISHED] == len(trials)
 
 
-def lines(states: Mapping[Trial, State], out: Path) -> Group:
+def lines(states: Mapping[Trial, TrialState], out: Path) -> Group:
     """A line for each trial, those that run first."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("trial", "state", "steps", "base", "policy", "left"):
         table.add_column(column, justify="left" if column in ("trial", "state") else "right", no_wrap=True)
-    order = [State.RUNNING, State.FAILED, State.UNFINISHED, State.WAITING, State.FINISHED]
+    order = [TrialState.RUNNING, TrialState.FAILED, TrialState.UNFINISHED, TrialState.WAITING, TrialState.FINISHED]
     for trial, state in sorted(states.items(), key=lambda pair: order.index(pair[1])):
         at = standing(trial, out / trial.name)
         table.add_row(
             trial.name,
             Text(str(state), style=STYLES.get(state, "dim")),
-            f"{at.step:,} of {at.steps:,}" if at.step else "compiling" if state == State.RUNNING else "",
+            f"{at.step:,} of {at.steps:,}" if at.step else "compiling" if state == TrialState.RUNNING else "",
             *(_measured(value, at.measured_by) for value in (at.base, at.policy)),
-            _left(at) if state == State.RUNNING else "",
+            _left(at) if state == TrialState.RUNNING else "",
         )
-    done = sum(state == State.FINISHED for state in states.values())
+    done = sum(state == TrialState.FINISHED for state in states.values())
     return Group(table, Text(f"{done} of {len(states)} finished", style="dim"))
 
 
@@ -182,7 +182,7 @@ def _list(trials: list[Trial], out: Path, jobs: int, retry: bool, console: Conso
     def tell(line: str) -> None:
         console.print(line, style="dim", markup=False, highlight=False)
 
-    over = {State.FINISHED} if retry else {State.FINISHED, State.FAILED}
+    over = {TrialState.FINISHED} if retry else {TrialState.FINISHED, TrialState.FAILED}
     open_ = [trial for trial in trials if state_of(out / trial.name) not in over]
     hours = estimates(open_, trials, out, tell)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from test_foreign import BUDGET
-from worlds import Aim, Reach, straight
+from worlds import BUDGET, Aim, Reach, straight
 
 import residual_rl
 from residual_rl.controllers.adapted import Adapted, Character, per_lane

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 from residual_rl.controllers import ReactivePickAndPlace, ReactivePush
 from residual_rl.tasks import block, fetch
-from residual_rl.tasks.block import MPC_PUSH, PICK_AND_PLACE, PUSH, SLIPPERY_PUSH, BlockWorld, block_model
+from residual_rl.tasks.block import PICK_AND_PLACE, PUSH, SLIPPERY_PUSH, BlockWorld, block_model
 from residual_rl.tasks.fetch import SUBSTEPS, State
 
 SCENES = {"push": PUSH, "slippery-push": SLIPPERY_PUSH, "pick-and-place": PICK_AND_PLACE}
@@ -395,8 +395,3 @@ def test_the_action_gain_multiplies_the_action_and_clips_it(worlds, gain):
     expected = push.step(state, (gain * action).clip(-1.0, 1.0))
     assert np.array_equal(scaled.step(state, action).physics, expected.physics)
     scaled.close()
-
-
-def test_mpc_push_is_push_at_ten_times_the_gain():
-    assert replace(MPC_PUSH, action_gain=1.0) == PUSH
-    assert MPC_PUSH.action_gain == 10.0

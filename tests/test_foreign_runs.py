@@ -17,6 +17,7 @@ from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, Ru
 from residual_rl.evaluation import roll_out
 from residual_rl.run import Run, read_policy, read_rows, read_safetensors
 from residual_rl.tasks.goals import GoalRules
+from residual_rl.verdict import Verdict
 
 
 def stop_after(cycles: int) -> Callable[[Any], None]:
@@ -41,9 +42,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_base_with_a_known_bias_is_improved_and_promoted(finished: Path) -> None:
     verdict = residual_rl.evaluate(finished, Aim.off_by(1.0), env=Aim, episodes=128)
-    assert verdict.measured_by == "return"  # type: ignore[union-attr]
-    assert verdict.promoted, verdict  # type: ignore[union-attr]
-    assert verdict.policy.mean_return > verdict.base.mean_return / 2, verdict  # type: ignore[union-attr]
+    assert isinstance(verdict, Verdict)
+    assert verdict.measured_by == "return"
+    assert verdict.promoted, verdict
+    assert verdict.policy.mean_return > verdict.base.mean_return / 2, verdict
 
 
 def test_the_policy_speaks_the_environments_language(finished: Path) -> None:

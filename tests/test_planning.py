@@ -1,5 +1,7 @@
 """The search against answers worked out by hand; DiscreteMPC against the world that it plans in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
@@ -8,7 +10,7 @@ from residual_rl.controllers import DiscreteMPC, ReactivePush, propose
 from residual_rl.controllers.planning import MOVES, STAY, UNREACHABLE, Remembered, best_first_search
 from residual_rl.errors import ControllerError
 from residual_rl.tasks import TASKS
-from residual_rl.tasks.block import PUSH, SLIPPERY_PUSH, BlockWorld
+from residual_rl.tasks.block import MPC_PUSH, PUSH, SLIPPERY_PUSH, BlockWorld
 from residual_rl.types import Observation, select, with_goal
 
 LEFT, RIGHT = 0, 1
@@ -342,3 +344,8 @@ def test_closed_it_can_be_asked_again(seen):
     controller.close()
     assert np.array_equal(controller(seen), first)
     controller.close()
+
+
+def test_mpc_push_is_push_at_ten_times_the_gain():
+    assert replace(MPC_PUSH, action_gain=1.0) == PUSH
+    assert MPC_PUSH.action_gain == 10.0

@@ -227,7 +227,7 @@ def _preference(evidence: Evidence, metrics: Rows) -> Finding:
     elif 1.0 - never < RARELY:
         warning = "The policy is the base nearly everywhere: train longer, explore more, or lower the caution of the gate."
     else:
-        warning = "The actor does what its own critics think worse than the base: it lags behind them; lower residual_penalty."
+        warning = "The actor does what its own critics think worse than the base: it lags behind them; raise its learning rate."
     return _finding(
         "preference",
         1.0 - never < RARELY or against > 0.5,
@@ -253,9 +253,9 @@ def _size(config: Config, evidence: Evidence) -> Finding:
         idle or ratio > 1.0,
         f"the policy changes the action by {change:.3f} on average, {ratio:.2f} times the base action",
         "The residual corrects the base.",
-        "The policy does what the base does: see `preference`; a larger scale or a smaller residual_penalty gives it room."
+        "The policy does what the base does: see `preference`; a larger scale gives it room."
         if idle
-        else "The policy overrides the base instead of correcting it: try a smaller scale or a larger residual_penalty.",
+        else "The policy overrides the base instead of correcting it: try a smaller scale.",
         change=change,
         ratio=ratio,
     )

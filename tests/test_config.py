@@ -30,7 +30,7 @@ def test_a_configuration_survives_being_written(preset, method):
 def test_every_field_of_a_configuration_survives_being_written(preset):
     """Also where it is not the default."""
     config = made(preset)
-    algorithm = dataclasses.replace(config.algorithm, hidden=(7, 9), residual_penalty=0.125)
+    algorithm = dataclasses.replace(config.algorithm, hidden=(7, 9), target_rate=0.125)
     hindsight = dataclasses.replace(config.hindsight, relabel_ratio=0.5)
     config = replace(config, algorithm=algorithm, hindsight=hindsight)
     assert from_json(json.loads(json.dumps(to_json(config)))) == config

@@ -52,11 +52,9 @@ class GatedDDPG:
     average_rate: float = Field(default=0.001, gt=0, le=1)
     """The share of each update in the networks that are delivered. What single updates do to the critics makes the gate
     flicker: welcome variety while learning, harmful afterwards."""
-    residual_penalty: float = Field(default=0.05, ge=0)
-    """Weight of the mean squared residual in the actor's loss."""
     bandit: Bandit = Bandit()
     exploring_ratio: float = Field(default=0.25, ge=0, le=1)
-    """Share of the lanes that explore; the others show what base and residual are worth undisturbed."""
+    """Share that explores of the lanes that base plus residual drives. The others show what it is worth undisturbed."""
     noise: float = Field(default=0.5, ge=0)
     """Standard deviation of the Gaussian noise on the residual, in the steps that have it."""
     noise_ratio: float = Field(default=0.15, ge=0, le=1)
@@ -104,9 +102,10 @@ class GatedDDPG:
         return jnp.where(choice < self.random_ratio, uniform, explored)
 
     def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
-        """A random share of the lanes explores. The bandit decides who drives, once the actor learns."""
+        """Once the actor learns, the bandit decides who drives. A random share explores, but not what is left to the base."""
         explore = rng.permutation(num_envs) < rounded(rng, num_envs * self.exploring_ratio)
-        return Roles(explore, np.ones(num_envs, dtype=bool) if burn_in else self.bandit.drivers(rng, num_envs, scores))
+        driven = np.ones(num_envs, dtype=bool) if burn_in else self.bandit.drivers(rng, num_envs, scores)
+        return Roles(explore & driven, driven)
 
     def after(self, scores: Scores, new: Sequence[tuple[float, bool]]) -> Scores:
         """What the bandit remembers."""
@@ -126,7 +125,7 @@ class GatedDDPG:
         def actor_loss(actor: MLP) -> Array:
             residual = residual_of(actor, features)
             values = values_of(learner.critics, features, self.composition.scored(batch.base_action, residual))
-            return -values.mean() + self.residual_penalty * jnp.mean(jnp.square(residual))
+            return -values.mean()
 
         (loss, value), gradient = eqx.filter_value_and_grad(critic_loss, has_aux=True)(learner.critics)
         critics, critic_optimizer = descend(optax.adam(self.critic_rate), learner.critics, gradient, learner.critic_optimizer)

@@ -17,7 +17,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all-achieved-goals": {"hindsight.keep_achieved_ratio": 1.0},
     "fast-actor": {"algorithm.actor_rate": 1e-3},
     "all-lanes-explore": {"algorithm.exploring_ratio": 1.0},
-    "no-penalty": {"algorithm.residual_penalty": 0.0},
 }
 """Name: what it changes. `docs/learner.md` says what each is for."""
 

@@ -4,11 +4,11 @@ from residual_rl.studies.trial import INITIAL, Study, Trial
 
 EPISODES = 500
 """Of an evaluation."""
-BUDGETS = {"slippery-push": 250_000, "pick-and-place": 150_000, "push": 120_000, "noisy-hook": 1_000_000}
+BUDGETS = {"slippery-push": 250_000, "pick-and-place": 150_000, "push": 160_000, "noisy-hook": 1_000_000}
 """Environment steps. Bases: ReactivePush, the oscillating ReactivePickAndPlace, DiscreteMPC, ReactiveHook."""
 CONTROLLERS = {"push": "discrete-mpc"}
 """Where it is not the task's own."""
-INTERVALS = {"push": 20_000, "noisy-hook": 25_000}
+INTERVALS = {"push": 20_000, "noisy-hook": 50_000}
 """Environment steps between evaluations where 10k would be too often: because the base plans, or the training is so long."""
 
 

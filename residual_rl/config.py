@@ -36,8 +36,8 @@ class Config:
     """Environment steps, base and burn-in included, evaluations excluded. Rounded up to whole cycles."""
     algorithm: Annotated[DDPG | GatedDDPG, Field(discriminator="name")] = Field(default_factory=GatedDDPG)
     hindsight: Hindsight = Hindsight()
-    batch_size: int = Field(default=128, gt=0)
-    updates_per_cycle: int = Field(default=320, gt=0)
+    batch_size: int = Field(default=256, gt=0)
+    updates_per_cycle: int = Field(default=160, gt=0)
     episodes_per_cycle: int = Field(default=16, gt=0)
     overlap: bool = True
     """Whether a cycle's episodes are collected while the updates on the earlier ones are made, with the networks from before
@@ -62,7 +62,6 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "algorithm": DDPG(),
             "hindsight": Hindsight(keep_achieved_ratio=1.0),
-            "batch_size": 256,
             "episodes_per_cycle": 8,
             "updates_per_cycle": 40,
             "overlap": False,

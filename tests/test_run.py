@@ -157,7 +157,7 @@ def test_another_configuration_is_refused_line_by_line(tmp_path: Path) -> None:
     other = replace(CONFIG, seed=3, batch_size=64)
     with pytest.raises(RunError) as caught, Run(tmp_path, other):
         pass
-    assert "batch_size: 128 -> 64" in str(caught.value)
+    assert "batch_size: 256 -> 64" in str(caught.value)
     assert "seed: 0 -> 3" in str(caught.value)
     assert read_config(tmp_path) == CONFIG
 

@@ -74,7 +74,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 def make_config(preset: str = "default", **fields: Any) -> Config:
     """A configuration from a preset and the fields that differ from it.
 
-    A field of a part is named by its path: `make_config("default", task=..., controller=..., **{"algorithm.caution": 6.0})`.
+    A field of a part is named by its path: `make_config("default", task=..., controller=..., **{"algorithm.pessimism": 0.5})`.
 
     Raises:
         UnknownName: no such preset, method or path.
@@ -140,7 +140,7 @@ def changed(config: Config, paths: dict[str, Any]) -> Config:
 
 
 def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
-    """The path of every entry: `["seed", "algorithm", "algorithm.caution", ...]`."""
+    """The path of every entry: `["seed", "algorithm", "algorithm.actor_rate", ...]`."""
     names = []
     for key, value in values.items():
         names += [prefix + key, *(_paths(value, f"{prefix}{key}.") if isinstance(value, dict) else ())]

@@ -62,8 +62,8 @@ def next_cycle(training: Training, envs: Lanes, state: State, started: float) ->
         learned = under_way or _updated(training, counted, rng, actor_learns)
         metrics = {name: float(value) for name, value in learned.metrics.items()}
         _check_finite(learned.learner, state.step)
-        by_residual = roles.driven & actor_learns
-        scores = [(episode.score(config.measured_by), bool(by_residual[episode.lane])) for episode in episodes]
+        arm = roles.arm if actor_learns else np.zeros_like(roles.arm)
+        scores = [(episode.score(config.measured_by), int(arm[episode.lane])) for episode in episodes]
         state = state._replace(
             learner=learned.learner._replace(normalizer=counted.learner.normalizer),
             cycle=state.cycle + 1,
@@ -81,7 +81,7 @@ def next_cycle(training: Training, envs: Lanes, state: State, started: float) ->
                 "acting_success_rate": float(np.mean([episode.success for episode in episodes] or [np.nan])),
                 "acting_mean_return": float(np.mean([episode.transitions.reward.sum() for episode in episodes] or [np.nan])),
                 "burn_in": int(not actor_learns),
-                "driven_by_residual": float(by_residual.mean()),
+                "driven_by_residual": float((arm > 0).mean()),
                 "dropped_episodes": len(dropped),
                 **metrics,
             },

@@ -147,7 +147,7 @@ def export(path: str | Path, out: str | Path, *, onnx: bool = False) -> Exported
     about = described(path)
     spec = _spec_of(config, about)
     residual = restore_residual(config.algorithm, spec, arrays, str(path))
-    return write_bundle(Path(out), residual, spec, config, verdict, onnx, about and about.layout)
+    return write_bundle(Path(out), residual, spec, read_config(path), verdict, onnx, about and about.layout)
 
 
 @dataclass(frozen=True)

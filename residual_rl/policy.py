@@ -113,18 +113,18 @@ class Policy:
 
     @property
     def caution(self) -> float | None:
-        """How sure the critics must be before the residual acts: see `GatedDDPG.caution`. It can be set at any time.
+        """How sure the critics must be before the residual acts: see `GatedDDPG.cautions`. It can be set at any time.
 
         Raises:
             ResidualRLError: the base acts alone, or the residual was learned without a gate; or, when set, it is negative.
         """
-        return self._gated[1].caution
+        return self._gated[1].cautions[0]
 
     @caution.setter
     def caution(self, value: float | None) -> None:
         residual, algorithm = self._gated
         try:
-            residual.algorithm = replace(algorithm, caution=value)
+            residual.algorithm = replace(algorithm, cautions=(value,))
         except ValidationError as error:
             raise ResidualRLError(explained(error)) from error
 

@@ -6,7 +6,7 @@ environment.json        spaces, horizon and what else is known of an environment
 metrics.csv             one row a cycle
 evaluations.csv         one row an evaluation
 checkpoint.safetensors  learner, replay and counters: replaced whole, so that a kill loses at most the last interval
-policy.safetensors      the policy selected so far, with the configuration it needs
+policy.safetensors      the policy selected so far, with the configuration it needs and the rule by which it acts
 diagnosis.json          what a look at learner and replay found, once training is over
 verdict.json            base against policy, once training is over
 report.html             what a person looks at
@@ -19,6 +19,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +36,8 @@ from residual_rl.config import Config
 from residual_rl.diagnosis import Diagnosis
 from residual_rl.disk import acquire, disk_errors, make_directory, read_json, write_json, write_whole
 from residual_rl.errors import ResidualRLError, RunError
+from residual_rl.learning.ddpg import DDPG
+from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.verdict import Verdict
 
 METRICS = (
@@ -173,9 +176,10 @@ class Run:
             raise RunError(f"{path} is damaged: what it holds is not what was saved")
         return arrays, counters
 
-    def save_policy(self, arrays: dict[str, np.ndarray], step: int) -> None:
-        """Replaces the selected policy."""
-        said = {"config": configuration.to_json(self.config), "step": step}
+    def save_policy(self, arrays: dict[str, np.ndarray], algorithm: DDPG | GatedDDPG, step: int) -> None:
+        """Replaces the selected policy, which acts by `algorithm`: the run's own, as it is delivered."""
+        acting = configuration.to_json(replace(self.config, algorithm=algorithm))["algorithm"]
+        said = {"config": configuration.to_json(self.config), "acting": acting, "step": step}
         self._write_safetensors("policy.safetensors", arrays, {"policy": json.dumps(said | {"digest": digest(arrays, said)})})
 
     def save_table(self, write: Callable[[Path], None]) -> None:
@@ -279,7 +283,7 @@ def read_diagnosis(path: str | Path) -> Diagnosis | None:
 
 
 def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:
-    """Arrays, configuration and step of the policy that a run selected.
+    """Arrays, configuration and step of the policy that a run selected; the configuration with the algorithm by which it acts.
 
     Raises:
         RunError: there is none, or the file is damaged or was altered.
@@ -292,13 +296,14 @@ def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:
         said = json.loads(metadata["policy"])
         expected = said.pop("digest")
         config, step = configuration.from_json(said["config"]), int(said["step"])
+        acting = configuration.from_json(said["config"] | {"algorithm": said["acting"]})
     except (AttributeError, KeyError, TypeError, ValueError, ResidualRLError) as error:
         raise RunError(f"{file} is damaged: {error}") from error
     if digest(arrays, said) != expected:
         raise RunError(f"{file} is damaged: what it holds is not what was saved")
     if config != read_config(path):
         raise RunError(f"{file} is of another run than the config.json beside it")
-    return arrays, config, step
+    return arrays, acting, step
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -70,7 +70,7 @@ class State(NamedTuple):
     wall_seconds: float
     dropped_in_a_row: int
     scores: Scores
-    """What the latest episodes were worth."""
+    """What the latest episodes were worth, by who drove them."""
     base: Outcome | None
     """How the base does on the states that select; None before that is known."""
 
@@ -91,7 +91,7 @@ def fresh(training: Training) -> State:
         best=(-np.inf, 0),
         wall_seconds=0.0,
         dropped_in_a_row=0,
-        scores=Scores(),
+        scores=config.algorithm.after((), []),
         base=None,
     )
 
@@ -140,7 +140,7 @@ def restored(training: Training) -> State | None:
             best=(float(counters["best"][0]), int(counters["best"][1])),
             wall_seconds=float(counters["wall_seconds"]),
             dropped_in_a_row=int(counters["dropped_in_a_row"]),
-            scores=Scores(*(tuple(float(score) for score in scores) for scores in counters["scores"])),
+            scores=tuple(tuple(float(score) for score in scores) for scores in counters["scores"]),
             base=Outcome(*(arrays[f"base/{name}"] for name in Outcome._fields)) if "base/success" in arrays else None,
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:

@@ -46,7 +46,7 @@ def measured(run: Path, task_name: str, gate: str, episodes: int) -> dict[str, s
     if gate == "base":
         act = base_alone(controller, Composition(), task.spec.action_size)
     else:
-        algorithm = replace(config.algorithm, caution=GATES[gate])
+        algorithm = replace(config.algorithm, cautions=(GATES[gate],))
         residual = restore_residual(algorithm, task.spec, arrays, str(run))
         act = base_plus_residual(controller, algorithm.composition, residual, task.spec.action_size)
     with closing(evaluation_envs(task, episodes, None)) as envs:

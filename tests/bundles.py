@@ -25,13 +25,13 @@ SPEC = Spec(observation_size=10, goal_size=3, action_size=4, horizon=50)
 SIDE = Side(0.5, (0.4, 0.6), -30.0, 12.0, 0.0, 0.1)
 
 ALGORITHMS = {
-    "default": GatedDDPG(hidden=(32, 32), caution=0.5),
-    "full-size": GatedDDPG(caution=0.5),
-    "half-scale": GatedDDPG(hidden=(32, 16), caution=0.2, composition=Composition(scale=0.5)),
-    "base-not-clipped": GatedDDPG(hidden=(16,), num_critics=2, caution=0.2, composition=Composition(clip_base=False)),
-    "base-seen": GatedDDPG(hidden=(32, 32), caution=0.5, composition=Composition(actor_sees_base=True)),
-    "residual-scored": GatedDDPG(hidden=(32, 32), caution=0.1, composition=Composition(critic_scores="residual")),
-    "ungated": GatedDDPG(hidden=(16,), num_critics=2, caution=None),
+    "default": GatedDDPG(hidden=(32, 32), cautions=(0.5,)),
+    "full-size": GatedDDPG(cautions=(0.5,)),
+    "half-scale": GatedDDPG(hidden=(32, 16), cautions=(0.2,), composition=Composition(scale=0.5)),
+    "base-not-clipped": GatedDDPG(hidden=(16,), num_critics=2, cautions=(0.2,), composition=Composition(clip_base=False)),
+    "base-seen": GatedDDPG(hidden=(32, 32), cautions=(0.5,), composition=Composition(actor_sees_base=True)),
+    "residual-scored": GatedDDPG(hidden=(32, 32), cautions=(0.1,), composition=Composition(critic_scores="residual")),
+    "ungated": GatedDDPG(hidden=(16,), num_critics=2, cautions=(None,)),
     "published": DDPG(hidden=(32, 32)),
     "published-base-seen": DDPG(hidden=(32, 32), composition=Composition(scale=2.0, actor_sees_base=True)),
 }

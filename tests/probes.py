@@ -260,7 +260,7 @@ class Plane(NamedTuple):
         rng = np.random.default_rng(0)
         fresh = learning.init(algorithm, self.spec, jax.random.key(0))
         everybody = np.ones(episodes, dtype=bool)
-        roles = learning.Roles(explore=everybody, driven=everybody)
+        roles = learning.Roles(explore=everybody, arm=everybody.astype(int))
 
         def exploring(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
             key = jax.random.key(step)

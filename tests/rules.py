@@ -11,9 +11,10 @@ from residual_rl.learning import algorithm as learning
 
 BATCH = 48
 # Of critics that know nothing few agree: with so little caution the gate is open in some rows, in others not.
-RULES = SMALL | {"gated-ddpg": replace(SMALL["gated-ddpg"], caution=0.3)}
+RULES = SMALL | {"gated-ddpg": replace(SMALL["gated-ddpg"], cautions=(0.3, 0.0))}
 GATED = RULES["gated-ddpg"]
 EVERYBODY, NOBODY = np.ones(BATCH, dtype=bool), np.zeros(BATCH, dtype=bool)
+BASE, FIRST, SECOND = (np.full(BATCH, arm) for arm in range(3))
 
 
 @functools.cache
@@ -22,10 +23,10 @@ def used(name):
     return used_learner(RULES[name], ROBOT)
 
 
-def residual_of(name, learner, batch, key=0, explore=NOBODY, driven=EVERYBODY, algorithm=None):
+def residual_of(name, learner, batch, key=0, explore=NOBODY, arm=FIRST, algorithm=None):
     algorithm = algorithm or RULES[name]
     key, rows = jax.random.key(key), len(batch.reward)
-    roles = learning.Roles(explore[:rows], driven[:rows])
+    roles = learning.Roles(explore[:rows], arm[:rows])
     return np.asarray(learning.act(algorithm, learner.current, batch.observation, batch.base_action, key, roles))
 
 
@@ -70,7 +71,7 @@ def target_in_numpy(name, learner, batch):
         acting = values_in_numpy(learner.target_critics, features, (base_action + scale * residual).clip(-1, 1))
         alone = values_in_numpy(learner.target_critics, features, base_action)
         advantage = acting - alone
-        is_open = advantage.mean(axis=0) > algorithm.caution * advantage.std(axis=0)
+        is_open = advantage.mean(axis=0) > algorithm.cautions[0] * advantage.std(axis=0)
         assert is_open.any()
         assert not is_open.all()
         chosen = np.where(is_open, acting, alone)

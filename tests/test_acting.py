@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from probes import ROBOT, random_batch
 from pydantic import ValidationError
 from rules import (
+    BASE,
     BATCH,
     EVERYBODY,
+    FIRST,
     GATED,
-    NOBODY,
     RULES,
+    SECOND,
     features_in_numpy,
     network_in_numpy,
     residual_of,
@@ -26,12 +28,11 @@ from rules import (
 )
 
 from residual_rl.learning import algorithm as learning
-from residual_rl.learning.bandit import Scores
 from residual_rl.learning.gated_ddpg import GatedDDPG
 
 BOTH = pytest.mark.parametrize("name", RULES)
-SCORES = Scores(base=(1.0,) * 20, residual=(0.0,) * 20)
-"""The base succeeds, the residual fails."""
+SCORES = ((1.0,) * 20, (0.0,) * 20, (0.0,) * 20)
+"""The base succeeds, the residual fails with either caution."""
 
 
 @BOTH
@@ -81,40 +82,40 @@ def test_ddpg_acts_by_its_actor():
 
 def test_ddpg_explores_in_all_lanes_or_while_frozen_by_the_toss_of_a_coin():
     rng, algorithm = np.random.default_rng(0), RULES["ddpg"]
-    assert all(algorithm.roles(rng, 8, False, Scores()).explore.all() for _ in range(20))
-    tossed = [algorithm.roles(rng, 8, True, Scores()).explore for _ in range(200)]
+    assert all(algorithm.roles(rng, 8, False, ()).explore.all() for _ in range(20))
+    tossed = [algorithm.roles(rng, 8, True, ()).explore for _ in range(200)]
     assert {tuple(lanes) for lanes in tossed} == {(True,) * 8, (False,) * 8}
     assert 0.3 < np.mean(tossed) < 0.7
 
 
 @BOTH
 @pytest.mark.parametrize("burn_in", [False, True])
-def test_roles_are_masks_decided_by_the_generator(name, burn_in):
+def test_roles_are_decided_by_the_generator(name, burn_in):
     one, other = (RULES[name].roles(np.random.default_rng(7), 8, burn_in, SCORES) for _ in range(2))
-    for mask, again in zip(one, other, strict=True):
-        assert (mask.shape, mask.dtype) == ((8,), bool)
-        np.testing.assert_array_equal(mask, again)
+    for dtype, each, again in zip((bool, np.int32), one, other, strict=True):
+        assert (each.shape, each.dtype) == ((8,), dtype)
+        np.testing.assert_array_equal(each, again)
 
 
 def test_the_default_leaves_most_lanes_undisturbed_and_failing_residuals_few():
     algorithm, rng = RULES["gated-ddpg"], np.random.default_rng(0)
     while_frozen = algorithm.roles(rng, 8, True, SCORES)
     assert while_frozen.explore.sum() == 2
-    assert while_frozen.driven.all()
+    assert (while_frozen.arm == 1).all()
     later = [algorithm.roles(rng, 8, False, SCORES) for _ in range(200)]
-    assert all(roles.driven.sum() == 2 for roles in later)
+    assert all(sorted(roles.arm) == [0] * 6 + [1, 2] for roles in later)
     explorers = np.array([roles.explore.sum() for roles in later])
     assert 0.35 < explorers.mean() < 0.65
-    assert not any((roles.explore & ~roles.driven).any() for roles in later)
+    assert not any((roles.explore & (roles.arm == 0)).any() for roles in later)
 
 
 def test_rows_that_the_base_drives_have_no_residual_but_noise():
     batch = random_batch(RULES["gated-ddpg"], ROBOT, BATCH)
     half = np.arange(BATCH) % 2 == 0
-    alone = residual_of("gated-ddpg", used("gated-ddpg"), batch, driven=half)
+    alone = residual_of("gated-ddpg", used("gated-ddpg"), batch, arm=half.astype(int))
     np.testing.assert_array_equal(alone[half], residual_of("gated-ddpg", used("gated-ddpg"), batch)[half])
     np.testing.assert_array_equal(alone[~half], 0.0)
-    disturbed = residual_of("gated-ddpg", used("gated-ddpg"), batch, 3, EVERYBODY, driven=NOBODY)
+    disturbed = residual_of("gated-ddpg", used("gated-ddpg"), batch, 3, EVERYBODY, BASE)
     assert 0 < (disturbed != 0).any(axis=1).mean() < 0.5
 
 
@@ -123,7 +124,7 @@ def test_acting_mixes_no_dtypes_silently(name):
     """Adam itself does; what acts on the robot need not."""
     networks, batch = used(name).current, jax.tree.map(jnp.asarray, random_batch(RULES[name], ROBOT, BATCH))
 
-    roles = learning.Roles(jnp.asarray(EVERYBODY), jnp.asarray(EVERYBODY))
+    roles = learning.Roles(jnp.asarray(EVERYBODY), jnp.asarray(SECOND, jnp.int32))
 
     def act():
         return RULES[name].act(networks, batch.observation, batch.base_action, jax.random.key(0), roles)
@@ -142,7 +143,8 @@ members = arrays.arrays(np.float64, (5, 6), elements=st.integers(-100, 100).map(
 def test_the_gate_is_open_exactly_where_the_members_agree_on_an_advantage(residual_values, base_values, caution):
     advantage = residual_values - base_values
     expected = [np.mean(column) > caution * np.std(column) for column in advantage.T]
-    np.testing.assert_array_equal(replace(GATED, caution=caution).gate(residual_values, base_values), expected)
+    for arm, algorithm in ((1, replace(GATED, cautions=(caution,))), (2, replace(GATED, cautions=(1e6, caution)))):
+        np.testing.assert_array_equal(algorithm.gate(residual_values, base_values, arm), expected)
 
 
 errors = arrays.arrays(np.float64, 5, elements=st.integers(-64, 64).map(float))
@@ -161,21 +163,44 @@ def test_the_gate_is_shut_where_the_residual_is_worth_what_the_base_is(values):
 
 def test_without_caution_there_is_no_gate():
     values = np.zeros((GATED.num_critics, 4))
-    assert replace(GATED, caution=None).gate(values, values + 1.0).all()
+    assert replace(GATED, cautions=(None,)).gate(values, values + 1.0).all()
 
 
 @given(residual_values=members, base_values=members)
 def test_the_gate_never_opens_both_ways_and_only_wider_with_less_caution(residual_values, base_values):
     assert not (GATED.gate(residual_values, base_values) & GATED.gate(base_values, residual_values)).any()
-    careful, careless = (replace(GATED, caution=caution).gate(residual_values, base_values) for caution in (3.0, 1.0))
+    careful, careless = (replace(GATED, cautions=(3.0, 1.0)).gate(residual_values, base_values, arm) for arm in (1, 2))
     assert (careless | ~careful).all()
 
 
 def test_the_gate_by_hand():
     # Advantages 1, 2, 3 have mean 2 and deviation sqrt(2/3) = 0.816: 2.45 deviations.
     base_values, residual_values = np.array([[5.0], [-7.0], [0.0]]), np.array([[6.0], [-5.0], [3.0]])
-    assert replace(GATED, caution=2.4).gate(residual_values, base_values).item()
-    assert not replace(GATED, caution=2.5).gate(residual_values, base_values).item()
+    assert replace(GATED, cautions=(2.4,)).gate(residual_values, base_values).item()
+    assert not replace(GATED, cautions=(2.5,)).gate(residual_values, base_values).item()
+
+
+def test_the_gate_of_the_base_is_shut_and_every_row_has_that_of_its_own_arm():
+    rng = np.random.default_rng(0)
+    residual_values, base_values = rng.normal(size=(2, 5, 300))
+    arm = np.arange(300) % 3
+    mixed = GATED.gate(residual_values, base_values, arm)
+    assert not mixed[arm == 0].any()
+    for number in (1, 2):
+        alone = GATED.gate(residual_values, base_values, number)
+        np.testing.assert_array_equal(mixed[arm == number], alone[arm == number])
+
+
+def test_what_is_delivered_has_the_caution_that_did_best_lately_and_acts_by_it():
+    batch, learner = random_batch(GATED, ROBOT, BATCH), used("gated-ddpg")
+    succeeded, failed = (1.0,) * 20, (0.0,) * 20
+    for arm, scores in ((FIRST, (failed, succeeded, failed)), (SECOND, (succeeded, failed, (*failed, 1.0)))):
+        delivered = GATED.delivered(scores)
+        assert delivered.cautions == (GATED.cautions[arm[0] - 1],)
+        acted = residual_of("gated-ddpg", learner, batch, algorithm=delivered)
+        np.testing.assert_array_equal(acted, residual_of("gated-ddpg", learner, batch, arm=arm))
+    assert (acted != residual_of("gated-ddpg", learner, batch)).any()
+    assert GATED.delivered(GATED.after((), [])).cautions == GATED.cautions[:1]
 
 
 def test_where_the_gate_is_shut_the_residual_is_exactly_zero_and_the_base_acts_exactly():
@@ -184,7 +209,7 @@ def test_where_the_gate_is_shut_the_residual_is_exactly_zero_and_the_base_acts_e
     residual = np.tanh(network_in_numpy(learner.actor, features))
     acting = values_in_numpy(learner.critics, features, (batch.base_action + residual).clip(-1, 1))
     advantage = acting - values_in_numpy(learner.critics, features, batch.base_action)
-    is_open = advantage.mean(axis=0) > GATED.caution * advantage.std(axis=0)
+    is_open = advantage.mean(axis=0) > GATED.cautions[0] * advantage.std(axis=0)
     assert is_open.any()
     assert not is_open.all()
     acted = residual_of("gated-ddpg", learner, batch)

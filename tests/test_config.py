@@ -170,9 +170,9 @@ def test_a_key_that_only_one_side_has_is_a_difference():
 
 
 def test_a_field_of_a_part_is_changed_by_its_path_and_nothing_else():
-    changed = made(**{"algorithm.caution": 6.0, "hindsight.relabel_ratio": 0.5, "algorithm.hidden": [7, 9]})
+    changed = made(**{"algorithm.cautions": [6.0], "hindsight.relabel_ratio": 0.5, "algorithm.hidden": [7, 9]})
     plain = made()
-    algorithm = dataclasses.replace(plain.algorithm, caution=6.0, hidden=(7, 9))
+    algorithm = dataclasses.replace(plain.algorithm, cautions=(6.0,), hidden=(7, 9))
     assert changed == replace(plain, algorithm=algorithm, hindsight=dataclasses.replace(plain.hindsight, relabel_ratio=0.5))
 
 
@@ -183,5 +183,5 @@ def test_a_path_that_leads_nowhere_is_told_what_exists(path):
 
 
 def test_a_value_out_of_range_is_named_by_its_path():
-    with pytest.raises(ResidualRLError, match=r"caution: .* got -1"):
-        made(**{"algorithm.caution": -1})
+    with pytest.raises(ResidualRLError, match=r"cautions.*: .* got -1"):
+        made(**{"algorithm.cautions": [3.0, -1]})

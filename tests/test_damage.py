@@ -31,7 +31,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With few and small arrays, so that much can be tried on it."""
     out = tmp_path_factory.mktemp("bundles") / "small"
-    made_bundle(out, GatedDDPG(hidden=(8,), num_critics=2, caution=0.2))
+    made_bundle(out, GatedDDPG(hidden=(8,), num_critics=2, cautions=(0.2,)))
     return out
 
 

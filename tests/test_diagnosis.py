@@ -19,7 +19,7 @@ from residual_rl.learning.replay import Replay
 from residual_rl.types import Spec, Transition
 
 PLANE = Plane()
-GATED = replace(SMALL["gated-ddpg"], caution=0.0)
+GATED = replace(SMALL["gated-ddpg"], cautions=(0.0,))
 CONFIG = Config(task="plane", controller="homing", algorithm=GATED)
 EVALUATED = [{"base_success_rate": 0.5, "base_mean_return": -6.0}]
 METRICS = [{"acting_success_rate": 0.4, "acting_mean_return": -6.0, "burn_in": 0}] * 3

@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = make_config(task="slippery-push", controller="reactive-push", algorithm=ALGORITHMS["default"])
     networks = made_residual(config.algorithm, residual_rl.TASKS["slippery-push"].spec).networks
     with Run(tmp_path_factory.mktemp("runs") / "finished", config) as run:
-        run.save_policy(to_arrays(networks, "networks"), step=400)
+        run.save_policy(to_arrays(networks, "networks"), run.config.algorithm, step=400)
         run.finish(made_verdict(True))
     return run.path
 
@@ -83,7 +83,7 @@ def test_the_configurations_hash_is_the_configurations(tmp_path: Path) -> None:
     made_bundle(tmp_path / "out")
     said = load(tmp_path / "out").manifest["config_sha256"]
     assert said == bundle.config_sha256(made_config(ALGORITHMS["default"]))
-    assert said != bundle.config_sha256(made_config(GatedDDPG(hidden=(32, 32), caution=0.6)))
+    assert said != bundle.config_sha256(made_config(GatedDDPG(hidden=(32, 32), cautions=(0.6,))))
 
 
 def test_onnx_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_a_loaded_policy_takes_the_caution_of_a_bundle(run: Path, tmp_path: Path
     for policy.caution in (3.0, None):
         exported.caution = policy.caution
         np.testing.assert_allclose(policy(observation), exported(observation, base), atol=1e-6)
-    with pytest.raises(ResidualRLError, match=r"caution: .* got -1"):
+    with pytest.raises(ResidualRLError, match=r"caution.*: .* got -1"):
         policy.caution = -1.0
 
 

@@ -22,7 +22,7 @@ from residual_rl.model_card import CARD
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "mine"
-    made_bundle(out, GatedDDPG(hidden=(8,), num_critics=2, caution=0.2))
+    made_bundle(out, GatedDDPG(hidden=(8,), num_critics=2, cautions=(0.2,)))
     return out
 
 

@@ -78,7 +78,7 @@ def write_run(
             spec = find_task(config.task).spec
             shapes = eqx.filter_eval_shape(lambda key: TINY.init(spec, key).averaged, jax.random.key(0))
             networks = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype) if hasattr(leaf, "shape") else leaf, shapes)
-            run.save_policy(to_arrays(networks, "networks"), 4000)
+            run.save_policy(to_arrays(networks, "networks"), run.config.algorithm, 4000)
         if fixed is not None:
             run.finish(verdict(config, fixed, broken))
     return path
@@ -96,7 +96,7 @@ def test_report_begins_with_the_verdict(promoted: Path):
     assert "Promoted: success rate 0.250 → 0.938" in re.search(r"<h1>(.*?)</h1>", text, re.S)[1]
     assert text.index("<h1>") < text.index("<svg")
     assert "fixed 12 of 12 failures, broke 1" in text
-    for fact in ("slippery-push", "my-push", "rpl", "default", "mujoco", "algorithm.caution"):
+    for fact in ("slippery-push", "my-push", "rpl", "default", "mujoco", "algorithm.cautions"):
         assert fact in text
 
 

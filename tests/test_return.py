@@ -103,7 +103,7 @@ def test_learning_that_only_does_harm_delivers_the_base(runs: dict[str, Path]) -
 def test_a_policy_that_is_worse_is_found_to_be_worse(tmp_path: Path) -> None:
     config = make_config("silver2018", task="track", controller="drawn", algorithm=CARELESS, measured_by="return")
     with Run(tmp_path, config) as run:
-        run.save_policy(to_arrays(used_learner(CARELESS, Track.spec).current, "networks"), 0)
+        run.save_policy(to_arrays(used_learner(CARELESS, Track.spec).current, "networks"), CARELESS, 0)
     verdict = front_door.compare(tmp_path, TRACK, LEARNERS["spoiled"][0], 128, None)
     assert verdict.difference_interval[1] < 0.0
     assert verdict.p_value < 0.05

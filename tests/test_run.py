@@ -210,7 +210,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, how: str) -> None:
 
 def test_a_policy_whose_values_were_altered_is_refused(tmp_path: Path) -> None:
     with Run(tmp_path, CONFIG) as run:
-        run.save_policy({"a": np.ones(4, np.float32)}, 0)
+        run.save_policy({"a": np.ones(4, np.float32)}, run.config.algorithm, 0)
     path = tmp_path / "policy.safetensors"
     assert read_policy(tmp_path)[2] == 0
     path.write_bytes(path.read_bytes()[:-4] + np.float32(2).tobytes())
@@ -226,9 +226,9 @@ def alter(path: Path, there: bytes, instead: bytes) -> None:
 
 def test_a_policy_whose_configuration_was_altered_is_refused(tmp_path: Path) -> None:
     with Run(tmp_path, CONFIG) as run:
-        run.save_policy({"a": np.ones(4, np.float32)}, 0)
+        run.save_policy({"a": np.ones(4, np.float32)}, run.config.algorithm, 0)
     path = tmp_path / "policy.safetensors"
-    alter(path, rb"\"caution\": 3.0", rb"\"caution\": 0.0")
+    alter(path, rb"\"cautions\": [3.0, 0.5]", rb"\"cautions\": [3.0, 0.0]")
     with pytest.raises(RunError, match="not what was saved"):
         read_policy(tmp_path)
 
@@ -244,7 +244,7 @@ def test_a_checkpoint_whose_counters_were_altered_is_refused(tmp_path: Path) -> 
 def test_another_runs_policy_is_refused(tmp_path: Path) -> None:
     for name, config in (("one", CONFIG), ("other", replace(CONFIG, seed=1))):
         with Run(tmp_path / name, config) as run:
-            run.save_policy({"a": np.ones(4, np.float32)}, 0)
+            run.save_policy({"a": np.ones(4, np.float32)}, run.config.algorithm, 0)
     shutil.copy(tmp_path / "other" / "policy.safetensors", tmp_path / "one")
     with pytest.raises(RunError, match=r"another run than the config\.json beside it"):
         read_policy(tmp_path / "one")
@@ -253,7 +253,7 @@ def test_another_runs_policy_is_refused(tmp_path: Path) -> None:
 def test_a_stranger_cannot_smuggle_anything_but_numbers(tmp_path: Path) -> None:
     # A thousand mutations of a policy file: each loads as what it was, or is refused by name. Nothing else happens.
     with Run(tmp_path / "run", CONFIG) as run:
-        run.save_policy({"a": np.ones(8, np.float32)}, 0)
+        run.save_policy({"a": np.ones(8, np.float32)}, run.config.algorithm, 0)
     whole = (tmp_path / "run" / "policy.safetensors").read_bytes()
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path / "run", copy)

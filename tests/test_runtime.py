@@ -102,7 +102,7 @@ def test_caution_set_at_run_time_is_that_of_another_bundle(tmp_path: Path, expor
     base, acting = proposal.clip(-1.0, 1.0), []
     assert policy.caution == 0.5
     for policy.caution in (3.0, 0.5, 0.0, None):
-        made_bundle(tmp_path / str(policy.caution), replace(ALGORITHMS["default"], caution=policy.caution))
+        made_bundle(tmp_path / str(policy.caution), replace(ALGORITHMS["default"], cautions=(policy.caution,)))
         action = policy(observation, proposal)
         np.testing.assert_array_equal(action, load(tmp_path / str(policy.caution))(observation, proposal))
         acting.append((action != base).any(axis=1).mean())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import equinox as eqx
 import jax
@@ -62,8 +62,8 @@ class Roles(NamedTuple):
 
     explore: Array
     """[E] bool, whether its actions are disturbed."""
-    driven: Array
-    """[E] bool, whether base plus residual drives it; else the base."""
+    arm: Array
+    """[E] int, who drives it: 0 is the base, 1 base plus residual; where there are several cautions, that of this number."""
 
 
 class Algorithm(Protocol):
@@ -99,8 +99,12 @@ class Algorithm(Protocol):
         """What each lane is for in the next cycle, which may depend on what the latest episodes were worth."""
         ...
 
-    def after(self, scores: Scores, new: Sequence[tuple[float, bool]]) -> Scores:
-        """The scores after other episodes, each with whether base plus residual drove it."""
+    def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
+        """The scores after other episodes, each with the arm that drove it; `()` is before the first."""
+        ...
+
+    def delivered(self, scores: Scores) -> Self:
+        """The rule by which the residual is evaluated and delivered; it may depend on what the latest episodes were worth."""
         ...
 
 
@@ -167,7 +171,7 @@ def act(
 
 def greedy(rows: int) -> Roles:
     """Rows in which nothing is explored: what is evaluated and delivered."""
-    return Roles(explore=np.zeros(rows, dtype=bool), driven=np.ones(rows, dtype=bool))
+    return Roles(explore=np.zeros(rows, dtype=bool), arm=np.ones(rows, dtype=np.int32))
 
 
 @partial(jax.jit, static_argnames="algorithm")

@@ -1,25 +1,21 @@
-"""Who drives the next training episodes: the base alone, or base plus residual.
+"""Who drives the next training episodes: the base alone, or base plus residual, more or less cautiously.
 
-A residual that has just begun to act may be far worse than its base, whatever its critics say. So the two are arms of a bandit:
-what the latest episodes of each were worth decides, by Thompson sampling, who drives the next ones. Success while learning
-then stays near that of the better one, and a replay that would else fill with failures keeps episodes of a base that succeeds.
+A residual that has just begun to act may be far worse than its base, whatever its critics say; and how far they can be trusted
+differs from task to task and from one time to another. So base and cautions are arms of a bandit: what the latest episodes of
+each were worth decides, by Thompson sampling, who drives the next ones. Success while learning then stays near that of the best
+of them, and a replay that would else fill with failures keeps episodes of a base that succeeds.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-FEWEST = 8  # episodes of each, before which neither is preferred
+FEWEST = 8  # episodes of each arm, before which none is preferred
 
-
-class Scores(NamedTuple):
-    """What the latest episodes were worth, success or return, by who drove them: the oldest first."""
-
-    base: tuple[float, ...] = ()
-    residual: tuple[float, ...] = ()
+Scores = tuple[tuple[float, ...], ...]
+"""What the latest episodes of each arm were worth, success or return, the oldest first. The first arm is the base."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -27,28 +23,36 @@ class Bandit:
     """Thompson sampling over the mean score of recent episodes, by the Bayesian bootstrap. Source: Rubin 1981."""
 
     least_share: float = Field(default=0.25, ge=0, le=1)
-    """Share of the lanes that base plus residual drives however badly it does: what learning may cost at most."""
+    """Share of the lanes that the arms of the residual drive however badly they do, each as many: what learning may cost at
+    most."""
     memory: int = Field(default=60, ge=FEWEST)
-    """Episodes of each that count. Few: the residual changes."""
+    """Episodes of each arm that count. Few: the residual changes."""
 
     def drivers(self, rng: np.random.Generator, num_envs: int, scores: Scores) -> np.ndarray:
-        """Which lanes base plus residual drives: `[E]` bool. One of several is always left to the base, to know how it does."""
+        """The arm that drives each lane: `[E]` int. One of several is always left to the base, to know how it does."""
+        others = len(scores) - 1
         if min(map(len, scores)) < FEWEST:
-            driven = rng.random(num_envs) < 0.5
-        else:
-            driven = _means(rng, num_envs, scores.residual) >= _means(rng, num_envs, scores.base)
-        lanes = rng.permutation(num_envs)
-        driven[lanes < rounded(rng, num_envs * self.least_share)] = True
-        driven[lanes == num_envs - 1] &= num_envs == 1
-        return driven
+            arm = rng.integers(0, len(scores), num_envs)
+        else:  # of equals, as where nobody has succeeded yet, the first other than the base
+            means = [_means(rng, num_envs, of_arm) for of_arm in (*scores[1:], scores[0])]
+            arm = (np.argmax(means, axis=0) + 1) % len(scores)
+        lanes, turn = rng.permutation(num_envs), rng.integers(others)
+        least = lanes < rounded(rng, num_envs * self.least_share)
+        arm[least] = 1 + (lanes[least] + turn) % others
+        if num_envs > 1:
+            arm[lanes == num_envs - 1] = 0
+        return arm
 
-    def after(self, scores: Scores, new: Sequence[tuple[float, bool]]) -> Scores:
-        """The scores with those of other episodes, each with whether base plus residual drove it."""
+    def best(self, scores: Scores) -> int:
+        """The arm other than the base that did best lately, the first of equals; one of which little is known is none."""
+        known = [float(np.mean(of_arm)) if len(of_arm) >= FEWEST else -np.inf for of_arm in scores[1:]]
+        return 1 + int(np.argmax(known))
 
-        def latest(old: Sequence[float], driven: bool) -> tuple[float, ...]:
-            return (*old, *(score for score, by_residual in new if by_residual == driven))[-self.memory :]
-
-        return Scores(latest(scores.base, False), latest(scores.residual, True))
+    def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
+        """The scores with those of other episodes, each with the arm that drove it."""
+        return tuple(
+            (*old, *(score for score, driver in new if driver == arm))[-self.memory :] for arm, old in enumerate(scores)
+        )
 
 
 def rounded(rng: np.random.Generator, amount: float) -> int:

@@ -1,7 +1,7 @@
 """DDPG on the residual, as published: the learner of Silver et al. 2018."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import equinox as eqx
 import jax
@@ -78,11 +78,15 @@ class DDPG:
 
     def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
         """All lanes explore; while the actor is frozen a coin decides between all and none. The residual drives all of them."""
-        return Roles(explore=np.full(num_envs, not burn_in or rng.random() < 0.5), driven=np.ones(num_envs, dtype=bool))
+        return Roles(explore=np.full(num_envs, not burn_in or rng.random() < 0.5), arm=np.ones(num_envs, dtype=np.int32))
 
-    def after(self, scores: Scores, new: Sequence[tuple[float, bool]]) -> Scores:
+    def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
         """None are kept: nothing depends on them."""
         return scores
+
+    def delivered(self, scores: Scores) -> Self:
+        """As it is."""
+        return self
 
     def update(self, learner: Learner, batch: Transition, spec: Spec, train_actor: bool) -> tuple[Learner, Metrics]:
         """One step of critic and actor. A frozen actor's optimizer still moves on, as published."""

@@ -8,10 +8,13 @@ The gate is open where `mean_i d_i > caution * std_i d_i`. Comparing member by m
 common, so the gate opens early where the residual is clearly better and stays shut where nobody knows. Where it is shut
 the base acts, exactly. The same rule chooses the next action in the bootstrap target, so that the critics value the policy
 that acts.
+
+How much caution is right is measured: the bandit drives training episodes with each of several.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
 import equinox as eqx
 import jax
@@ -29,6 +32,8 @@ from residual_rl.learning.normalizer import normalize
 from residual_rl.residual import Composition
 from residual_rl.types import Array, Observation, Spec, Transition
 
+Caution = Annotated[float, Field(ge=0, le=1e6)] | None
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class GatedDDPG:
@@ -39,9 +44,10 @@ class GatedDDPG:
     burn_in: FixedBurnIn = FixedBurnIn()
     hidden: Hidden = (256, 256)
     num_critics: int = Field(default=3, ge=2, le=64)
-    caution: float | None = Field(default=3.0, ge=0, le=1e6)
-    """Standard deviations by which the mean advantage must exceed zero before the residual acts. 0 leaves it to the critics'
-    mean however much they disagree; None is no gate, the residual acts everywhere."""
+    cautions: Annotated[tuple[Caution, ...], Field(min_length=1, max_length=8)] = (3.0, 0.5)
+    """Standard deviations by which the mean advantage must exceed zero before the residual acts. The bandit tries each in
+    training episodes, and what is delivered has the one that did best lately; the bootstrap target has the first. 0 leaves it
+    to the critics' mean however much they disagree; None is no gate, the residual acts everywhere."""
     pessimism: float = Field(default=1.0, ge=0)
     """Standard deviations that a bootstrap target stays below the critics' mean. Where they disagree some promise too much, and
     the target would hand it on from state to state. Source: Fujimoto et al. 2018, who take the lesser of two."""
@@ -78,12 +84,14 @@ class GatedDDPG:
             parts.append(base_action)
         return jnp.concatenate(parts, axis=-1)
 
-    def gate(self, residual_values: Array, base_values: Array) -> Array:
-        """Whether the residual acts, from what each critic says of it and of the base: `[Q, B], [Q, B] -> [B]` bool."""
+    def gate(self, residual_values: Array, base_values: Array, arm: Array | int = 1) -> Array:
+        """Whether the residual acts, from what each critic says of it and of the base: `[Q, B], [Q, B], [B] -> [B]` bool."""
         advantage = residual_values - base_values
-        if self.caution is None:
-            return jnp.ones(advantage.shape[1:], dtype=bool)
-        return advantage.mean(axis=0) > self.caution * advantage.std(axis=0)
+        mean, deviation = advantage.mean(axis=0), advantage.std(axis=0)
+        by_arm = [jnp.zeros(mean.shape, dtype=bool)]
+        for caution in self.cautions:
+            by_arm.append(jnp.ones(mean.shape, dtype=bool) if caution is None else mean > caution * deviation)
+        return jnp.choose(arm, by_arm, mode="clip")
 
     def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles) -> Array:
         """The actor's residual `[B, A]` where it drives and the gate is open, else exactly 0; exploring rows add noise."""
@@ -92,8 +100,9 @@ class GatedDDPG:
         open_ = self.gate(
             values_of(networks.critics, features, self.composition.scored(base_action, residual)),
             values_of(networks.critics, features, self.composition.scored(base_action, jnp.zeros_like(residual))),
+            roles.arm,
         )
-        residual = jnp.where((open_ & roles.driven)[:, None], residual, 0.0)
+        residual = jnp.where(open_[:, None], residual, 0.0)
         noise_key, uniform_key, choice_key = jax.random.split(key, 3)
         noisy = (residual + self.noise * jax.random.normal(noise_key, residual.shape)).clip(-1.0, 1.0)
         uniform = jax.random.uniform(uniform_key, residual.shape, minval=-1.0, maxval=1.0)
@@ -104,12 +113,16 @@ class GatedDDPG:
     def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
         """Once the actor learns, the bandit decides who drives. A random share explores, but not what is left to the base."""
         explore = rng.permutation(num_envs) < rounded(rng, num_envs * self.exploring_ratio)
-        driven = np.ones(num_envs, dtype=bool) if burn_in else self.bandit.drivers(rng, num_envs, scores)
-        return Roles(explore & driven, driven)
+        arm = np.ones(num_envs, dtype=np.int32) if burn_in else self.bandit.drivers(rng, num_envs, scores).astype(np.int32)
+        return Roles(explore & (arm > 0), arm)
 
-    def after(self, scores: Scores, new: Sequence[tuple[float, bool]]) -> Scores:
+    def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
         """What the bandit remembers."""
-        return self.bandit.after(scores, new)
+        return self.bandit.after(scores or ((),) * (1 + len(self.cautions)), new)
+
+    def delivered(self, scores: Scores) -> Self:
+        """With the caution that did best lately, and no other."""
+        return replace(self, cautions=(self.cautions[self.bandit.best(scores) - 1],))
 
     def update(self, learner: Learner, batch: Transition, spec: Spec, train_actor: bool) -> tuple[Learner, Metrics]:
         """One step of the critics and, after burn-in, of the actor."""

@@ -32,7 +32,7 @@ class Trial:
     """A key of `METHODS`, or "initial"."""
     preset: str = "default"
     fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Other fields of `Config`; those of its parts by their path: `{"algorithm.caution": 6.0}`."""
+    """Other fields of `Config`; those of its parts by their path: `{"algorithm.actor_rate": 1e-4}`."""
 
     @property
     def name(self) -> str:

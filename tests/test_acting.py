@@ -104,9 +104,23 @@ def test_the_default_leaves_most_lanes_undisturbed_and_failing_residuals_few():
     assert (while_frozen.arm == 1).all()
     later = [algorithm.roles(rng, 8, False, SCORES) for _ in range(200)]
     assert all(sorted(roles.arm) == [0] * 6 + [1, 2] for roles in later)
-    explorers = np.array([roles.explore.sum() for roles in later])
-    assert 0.35 < explorers.mean() < 0.65
-    assert not any((roles.explore & (roles.arm == 0)).any() for roles in later)
+    assert all(roles.arm[roles.explore].tolist() in ([1], [2]) for roles in later)
+
+
+@pytest.mark.parametrize(("num_envs", "ratio", "succeeds", "exploring"), [
+    (16, 0.25, False, 2),  # half of the four that it drives
+    (16, 0.25, True, 4),
+    (16, 1.0, True, 7.5),  # half of fifteen
+    (16, 0.0, True, 0),
+    (1, 0.25, True, 0.25),
+    (1, 1.0, True, 0.5),
+])  # fmt: skip
+def test_as_many_explore_as_asked_but_at_most_half_of_those_that_the_residual_drives(num_envs, ratio, succeeds, exploring):
+    algorithm, rng = replace(RULES["gated-ddpg"], exploring_ratio=ratio), np.random.default_rng(0)
+    scores = ((0.0,) * 20, (1.0,) * 20, (1.0,) * 20) if succeeds else SCORES
+    roles = [algorithm.roles(rng, num_envs, False, scores) for _ in range(600)]
+    assert np.mean([each.explore.sum() for each in roles]) == pytest.approx(exploring, abs=0.06)
+    assert not any((each.explore & (each.arm == 0)).any() for each in roles)
 
 
 def test_rows_that_the_base_drives_have_no_residual_but_noise():

@@ -60,7 +60,8 @@ class GatedDDPG:
     flicker: welcome variety while learning, harmful afterwards."""
     bandit: Bandit = Bandit()
     exploring_ratio: float = Field(default=0.25, ge=0, le=1)
-    """Share that explores of the lanes that base plus residual drives. The others show what it is worth undisturbed."""
+    """Share of the lanes that explores: of those that base plus residual drives, and at most half of them. The others show
+    what it is worth undisturbed."""
     noise: float = Field(default=0.5, ge=0)
     """Standard deviation of the Gaussian noise on the residual, in the steps that have it."""
     noise_ratio: float = Field(default=0.15, ge=0, le=1)
@@ -111,10 +112,12 @@ class GatedDDPG:
         return jnp.where(choice < self.random_ratio, uniform, explored)
 
     def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
-        """Once the actor learns, the bandit decides who drives. A random share explores, but not what is left to the base."""
-        explore = rng.permutation(num_envs) < rounded(rng, num_envs * self.exploring_ratio)
+        """Once the actor learns, the bandit decides who drives. Of what base plus residual drives at most half explores."""
         arm = np.ones(num_envs, dtype=np.int32) if burn_in else self.bandit.drivers(rng, num_envs, scores).astype(np.int32)
-        return Roles(explore & (arm > 0), arm)
+        driven = rng.permutation(np.flatnonzero(arm))
+        explore = np.zeros(num_envs, dtype=bool)
+        explore[driven[: rounded(rng, min(num_envs * self.exploring_ratio, len(driven) / 2))]] = True
+        return Roles(explore, arm)
 
     def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
         """What the bandit remembers."""

@@ -11,13 +11,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "naive-relabelling": {"algorithm.composition.relabel": "keep"},
     "no-bandit": {"algorithm.bandit.least_share": 1.0},
-    "no-gate": {"algorithm.cautions": (None,)},
-    "one-caution": {"algorithm.cautions": (3.0,)},
+    "no-gate": {"algorithm.cautions": [None]},
+    "one-caution": {"algorithm.cautions": [3.0]},
     "no-cautious-target": {"algorithm.pessimism": 0.0},
     "no-average": {"algorithm.average_rate": 1.0},
     "all-achieved-goals": {"hindsight.keep_achieved_ratio": 1.0},
     "fast-actor": {"algorithm.actor_rate": 1e-3},
-    "all-lanes-explore": {"algorithm.exploring_ratio": 1.0},
+    "half-explores": {"algorithm.exploring_ratio": 1.0},
 }
 """Name: what it changes. `docs/learner.md` says what each is for."""
 

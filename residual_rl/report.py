@@ -16,6 +16,7 @@ from residual_rl.disk import write_whole
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.extras import REPORTS, need
 from residual_rl.figures import COLUMNS, Rows, calibration, learning_curve
+from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.verdict import Side, Verdict, in_digits
 
 if TYPE_CHECKING:
@@ -69,13 +70,14 @@ def _of_one(path: Path) -> dict[str, Any]:
     )
     strips, reason = _film(path) if verdict else ([], "")
     diagnosis = files.read_diagnosis(path)
+    step_selected, policy = _selected(path)
     return {
         "title": f"{config.task}, {config.method}, seed {config.seed}",
         "state": _state(verdict),
         "headline": _headline(verdict),
         "detail": str(verdict) if verdict else _unfinished(step, config),
-        "facts": {name: getattr(config, name) for name in ("task", "controller", "method", "preset", "seed")},
-        "figures": drawn(rows, caption, acting=acting, burn_in=burn_in, selected=_selected_step(path)),
+        "facts": {name: getattr(config, name) for name in ("task", "controller", "method", "preset", "seed")} | policy,
+        "figures": drawn(rows, caption, acting=acting, burn_in=burn_in, selected=step_selected),
         "verdict": verdict,
         "diagnosis": diagnosis,
         "calibration": _calibration(diagnosis),
@@ -151,11 +153,14 @@ def _rows(path: Path, config: Config) -> list[dict[str, Any]]:
     return [origin | row for row in files.read_rows(path / "evaluations.csv")]
 
 
-def _selected_step(path: Path) -> int | None:
+def _selected(path: Path) -> tuple[int | None, dict[str, str]]:
+    """Of the selected policy: its step, and a fact about it. Of a run that has none yet: None, and no fact."""
     try:
-        return files.read_policy(path)[2]
+        _, config, step = files.read_policy(path)
     except RunError:
-        return None
+        return None, {}
+    caution = config.algorithm.cautions[0] if isinstance(config.algorithm, GatedDDPG) else None
+    return step, {"policy": f"of step {step:,}" + ("" if caution is None else f", caution {caution:g}")}
 
 
 def _burn_in(metrics: Rows) -> list[tuple[float, float]]:

@@ -31,6 +31,11 @@ class Training(NamedTuple):
         """Environment steps of a cycle, if no episode ends before the horizon."""
         return self.config.episodes_per_cycle * self.task.spec.horizon
 
+    @property
+    def burn_in_steps(self) -> int:
+        """Environment steps before the actor learns, at least; fewer only where episodes end before the horizon."""
+        return self.config.algorithm.burn_in.least_cycles * self.longest_cycle
+
     def is_over(self, step: int) -> bool:
         """Whether the budget is spent; it pays for whole cycles."""
         return step >= self.config.steps

@@ -11,6 +11,12 @@ def test_a_fixed_burn_in_is_over_after_its_cycles_whatever_the_values(cycles, do
     assert FixedBurnIn(cycles=cycles).is_over([float("nan")] * done) is over
 
 
+@pytest.mark.parametrize("rule", [FixedBurnIn(cycles=4), ValueChangeBurnIn(epoch_cycles=4)])
+def test_no_burn_in_is_over_before_its_least_cycles(rule):
+    assert not rule.is_over([0.0] * (rule.least_cycles - 1))
+    assert rule.is_over([0.0] * rule.least_cycles)
+
+
 # Epochs of two cycles, threshold 1. The epochs' means are in the comments.
 CHANGES = [
     ([], False),  # the first epoch is always frozen,

@@ -17,6 +17,11 @@ class FixedBurnIn:
     updates: int = Field(default=120, gt=0)
     """Updates a cycle while it lasts."""
 
+    @property
+    def least_cycles(self) -> int:
+        """Cycles that it lasts at least."""
+        return self.cycles
+
     def is_over(self, mean_values: Sequence[float]) -> bool:
         """Whether the actor learns in the next cycle. `mean_values` has the mean Q of each cycle so far."""
         return len(mean_values) >= self.cycles
@@ -35,6 +40,11 @@ class ValueChangeBurnIn:
     epoch_cycles: int = Field(default=50, gt=0)
     updates: int = Field(default=40, gt=0)
     """Updates a cycle while it lasts."""
+
+    @property
+    def least_cycles(self) -> int:
+        """Cycles that it lasts at least."""
+        return self.epoch_cycles
 
     def is_over(self, mean_values: Sequence[float]) -> bool:
         """Whether the actor learns in the next cycle. `mean_values` has the mean Q of each cycle so far."""

@@ -82,7 +82,7 @@ def improve(
         num_threads: physics threads; None for one a core.
         checkpoint_seconds: what a kill may cost at most; a checkpoint is written at the end of the cycle after that.
         on_progress: called after each cycle.
-        tell: is told, in a line, what was chosen because of what the controller is; see `train`.
+        tell: is told, in a line, what was chosen because of what the controller is, and of too small a budget; see `train`.
         **fields: any other field of `Config`. Those not given follow the length of the episodes, see `pace`.
 
     Returns:

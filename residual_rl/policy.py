@@ -8,14 +8,13 @@ import jax
 import numpy as np
 from pydantic import ValidationError
 
-from residual_rl.config import explained
 from residual_rl.controllers import Controller, start_episodes
 from residual_rl.controllers.controller import size_of
 from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import Act, base_alone
 from residual_rl.learning.algorithm import Networks, act, greedy
 from residual_rl.learning.ddpg import DDPG
-from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.learning.gated_ddpg import MOST_CAUTION, GatedDDPG
 from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composition
 from residual_rl.rollout import base_policy
@@ -116,7 +115,7 @@ class Policy:
         """How sure the critics must be before the residual acts: see `GatedDDPG.cautions`. It can be set at any time.
 
         Raises:
-            ResidualRLError: the base acts alone, or the residual was learned without a gate; or, when set, it is negative.
+            ResidualRLError: the base acts alone, or the residual was learned without a gate; or, when set, it is out of range.
         """
         return self._gated[1].cautions[0]
 
@@ -126,7 +125,7 @@ class Policy:
         try:
             residual.algorithm = replace(algorithm, cautions=(value,))
         except ValidationError as error:
-            raise ResidualRLError(explained(error)) from error
+            raise ResidualRLError(f"caution must be None or a number from 0 to {MOST_CAUTION:g}, not {value!r}") from error
 
     @property
     def _gated(self) -> tuple[Residual, GatedDDPG]:

@@ -159,8 +159,11 @@ def _selected(path: Path) -> tuple[int | None, dict[str, str]]:
         _, config, step = files.read_policy(path)
     except RunError:
         return None, {}
-    caution = config.algorithm.cautions[0] if isinstance(config.algorithm, GatedDDPG) else None
-    return step, {"policy": f"of step {step:,}" + ("" if caution is None else f", caution {caution:g}")}
+    said = ""
+    if isinstance(config.algorithm, GatedDDPG):
+        caution = config.algorithm.cautions[0]
+        said = ", no gate" if caution is None else f", caution {caution:g}"
+    return step, {"policy": f"of step {step:,}{said}"}
 
 
 def _burn_in(metrics: Rows) -> list[tuple[float, float]]:

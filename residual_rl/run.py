@@ -296,7 +296,7 @@ def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:
         said = json.loads(metadata["policy"])
         expected = said.pop("digest")
         config, step = configuration.from_json(said["config"]), int(said["step"])
-        acting = configuration.from_json(said["config"] | {"algorithm": said["acting"]})
+        acting = configuration.from_json(said["config"] | {"algorithm": said.get("acting", said["config"]["algorithm"])})
     except (AttributeError, KeyError, TypeError, ValueError, ResidualRLError) as error:
         raise RunError(f"{file} is damaged: {error}") from error
     if digest(arrays, said) != expected:

@@ -33,7 +33,7 @@ class Training(NamedTuple):
 
     @property
     def burn_in_steps(self) -> int:
-        """Environment steps before the actor learns, at least; fewer only where episodes end before the horizon."""
+        """Environment steps of the shortest burn-in, where no episode ends before the horizon."""
         return self.config.algorithm.burn_in.least_cycles * self.longest_cycle
 
     def is_over(self, step: int) -> bool:

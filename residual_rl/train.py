@@ -66,7 +66,7 @@ def train(
     """Trains until the budget is spent; continues from the run's checkpoint where there is one.
 
     `tell` is told at the start if hindsight has to keep base actions because the controller cannot be asked again, and if the
-    budget ends before the burn-in does.
+    budget may end before the burn-in does.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
@@ -78,8 +78,8 @@ def train(
         tell(f"{name_of(controller)} cannot be asked again at relabelled goals: hindsight keeps the recorded base actions")
     if config.steps <= training.burn_in_steps:
         tell(
-            f"the burn-in, in which the residual stays zero, takes {training.burn_in_steps:,} steps: with {config.steps:,}"
-            " the base is what comes out"
+            f"the burn-in, in which the residual stays zero, can take {training.burn_in_steps:,} steps: with {config.steps:,}"
+            " the base may be all that comes out"
         )
     lanes, with_state = config.episodes_per_cycle, reads_state(controller)
     with (

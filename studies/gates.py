@@ -25,12 +25,12 @@ FOLDER = Path(__file__).parent / "gates"
 COLUMNS = ("task", "gate", "seed", "episodes", "successes", "deviation")
 TASKS = ("slippery-push", "push")
 GATES = {"base": None, "caution 3": 3.0, "none": None, "caution 0": 0.0, "caution 6": 6.0}
-"""The base alone, and cautions; 3 is what the runs were trained with."""
+"""The base alone, and cautions."""
 
 PREFACE = """# Run-time gates
 
-Finished runs of SlipperyPush (default preset, {seeds} seeds) asked for more or less caution than they were trained with, which
-is 3: {episodes} episodes each, from the initial states that verdicts use, with 95 % Wilson intervals over all seeds together.
+Finished runs of SlipperyPush ({seeds} seeds of the default preset as it was when 3 was the only caution) asked for more or less
+caution: {episodes} episodes each, from the initial states that verdicts use, with 95 % Wilson intervals over all seeds.
 On Push the block does not slip: a friction that no training saw. The mean residual is how far the action is from the base's,
 over steps and entries. Made by `python studies/gates.py RUN ...` from `gates.csv`.
 

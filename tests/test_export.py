@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,20 @@ from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import to_arrays
+from residual_rl.report import write_report
 from residual_rl.residual import SILVER2018
-from residual_rl.run import Run
+from residual_rl.run import Run, read_config
 from residual_rl.runtime import load
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, as training would have left it."""
-    config = make_config(task="slippery-push", controller="reactive-push", algorithm=ALGORITHMS["default"])
-    networks = made_residual(config.algorithm, residual_rl.TASKS["slippery-push"].spec).networks
+    acting = ALGORITHMS["default"]
+    config = make_config(task="slippery-push", controller="reactive-push", algorithm=replace(acting, cautions=(3.0, 0.5)))
+    networks = made_residual(acting, residual_rl.TASKS["slippery-push"].spec).networks
     with Run(tmp_path_factory.mktemp("runs") / "finished", config) as run:
-        run.save_policy(to_arrays(networks, "networks"), run.config.algorithm, step=400)
+        run.save_policy(to_arrays(networks, "networks"), acting, step=400)
         run.finish(made_verdict(True))
     return run.path
 
@@ -46,6 +49,14 @@ def test_a_finished_run_becomes_a_bundle(run: Path, tmp_path: Path) -> None:
     observation, _ = envs.reset(seed=3)
     envs.close()
     np.testing.assert_allclose(policy(observation, trained.controller(observation)), trained(observation), atol=1e-6)
+
+
+def test_policy_bundle_and_report_have_the_caution_that_was_selected_not_the_first(run: Path, tmp_path: Path) -> None:
+    residual_rl.export(run, tmp_path / "out")
+    manifest = load(tmp_path / "out").manifest
+    assert residual_rl.load(run).caution == manifest["gate"]["caution"] == 0.5
+    assert manifest["config_sha256"] == bundle.config_sha256(read_config(run))
+    assert "of step 400, caution 0.5" in write_report([run], tmp_path / "report.html").read_text()
 
 
 def test_the_command_line_says_the_same_in_json(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +142,7 @@ def test_a_loaded_policy_takes_the_caution_of_a_bundle(run: Path, tmp_path: Path
     for policy.caution in (3.0, None):
         exported.caution = policy.caution
         np.testing.assert_allclose(policy(observation), exported(observation, base), atol=1e-6)
-    with pytest.raises(ResidualRLError, match=r"caution.*: .* got -1"):
+    with pytest.raises(ResidualRLError, match=r"caution must be None or a number from 0 to 1e\+06, not -1\.0"):
         policy.caution = -1.0
 
 

@@ -100,6 +100,17 @@ def test_learning_that_only_does_harm_delivers_the_base(runs: dict[str, Path]) -
     assert not residual_rl.load(runs["spoiled"], LEARNERS["spoiled"][0]).promoted
 
 
+def test_what_is_delivered_has_the_caution_whose_training_episodes_were_worth_more(tmp_path: Path) -> None:
+    """Over the best base, no gate does harm and a gate that is never open does none: it comes second, and is found."""
+    algorithm = replace(CAREFUL, cautions=(None, 1e6), burn_in=FixedBurnIn(cycles=0), actor_rate=1e-2)
+    residual_rl.improve("track", LEARNERS["spoiled"][0], algorithm=algorithm, out=tmp_path, **BUDGET)
+    rows = evaluations(tmp_path)
+    assert rows[-1]["mean_return"] == rows[0]["mean_return"]
+    _, acting, step = read_policy(tmp_path)
+    assert step == rows[-1]["step"]
+    assert acting == replace(read_config(tmp_path), algorithm=replace(algorithm, cautions=(1e6,)))
+
+
 def test_a_policy_that_is_worse_is_found_to_be_worse(tmp_path: Path) -> None:
     config = make_config("silver2018", task="track", controller="drawn", algorithm=CARELESS, measured_by="return")
     with Run(tmp_path, config) as run:

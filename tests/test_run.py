@@ -233,6 +233,14 @@ def test_a_policy_whose_configuration_was_altered_is_refused(tmp_path: Path) -> 
         read_policy(tmp_path)
 
 
+def test_the_rule_by_which_a_policy_acts_is_kept_beside_that_of_its_run(tmp_path: Path) -> None:
+    acting = replace(CONFIG.algorithm, cautions=(0.5,))
+    with Run(tmp_path, CONFIG) as run:
+        run.save_policy({"a": np.ones(4, np.float32)}, acting, 0)
+    assert read_policy(tmp_path)[1] == replace(CONFIG, algorithm=acting)
+    assert read_config(tmp_path) == CONFIG
+
+
 def test_a_checkpoint_whose_counters_were_altered_is_refused(tmp_path: Path) -> None:
     with Run(tmp_path, CONFIG) as run:
         run.save_checkpoint({"a": np.ones(4)}, {"step": 5})

@@ -100,7 +100,7 @@ class Algorithm(Protocol):
         ...
 
     def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
-        """The scores after other episodes, each with the arm that drove it; `()` is before the first."""
+        """The scores after other episodes, each with the arm that drove it. Here alone they may be `()`, before the first."""
         ...
 
     def delivered(self, scores: Scores) -> Self:

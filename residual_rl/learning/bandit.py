@@ -26,7 +26,7 @@ class Bandit:
     """Share of the lanes that the arms of the residual drive however badly they do, each as many: what learning may cost at
     most."""
     memory: int = Field(default=60, ge=FEWEST)
-    """Episodes of each arm that count. Few: the residual changes."""
+    """Episodes of each arm that count. Few: the residual changes. Those of an arm that drives little are older than others."""
 
     def drivers(self, rng: np.random.Generator, num_envs: int, scores: Scores) -> np.ndarray:
         """The arm that drives each lane: `[E]` int. One of several is always left to the base, to know how it does."""

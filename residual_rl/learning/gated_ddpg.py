@@ -32,7 +32,8 @@ from residual_rl.learning.normalizer import normalize
 from residual_rl.residual import Composition
 from residual_rl.types import Array, Observation, Spec, Transition
 
-Caution = Annotated[float, Field(ge=0, le=1e6)] | None
+MOST_CAUTION = 1e6
+Caution = Annotated[float, Field(ge=0, le=MOST_CAUTION)] | None
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -61,7 +62,7 @@ class GatedDDPG:
     bandit: Bandit = Bandit()
     exploring_ratio: float = Field(default=0.25, ge=0, le=1)
     """Share of the lanes that explores: of those that base plus residual drives, and at most half of them. The others show
-    what it is worth undisturbed."""
+    what it is worth undisturbed; to the bandit all count."""
     noise: float = Field(default=0.5, ge=0)
     """Standard deviation of the Gaussian noise on the residual, in the steps that have it."""
     noise_ratio: float = Field(default=0.15, ge=0, le=1)

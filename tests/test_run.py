@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from residual_rl.config import make_config
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.run import METRICS, Run, read_config, read_environment, read_policy, read_rows
+from residual_rl.run import METRICS, Run, digest, read_config, read_environment, read_policy, read_rows, read_safetensors
 
 CONFIG = make_config(task="push", controller="zero")
 
@@ -239,6 +240,18 @@ def test_the_rule_by_which_a_policy_acts_is_kept_beside_that_of_its_run(tmp_path
         run.save_policy({"a": np.ones(4, np.float32)}, acting, 0)
     assert read_policy(tmp_path)[1] == replace(CONFIG, algorithm=acting)
     assert read_config(tmp_path) == CONFIG
+
+
+def test_a_policy_that_does_not_say_by_which_rule_it_acts_acts_by_its_runs(tmp_path: Path) -> None:
+    """As policies of `silver2018` were written before there was a choice."""
+    with Run(tmp_path, CONFIG) as run:
+        run.save_policy({"a": np.ones(4, np.float32)}, CONFIG.algorithm, 0)
+    path = tmp_path / "policy.safetensors"
+    arrays, metadata = read_safetensors(path)
+    said = json.loads(metadata["policy"])
+    said = {name: said[name] for name in ("config", "step")}
+    path.write_bytes(save(arrays, {"policy": json.dumps(said | {"digest": digest(arrays, said)})}))
+    assert read_policy(tmp_path)[1] == CONFIG
 
 
 def test_a_checkpoint_whose_counters_were_altered_is_refused(tmp_path: Path) -> None:

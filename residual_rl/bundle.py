@@ -183,7 +183,7 @@ def _manifest(residual: Residual, spec: Spec, config: Config, verdict: Verdict, 
         "entries": None if layout is None else ["/".join(entry.path) for entry in layout.observation],
         "gate": {
             "critics": algorithm.num_critics,
-            "caution": algorithm.cautions[0],
+            "caution": algorithm.caution,
             "norm_epsilon": residual.networks.critics.norms[0].eps,
         }
         if gated

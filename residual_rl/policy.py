@@ -117,7 +117,7 @@ class Policy:
         Raises:
             ResidualRLError: the base acts alone, or the residual was learned without a gate; or, when set, it is out of range.
         """
-        return self._gated[1].cautions[0]
+        return self._gated[1].caution
 
     @caution.setter
     def caution(self, value: float | None) -> None:

@@ -161,7 +161,7 @@ def _selected(path: Path) -> tuple[int | None, dict[str, str]]:
         return None, {}
     said = ""
     if isinstance(config.algorithm, GatedDDPG):
-        caution = config.algorithm.cautions[0]
+        caution = config.algorithm.caution
         said = ", no gate" if caution is None else f", caution {caution:g}"
     return step, {"policy": f"of step {step:,}{said}"}
 

@@ -70,6 +70,11 @@ class GatedDDPG:
     random_ratio: float = Field(default=0.02, ge=0, le=1)
     """Share of steps whose residual is drawn uniformly instead."""
 
+    @property
+    def caution(self) -> float | None:
+        """The first of `cautions`: the bootstrap target's, and as delivered the only one."""
+        return self.cautions[0]
+
     def init(self, spec: Spec, key: Array) -> Learner:
         """A learner whose residual is exactly zero."""
         feature_size = spec.observation_size + 2 * spec.goal_size

@@ -16,12 +16,15 @@ from residual_rl.controllers import batched, in_processes, per_lane
 from residual_rl.tasks import TASKS
 
 if TYPE_CHECKING:
+    from residual_rl.bundles.hub import pull, push
     from residual_rl.front_door import diagnose, evaluate, export, improve, load
-    from residual_rl.hub import pull, push
 
 __all__ = ["batched", "diagnose", "evaluate", "export", "improve", "in_processes", "load", "per_lane", "pull", "push"]
 
-_ROOMS = {name: "front_door" for name in ("diagnose", "evaluate", "export", "improve", "load")} | {"pull": "hub", "push": "hub"}
+_ROOMS = {
+    **dict.fromkeys(("diagnose", "evaluate", "export", "improve", "load"), "front_door"),
+    **dict.fromkeys(("pull", "push"), "bundles.hub"),
+}
 
 for _task in TASKS.values():
     _task.register()

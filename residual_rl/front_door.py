@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from residual_rl.bundle import Exported, write_bundle
+from residual_rl.bundles.bundle import Exported, write_bundle
 from residual_rl.config import Config
 from residual_rl.controllers import (
     Controller,
@@ -19,7 +19,7 @@ from residual_rl.controllers import (
     Zero,
     reads_state,
 )
-from residual_rl.diagnosis import Diagnosis
+from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.environments import (
     Description,
     adapted,

@@ -33,7 +33,7 @@ from safetensors.numpy import save
 
 from residual_rl import config as configuration
 from residual_rl.config import Config
-from residual_rl.diagnosis import Diagnosis
+from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.disk import acquire, disk_errors, make_directory, read_json, write_json, write_whole
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.ddpg import DDPG

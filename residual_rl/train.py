@@ -15,11 +15,11 @@ from gymnasium.vector import AutoresetMode
 from residual_rl.config import Config
 from residual_rl.controllers import Controller, asked_again, name_of, reads_goal, reads_state
 from residual_rl.cycle import next_cycle
-from residual_rl.diagnosis import Diagnosis
+from residual_rl.diagnosis.diagnosis import Diagnosis
+from residual_rl.diagnosis.evidence import gather
+from residual_rl.diagnosis.findings import diagnose
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
 from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, evaluation_row, roll_out
-from residual_rl.evidence import gather
-from residual_rl.findings import diagnose
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.policy import Residual, base_plus_residual
 from residual_rl.rollout import base_policy

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from residual_rl.film import film_strips
-from residual_rl.video import png
+from residual_rl.pictures.film import film_strips
+from residual_rl.pictures.video import png
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from residual_rl.pictures.video import png
 from residual_rl.tasks.objects import held_out_shapes, shapes_in, training_shapes
 from residual_rl.tasks.objects.shapes import add_parts
-from residual_rl.video import png
 
 COLUMNS = 20
 SIDE = 80  # pixels of an object's picture

@@ -9,8 +9,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from residual_rl import runtime
-from residual_rl.bundle import probes, write_bundle
+from residual_rl.bundles import runtime
+from residual_rl.bundles.bundle import probes, write_bundle
 from residual_rl.config import Config, make_config
 from residual_rl.learning.algorithm import Networks
 from residual_rl.learning.ddpg import DDPG

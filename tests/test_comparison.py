@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from residual_rl import comparison
-from residual_rl.comparison import compared, markdown, overall
-from residual_rl.dot_plot import dot_plot, too_many_for_curves
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.evaluation import wilson_interval
-from residual_rl.figures import learning_curve
-from residual_rl.over_seeds import bootstrap_interval, iqm, iqm_interval
-from residual_rl.results import COLUMNS, read_results, write_rows
-from residual_rl.study_report import write_study_report
+from residual_rl.reports.figures import learning_curve
+from residual_rl.reports.over_seeds import bootstrap_interval, iqm, iqm_interval
+from residual_rl.studies import comparison
+from residual_rl.studies.comparison import compared, markdown, overall
+from residual_rl.studies.dot_plot import dot_plot, too_many_for_curves
+from residual_rl.studies.report import write_study_report
+from residual_rl.studies.results import COLUMNS, read_results, write_rows
 
 BASE = 0.5
 

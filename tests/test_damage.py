@@ -15,9 +15,9 @@ from bundles import SPEC, asked, made_bundle, rewrite
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from residual_rl import runtime
+from residual_rl.bundles import runtime
+from residual_rl.bundles.runtime import BundleError, load
 from residual_rl.learning.gated_ddpg import GatedDDPG
-from residual_rl.runtime import BundleError, load
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from probes import SMALL, Plane, Track, observation_of, used_learner
 from pydantic import TypeAdapter
 
 from residual_rl.config import Config
-from residual_rl.diagnosis import Diagnosis
-from residual_rl.evidence import Evidence, gather
-from residual_rl.findings import diagnose
+from residual_rl.diagnosis.diagnosis import Diagnosis
+from residual_rl.diagnosis.evidence import Evidence, gather
+from residual_rl.diagnosis.findings import diagnose
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.hindsight import Hindsight
 from residual_rl.learning.replay import Replay

@@ -11,18 +11,18 @@ import pytest
 from bundles import ALGORITHMS, SPEC, asked, made_bundle, made_config, made_residual, made_verdict
 
 import residual_rl
-from residual_rl import bundle, runtime
-from residual_rl.bundle import write_bundle
+from residual_rl.bundles import bundle, runtime
+from residual_rl.bundles.bundle import write_bundle
+from residual_rl.bundles.runtime import load
 from residual_rl.cli import app
 from residual_rl.config import make_config
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import to_arrays
-from residual_rl.report import write_report
+from residual_rl.reports.report import write_report
 from residual_rl.residual import SILVER2018
 from residual_rl.run import Run, read_config
-from residual_rl.runtime import load
 
 
 @pytest.fixture(scope="module")

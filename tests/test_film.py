@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from test_report import outcome, write_run
 
-from residual_rl import film, rendering
 from residual_rl.controllers import make_controller
 from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import base_alone
-from residual_rl.rendering import Take, render
+from residual_rl.pictures import film, rendering
+from residual_rl.pictures.rendering import Take, render
 from residual_rl.residual import Composition
 from residual_rl.tasks import TASKS, find_task
 from residual_rl.tasks.view import View

@@ -152,7 +152,7 @@ def test_another_environment_and_none_are_refused(finished: Path) -> None:
 
 
 def test_a_bundle_has_the_environments_bounds(finished: Path, tmp_path: Path) -> None:
-    from residual_rl import runtime
+    from residual_rl.bundles import runtime
 
     residual_rl.export(finished, tmp_path / "bundle")
     bundle, policy = runtime.load(tmp_path / "bundle"), residual_rl.load(finished, Aim.off_by(1.0))

@@ -12,11 +12,11 @@ import pytest
 from bundles import SPEC, asked, made_bundle
 
 import residual_rl
-from residual_rl import runtime
-from residual_rl.bundle import ONNX, RUNTIME
+from residual_rl.bundles import runtime
+from residual_rl.bundles.bundle import ONNX, RUNTIME
+from residual_rl.bundles.model_card import CARD
 from residual_rl.errors import HubError, ResidualRLError
 from residual_rl.learning.gated_ddpg import GatedDDPG
-from residual_rl.model_card import CARD
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_the_card_says_what_the_verdict_was(promoted: bool, tmp_path: Path) -> N
 
 
 def test_names_do_not_break_out_of_the_card(tmp_path: Path) -> None:
-    from residual_rl.model_card import model_card
+    from residual_rl.bundles.model_card import model_card
 
     made_bundle(tmp_path / "mine", GatedDDPG(hidden=(8,), num_critics=2))
     manifest = dict(runtime.load(tmp_path / "mine").manifest)

@@ -13,16 +13,16 @@ from test_study import dotted
 
 from residual_rl.controllers import per_lane
 from residual_rl.errors import ResidualRLError
-from residual_rl.estimate import estimates
-from residual_rl.results import collect, read_results
 from residual_rl.run import read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds, training_seed
+from residual_rl.studies.estimate import estimates
+from residual_rl.studies.results import collect, read_results
+from residual_rl.studies.runner import run_trial
 from residual_rl.studies.trial import Study, Trial
+from residual_rl.studies.trial_directory import TrialState, begin, confirm, end
 from residual_rl.studies.worlds import WORLDS, locomotion
 from residual_rl.studies.worlds.imperfections import Biased, Delayed, Miscalibrated, Noisy, Weak
-from residual_rl.study import run_trial
 from residual_rl.tasks.layout import layout_of
-from residual_rl.trial_directory import TrialState, begin, confirm, end
 
 ROOT = Path(__file__).parents[1]
 FEW = {"episodes_per_cycle": 2, "evaluation_episodes": 4, "verdict_episodes": 8}

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from residual_rl import front_door
-from residual_rl.acting import ACTING_EPISODES, acting_average
 from residual_rl.cli import app
 from residual_rl.config import Config, make_config
-from residual_rl.diagnosis import Diagnosis, Finding
+from residual_rl.diagnosis.diagnosis import Diagnosis, Finding
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.evaluation import Outcome, wilson_interval
-from residual_rl.figures import COLORS, NAME_GAP, _name_ends, learning_curve
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import to_arrays
-from residual_rl.report import _burn_in, write_report
+from residual_rl.reports.acting import ACTING_EPISODES, acting_average
+from residual_rl.reports.figures import COLORS, NAME_GAP, _name_ends, learning_curve
+from residual_rl.reports.report import _burn_in, write_report
 from residual_rl.run import Run, read_config, read_diagnosis
 from residual_rl.tasks import find_task
 from residual_rl.verdict import Verdict, judge

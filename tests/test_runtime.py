@@ -14,13 +14,13 @@ import pytest
 from bundles import ALGORITHMS, SPEC, asked, made_bundle, made_residual, rewrite
 
 import residual_rl
-from residual_rl import bundle
-from residual_rl.bundle import differences
+from residual_rl.bundles import bundle
+from residual_rl.bundles.bundle import differences
+from residual_rl.bundles.runtime import load
 from residual_rl.errors import ResidualRLError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.policy import Policy
 from residual_rl.residual import Composition
-from residual_rl.runtime import load
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_the_copy_in_the_bundle_needs_numpy_alone(exported: Path) -> None:
 
 
 def test_the_librarys_own_runtime_does_not_import_jax(exported: Path) -> None:
-    code = WITHOUT_JAX.format(module="residual_rl.runtime", path=str(exported), forbidden=["jax", "equinox"])
+    code = WITHOUT_JAX.format(module="residual_rl.bundles.runtime", path=str(exported), forbidden=["jax", "equinox"])
     assert in_a_fresh_process(code, Path(residual_rl.__file__).parents[1]) == "[]\n"
 
 
@@ -209,7 +209,7 @@ def test_loading_executes_nothing_of_the_bundle(exported: Path, tmp_path: Path) 
     shutil.copytree(exported, tmp_path / "out")
     for name in ("residual_policy.py", "__init__.py", "runtime.py"):
         (tmp_path / "out" / name).write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
-    code = f"from residual_rl.runtime import load; load({str(tmp_path / 'out')!r})"
+    code = f"from residual_rl.bundles.runtime import load; load({str(tmp_path / 'out')!r})"
     in_a_fresh_process(code, Path(residual_rl.__file__).parents[1])
     assert not (tmp_path / "executed").exists()
 

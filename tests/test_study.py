@@ -20,17 +20,16 @@ import pytest
 from rich.console import Console
 from test_front_door import TINY
 
-from residual_rl import study
 from residual_rl.commands import study as study_command
 from residual_rl.config import to_json
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
-from residual_rl.estimate import estimates
-from residual_rl.results import COLUMNS, collect, read_results, rows_of
 from residual_rl.run import EVALUATIONS, METRICS, Run
-from residual_rl.studies import STUDIES
+from residual_rl.studies import STUDIES, runner
+from residual_rl.studies.estimate import estimates
+from residual_rl.studies.results import COLUMNS, collect, read_results, rows_of
+from residual_rl.studies.runner import run_study
 from residual_rl.studies.trial import INITIAL, Study, Trial
-from residual_rl.study import run_study
-from residual_rl.trial_directory import TrialState, begin, standing, state_of
+from residual_rl.studies.trial_directory import TrialState, begin, standing, state_of
 
 PROBE = Trial("push", "probe", seed=0, steps=800)
 
@@ -119,7 +118,7 @@ sys.path.insert(0, {tests!r})
 from dataclasses import replace
 from test_study import PROBE, quick
 from residual_rl.errors import Interrupted
-from residual_rl.study import run_study
+from residual_rl.studies.runner import run_study
 if __name__ == "__main__":
     trials = [replace(PROBE, variant="waits", seed=seed) for seed in range(2)]
     try:
@@ -155,7 +154,7 @@ def test_a_study_that_is_stopped_or_killed_leaves_no_process_behind_and_goes_on(
 
 def test_a_directory_of_another_trial_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / PROBE.name).mkdir(parents=True)
-    study.attempt(PROBE, tmp_path / PROBE.name, quick)
+    runner.attempt(PROBE, tmp_path / PROBE.name, quick)
     other = replace(PROBE, steps=900, fields={"batch_size": 64})
     with pytest.raises(RunError, match=r"(?s)fields.batch_size: None -> 64.*steps: 800 -> 900"):
         run_study([other], tmp_path, run=quick)
@@ -190,7 +189,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
             killed.append(child)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "GLANCE", 0.02)  # s; else the training may be over at the second look
+        patch.setattr(runner, "GLANCE", 0.02)  # s; else the training may be over at the second look
         first = run_study(trials, out, jobs=2, watch=kill_once)
     assert killed
     assert list(first.values()) == [TrialState.UNFINISHED, TrialState.FAILED, TrialState.FINISHED]

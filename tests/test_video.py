@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from residual_rl import video
 from residual_rl.errors import ResidualRLError
-from residual_rl.video import Caption
+from residual_rl.pictures import video
+from residual_rl.pictures.video import Caption
 
 
 def frames(count: int) -> list[np.ndarray]:

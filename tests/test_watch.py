@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from test_report import write_run
 
-from residual_rl import film, video, watch, window
 from residual_rl.errors import Interrupted, ResidualRLError
+from residual_rl.pictures import film, video, watch, window
 
 
 @pytest.fixture

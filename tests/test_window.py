@@ -10,9 +10,9 @@ import mujoco
 import pytest
 from test_film import VIEW, ball
 
-from residual_rl import window
-from residual_rl.rendering import Take
-from residual_rl.video import Caption
+from residual_rl.pictures import window
+from residual_rl.pictures.rendering import Take
+from residual_rl.pictures.video import Caption
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="displays are named like this on Linux")
@@ -132,10 +132,10 @@ def test_closing_the_window_ends_it(windows: list[FakeWindow], monkeypatch: pyte
 def test_real_windows_open_and_close():
     script = """
 import mujoco, numpy as np
-from residual_rl import window
-from residual_rl.rendering import Take
+from residual_rl.pictures import window
+from residual_rl.pictures.rendering import Take
 from residual_rl.tasks.view import View
-from residual_rl.video import Caption
+from residual_rl.pictures.video import Caption
 
 def take():
     model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><body><freejoint/><geom size='1'/></body></worldbody></mujoco>")

@@ -28,7 +28,7 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="A repository that is made is for everyone to see.")] = False,
 ) -> None:
     """Send a bundle to the Hugging Face Hub or to a folder, with a model card."""
-    from residual_rl.hub import push as push_
+    from residual_rl.bundles.hub import push as push_
 
     show(f"push    {push_(bundle, to, public=public)}")
 
@@ -39,7 +39,7 @@ def pull(
     revision: Annotated[str | None, typer.Option(help="A commit, branch or tag.", show_default="main")] = None,
 ) -> None:
     """Fetch a bundle; nothing of its owner's is run."""
-    from residual_rl.hub import pull as pull_
+    from residual_rl.bundles.hub import pull as pull_
 
     policy = pull_(source, out, revision=revision)
     decision = "promoted" if policy.promoted else "not promoted: it delivers the base until its scale is set"

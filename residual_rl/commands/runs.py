@@ -160,7 +160,7 @@ def report(
 ) -> None:
     """Write an HTML report that opens without a server."""
     if len(runs) == 1 and runs[0].suffix == ".csv":
-        from residual_rl.study_report import write_study_report
+        from residual_rl.studies.report import write_study_report
 
         show(f"report  {write_study_report(runs[0], out)}")
         return
@@ -194,7 +194,7 @@ def _stands(progress: Any) -> str:
 
 
 def _write_report(runs: list[Path], out: Path | None = None) -> None:
-    from residual_rl.report import write_report
+    from residual_rl.reports.report import write_report
 
     path = write_report(runs, out)
     show(f"report  {path}")

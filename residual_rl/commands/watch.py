@@ -24,7 +24,7 @@ def watch(
     threads: Threads = None,
 ) -> None:
     """Look at a controller or a run's policy: in a window where there is a display, else as a video."""
-    from residual_rl.watch import watch as watch_
+    from residual_rl.pictures.watch import watch as watch_
 
     if controller is not None and run is not None:
         raise ResidualRLError("--controller shows a controller alone, --run what was learned over one: give one of the two")

@@ -1,4 +1,4 @@
-"""The studies: `STUDIES` by name. Each is a list of trials, in a file of its own."""
+"""The studies: `STUDIES` by name, each a list of trials in a file of its own; `runner` runs them, `report` shows what came."""
 
 from residual_rl.errors import UnknownName
 from residual_rl.studies import ablation, default, proof, silver2018, slippery_push

@@ -8,7 +8,7 @@ import numpy as np
 
 from residual_rl.evaluation import wilson_interval
 from residual_rl.extras import REPORTS, need
-from residual_rl.over_seeds import bootstrap_interval
+from residual_rl.reports.over_seeds import bootstrap_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

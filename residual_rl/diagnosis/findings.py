@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from residual_rl.config import Config
-from residual_rl.diagnosis import Diagnosis, Finding
-from residual_rl.evidence import EPISODES, Evidence
+from residual_rl.diagnosis.diagnosis import Diagnosis, Finding
+from residual_rl.diagnosis.evidence import EPISODES, Evidence
 
 Rows = Sequence[Mapping[str, float]]
 

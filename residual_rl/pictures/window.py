@@ -13,9 +13,9 @@ from typing import Any
 
 import mujoco
 
-from residual_rl.rendering import Take, add_goal_and_trail, aim, dressed, pose
+from residual_rl.pictures.rendering import Take, add_goal_and_trail, aim, dressed, pose
+from residual_rl.pictures.video import Caption
 from residual_rl.tasks.view import View
-from residual_rl.video import Caption
 
 FONT, PLACE = mujoco.mjtFontScale.mjFONTSCALE_150, mujoco.mjtGridPos.mjGRID_BOTTOMLEFT
 HOLD_SECONDS = 1.0  # at the end of an episode

@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 from safetensors.numpy import save
 
 from residual_rl import config as configuration
-from residual_rl import runtime
+from residual_rl.bundles import runtime
 from residual_rl.config import Config
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning import normalizer as norm
@@ -100,7 +100,7 @@ def write_bundle(
         shutil.copyfile(runtime.__file__, beside / RUNTIME)
         policy = runtime.load(beside)
         if onnx:
-            from residual_rl.onnx_graph import save_onnx
+            from residual_rl.bundles.onnx_graph import save_onnx
 
             save_onnx(policy, beside / ONNX)
         difference = differences(policy, residual, *probes(arrays, manifest["features"], spec, PROBES), layout)

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from residual_rl.acting import acting_average
 from residual_rl.disk import write_whole
 from residual_rl.errors import RunError
+from residual_rl.reports.acting import acting_average
 from residual_rl.run import EVALUATIONS, read_config, read_rows, read_verdict
 from residual_rl.studies.trial import INITIAL, Study, Trial
+from residual_rl.studies.trial_directory import confirmed, made_by, read_trial, state_of
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
-from residual_rl.trial_directory import confirmed, made_by, read_trial, state_of
 from residual_rl.types import Measure
 
 COLUMNS: tuple[str, ...] = (

@@ -11,8 +11,8 @@ import numpy as np
 from residual_rl.controllers import CONTROLLERS, make_controller, reads_state
 from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import MAX_LANES, Act, Outcome, base_alone, evaluation_envs, roll_out
+from residual_rl.pictures.rendering import Take, render
 from residual_rl.policy import base_plus_residual, restore_residual
-from residual_rl.rendering import Take, render
 from residual_rl.run import ENVIRONMENT, TABLE, read_policy, read_verdict
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks import find_task

@@ -4,15 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residual_rl import comparison
 from residual_rl.disk import write_whole
-from residual_rl.dot_plot import dot_plot, too_many_for_curves
 from residual_rl.errors import ResidualRLError
 from residual_rl.extras import REPORTS, need
-from residual_rl.figures import Rows, learning_curve
-from residual_rl.report import SEVERAL, drawn, page
-from residual_rl.results import read_results
-from residual_rl.studies import STUDIES
+from residual_rl.reports.figures import Rows, learning_curve
+from residual_rl.reports.report import SEVERAL, drawn, page
+from residual_rl.studies import STUDIES, comparison
+from residual_rl.studies.dot_plot import dot_plot, too_many_for_curves
+from residual_rl.studies.results import read_results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

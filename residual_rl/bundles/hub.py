@@ -14,11 +14,11 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from residual_rl import runtime
-from residual_rl.bundle import ONNX, RUNTIME
+from residual_rl.bundles import runtime
+from residual_rl.bundles.bundle import ONNX, RUNTIME
+from residual_rl.bundles.model_card import CARD, model_card
 from residual_rl.errors import HubError, ResidualRLError
 from residual_rl.extras import need
-from residual_rl.model_card import CARD, model_card
 
 FETCHED = {runtime.MANIFEST: runtime.MAX_MANIFEST, runtime.WEIGHTS: runtime.MAX_WEIGHTS}
 """The files that are fetched, and the bytes that each may have."""
@@ -65,7 +65,7 @@ def pull(source: str | Path, out: str | Path, *, revision: str | None = None) ->
         revision: a commit, branch or tag of a repository on the Hub; None for its main branch.
 
     Returns:
-        The policy, as `residual_rl.runtime.load(out)` gives it.
+        The policy, as `residual_rl.bundles.runtime.load(out)` gives it.
 
     Raises:
         HubError: there is no such bundle, it is too large or damaged, or `out` cannot be written.

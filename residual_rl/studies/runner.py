@@ -22,15 +22,15 @@ from residual_rl.disk import acquire, make_directory
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import base_outcome, evaluation_row
 from residual_rl.front_door import evaluate, improve
-from residual_rl.results import rows_of, write_rows
 from residual_rl.run import EVALUATIONS
 from residual_rl.seeds import Purpose
+from residual_rl.studies.results import rows_of, write_rows
 from residual_rl.studies.trial import INITIAL, Trial
+from residual_rl.studies.trial_directory import TrialState, begin, check_same, confirm, end, error_of, forget_failure, state_of
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.tasks.physics import usable_cores
 from residual_rl.train import stop_requested
-from residual_rl.trial_directory import TrialState, begin, check_same, confirm, end, error_of, forget_failure, state_of
 from residual_rl.verdict import Verdict
 
 Rows = list[dict[str, Any]]

@@ -1,7 +1,7 @@
 """Pictures of recorded physics, whatever OpenGL the machine has.
 
 MuJoCo chooses its OpenGL backend once, when it is imported; so each backend is tried in a process of its own,
-`python -m residual_rl.rendering DIRECTORY`, until one works. It writes its frames to a pipe.
+`python -m residual_rl.pictures.rendering DIRECTORY`, until one works. It writes its frames to a pipe.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -124,7 +124,7 @@ def _frames(directory: Path, backend: str, count: int, shape: tuple[int, int, in
     with (
         open(directory / "errors.txt", "w+") as errors,
         subprocess.Popen(
-            [sys.executable, "-m", "residual_rl.rendering", str(directory)],
+            [sys.executable, "-m", "residual_rl.pictures.rendering", str(directory)],
             env=os.environ | ({"MUJOCO_GL": backend} if backend else {}),
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residual_rl import run as files
-from residual_rl.acting import ACTING_EPISODES, acting_average
 from residual_rl.config import Config, to_json
-from residual_rl.diagnosis import Diagnosis
+from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.disk import write_whole
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.extras import REPORTS, need
-from residual_rl.figures import COLUMNS, Rows, calibration, learning_curve
 from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.reports.acting import ACTING_EPISODES, acting_average
+from residual_rl.reports.figures import COLUMNS, Rows, calibration, learning_curve
 from residual_rl.verdict import Side, Verdict, in_digits
 
 if TYPE_CHECKING:
@@ -181,8 +181,8 @@ def _burn_in(metrics: Rows) -> list[tuple[float, float]]:
 
 def _film(path: Path) -> tuple[list[dict[str, Any]], str]:
     """Film strips with their frames as data addresses."""
-    from residual_rl.film import film_strips
-    from residual_rl.video import png
+    from residual_rl.pictures.film import film_strips
+    from residual_rl.pictures.video import png
 
     strips, reason = film_strips(path)
     shown = []
@@ -243,7 +243,7 @@ def page(content: Mapping[str, Any]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("residual_rl", "."),
+        loader=PackageLoader("residual_rl.reports", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -20,10 +20,10 @@ from residual_rl.run import read_rows
 from residual_rl.seeds import Purpose
 from residual_rl.setting import described
 from residual_rl.studies.trial import INITIAL, Trial
+from residual_rl.studies.trial_directory import standing
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.train import Progress
-from residual_rl.trial_directory import standing
 
 STARTING = 20.0  # seconds to import and compile
 FEWEST_CYCLES, TRIED_CYCLES = 3, 5  # that are tried, at least and at most

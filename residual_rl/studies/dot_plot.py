@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from residual_rl.comparison import Line, compared
 from residual_rl.extras import REPORTS, need
-from residual_rl.figures import BASE_COLOR, COLORS, Rows, dress
+from residual_rl.reports.figures import BASE_COLOR, COLORS, Rows, dress
+from residual_rl.studies.comparison import Line, compared
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

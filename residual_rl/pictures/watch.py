@@ -10,22 +10,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from residual_rl import video
 from residual_rl.controllers import Controller, reads_state
 from residual_rl.disk import write_whole
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import MAX_LANES, Act, evaluation_envs
-from residual_rl.film import BASE_COLOR, POLICY_COLOR, Episode, moments, record, view_of
 from residual_rl.front_door import load
+from residual_rl.pictures import video
+from residual_rl.pictures.film import BASE_COLOR, POLICY_COLOR, Episode, moments, record, view_of
+from residual_rl.pictures.rendering import Take, render
+from residual_rl.pictures.video import Caption
 from residual_rl.policy import Policy
-from residual_rl.rendering import Take, render
 from residual_rl.residual import Composition
 from residual_rl.run import read_config
 from residual_rl.setting import resolve
 from residual_rl.tasks import find_task
 from residual_rl.tasks.task import Task
 from residual_rl.types import Observation
-from residual_rl.video import Caption
 
 SIZES = {".mp4": (480, 640), ".gif": (360, 480), ".png": (216, 288)}  # pixels of a picture: height, width
 DEFAULT_EPISODES = 5
@@ -111,7 +111,7 @@ def watch(
     """
     show = _who(env, controller, run, num_threads)
     if out is None:
-        from residual_rl import window
+        from residual_rl.pictures import window
 
         reason = window.why_none()
         if not reason:
@@ -148,7 +148,7 @@ def _who(env: str, controller: Controller | str | None, run: str | Path | None, 
 
 
 def _in_a_window(show: _Show, seeds: Iterable[int]) -> Seen:
-    from residual_rl.window import play
+    from residual_rl.pictures.window import play
 
     seen: list[Episode] = []
 

@@ -1,0 +1,1 @@
+"""Why learning did or did not help: what is measured, and what is made of it."""

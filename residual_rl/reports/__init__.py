@@ -1,0 +1,1 @@
+"""A run on a page, and what its curves are drawn with."""

@@ -67,6 +67,10 @@ class Outcome(NamedTuple):
         """95 % interval of the mean return."""
         return mean_interval(self.returns)
 
+    def fixed_and_broken(self, base: "Outcome") -> tuple[int, int]:
+        """How many episodes only this solves, and how many only the base does, from the same initial states."""
+        return int((self.success & ~base.success).sum()), int((base.success & ~self.success).sum())
+
     def measured(self, by: Measure) -> float:
         """The success rate or the mean return: the more, the better."""
         return self.success_rate if by == "success" else self.mean_return
@@ -90,6 +94,7 @@ def evaluation_row(step: int, wall_seconds: float, policy: Outcome, base: Outcom
     """An evaluation as a row of `evaluations.csv`: a policy beside its base, from the same initial states."""
     (low, high), (return_low, return_high) = policy.interval, policy.return_interval
     base_return_low, base_return_high = base.return_interval
+    fixed, broken = policy.fixed_and_broken(base)
     return {
         "step": step,
         "wall_seconds": wall_seconds,
@@ -105,8 +110,8 @@ def evaluation_row(step: int, wall_seconds: float, policy: Outcome, base: Outcom
         "base_mean_return": base.mean_return,
         "base_return_low": base_return_low,
         "base_return_high": base_return_high,
-        "fixed": int((~base.success & policy.success).sum()),
-        "broken": int((base.success & ~policy.success).sum()),
+        "fixed": fixed,
+        "broken": broken,
     }
 
 

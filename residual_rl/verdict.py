@@ -77,8 +77,7 @@ class Verdict:
 
 def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_by: Measure = "success") -> Verdict:
     """Compares two outcomes on the same seeds, episode by episode."""
-    fixed = int((~base.success & policy.success).sum())
-    broken = int((base.success & ~policy.success).sum())
+    fixed, broken = policy.fixed_and_broken(base)
     episodes = len(base.success)
     if measured_by == "return":
         difference, interval, p_value = compare_returns(policy.returns - base.returns)

@@ -7,7 +7,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import DiscreteMPC, ReactivePush, propose
-from residual_rl.controllers.planning import MOVES, STAY, UNREACHABLE, Remembered, best_first_search
+from residual_rl.controllers.planning import MOVES, STAY, UNREACHABLE, Remembered, Tree, best_first_search
 from residual_rl.errors import ControllerError
 from residual_rl.tasks import TASKS
 from residual_rl.tasks.block import MPC_PUSH, PUSH, SLIPPERY_PUSH, BlockWorld
@@ -109,6 +109,29 @@ def test_each_episode_is_searched_as_if_it_were_alone():
     assert len(calls) == 6  # one for each round, whatever the number of episodes
     assert together.tolist() == [answers(np.array([number]))[0] for number in range(40)]
     assert len(set(together.tolist())) > 2
+
+
+def test_ending_as_soon_as_the_answer_is_certain_changes_no_answer(monkeypatch):
+    rng = np.random.default_rng(1)
+    tables = np.cumsum(rng.integers(-2, 3, (300, 15, 15, 2)), axis=1)  # slopes, as in a world
+    plane = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])
+    simulated = [0]
+
+    def step(places, moves):
+        simulated[-1] += len(places)
+        return (places + moves).clip(0, 14)
+
+    def answers(expansions):
+        def estimate(places, episodes):
+            return tables[episodes, places[:, 0], places[:, 1]]
+
+        return best_first_search(np.full((300, 2), 7), plane, step, estimate, expansions).tolist()
+
+    early = [answers(expansions) for expansions in (1, 2, 5, 10)]
+    simulated.append(0)
+    monkeypatch.setattr(Tree, "is_decided", lambda tree, expansions: False)
+    assert [answers(expansions) for expansions in (1, 2, 5, 10)] == early
+    assert simulated[0] < 0.9 * simulated[1]
 
 
 def test_a_search_with_nothing_left_to_try_ends():

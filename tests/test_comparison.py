@@ -65,14 +65,6 @@ def test_every_number_of_a_line_is_what_its_heading_says() -> None:
     assert ours.interval == bootstrap_interval(np.array([1.0, 0.9, 0.6]))
 
 
-def test_budgets_that_differ_are_told() -> None:
-    rows = [*trial("push", "ours", 0, [0.5, 0.9], steps=2000), *trial("push", "ours", 1, [0.5], steps=1000)]
-    (both,) = compared(rows)
-    assert both.remark == "budgets from 1k to 2k"
-    (alone,) = compared(trial("push", "ours", 0, [0.5, 0.9], steps=2000))
-    assert alone.remark == ""
-
-
 def test_a_single_seed_has_the_interval_of_its_episodes() -> None:
     assert line("theirs").interval == wilson_interval(70, 100)
     assert line("theirs").steps_to_solve == float("inf")
@@ -242,8 +234,7 @@ def test_the_committed_results_can_be_read() -> None:
             (row["task"], row["variant"]) for row in rows if row["state"] != "finished"
         }
         assert whole
-        unmarked = {(each.task, each.variant) for each in compared(rows) if not re.search("failed|unfinished", each.remark)}
-        assert unmarked == whole
+        assert {(each.task, each.variant) for each in compared(rows) if each.remark == ""} == whole
 
 
 def test_what_is_no_result_is_named(tmp_path: Path, results: Path) -> None:

@@ -49,7 +49,7 @@ class Line(NamedTuple):
     """The lowest success rate over 100 training episodes, of each seed that has had so many. Empty of returns."""
     paper: float | None
     remark: str
-    """Says of trials that are failed or unfinished, and of budgets that differ."""
+    """Says of trials that are failed or unfinished."""
 
     @property
     def last(self) -> float:
@@ -78,10 +78,6 @@ def compared(rows: Rows) -> list[Line]:
 def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Line:
     states = [str(trial[0]["state"]) for trial in trials]
     marks = [f"{states.count(state)} of {len(states)} {state}" for state in ("failed", "unfinished") if state in states]
-    budgets = {str(trial[0]["steps"]) for trial in trials}
-    if len(budgets) > 1:
-        steps = sorted(map(int, budgets))
-        marks.append(f"budgets from {steps[0] / 1000:g}k to {steps[-1] / 1000:g}k")
     seeds = [evaluated(trial) for trial in trials]
     seeds = [trial for trial in seeds if trial]
     paper, columns, by_return = str(trials[0][0]["paper"]), columns_of(trials[0][0]), measured_by_return(trials[0][0])

@@ -131,7 +131,7 @@ def load(path: str | Path, controller: Any = None) -> Policy:
 
 
 def export(path: str | Path, out: str | Path, *, onnx: bool = False) -> Exported:
-    """Writes the policy of a finished run as a bundle that runs with NumPy alone, see `runtime`. No controller is in it.
+    """Writes the policy of a finished run as a bundle that runs with NumPy alone (`bundles.runtime`). No controller is in it.
 
     Args:
         path: the run's directory.

@@ -17,8 +17,8 @@ from residual_rl.errors import Interrupted, ResidualRLError, RunError
 from residual_rl.studies import find_study
 from residual_rl.studies.estimate import estimates
 from residual_rl.studies.results import collect
-from residual_rl.studies.runner import Trial, run_study
-from residual_rl.studies.trial import chosen
+from residual_rl.studies.runner import run_study
+from residual_rl.studies.trial import Trial, chosen
 from residual_rl.studies.trial_directory import Standing, TrialState, error_of, standing, state_of
 from residual_rl.tasks.physics import usable_cores
 from residual_rl.types import Measure

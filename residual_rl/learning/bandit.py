@@ -3,7 +3,8 @@
 A residual that has just begun to act may be far worse than its base, whatever its critics say; and how far they can be trusted
 differs from task to task and from one time to another. So base and cautions are arms of a bandit: what the latest episodes of
 each were worth decides, by Thompson sampling, who drives the next ones. Success while learning then stays near that of the best
-of them, and a replay that would else fill with failures keeps episodes of a base that succeeds.
+of them, unless all succeed so rarely that few episodes do not tell them apart; and a replay that would else fill with failures
+keeps episodes of a base that succeeds.
 """
 
 from collections.abc import Sequence

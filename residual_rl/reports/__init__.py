@@ -1,1 +1,1 @@
-"""A run on a page, and what its curves are drawn with."""
+"""A run, or several, on a page, and what curves are drawn with."""

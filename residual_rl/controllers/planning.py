@@ -27,8 +27,9 @@ class DiscreteMPC:
     Its model is exact, and still it fails about half of the time: ten expansions do not see round the block, the moves are
     coarse, and states in which the block lies nearer to its goal by 0.1 mm outrank any in which only the hand is better placed.
     All episodes' expansions of one round go to the physics in one call, without the moves that the search before has tried from
-    the very same state: a quarter of them, where it moves alone. An episode's search ends as soon as the expansions that are
-    left cannot change its first move, which leaves out a third of the moves, and half where something else moves the hand too.
+    the very same state. An episode's search ends as soon as the expansions that are left cannot change its first move. On Push
+    the former saves a third of the simulations where the planner moves alone, and the latter two fifths where something else
+    moves the hand too (`studies/planner.py`).
 
     Each proposal is a full move on one axis, or nothing. Moves are 5 cm on Push and on MPCPush alike, where a proposal of 1
     is multiplied by 10 and clipped. On a task whose physics is not `scene`'s, such as SlipperyPush, its model is wrong.

@@ -8,10 +8,8 @@ from rich.text import Text
 
 from residual_rl.commands import benchmark, bundles, runs, study, watch
 from residual_rl.commands.saying import complaints, console
-from residual_rl.config import METHODS, PRESETS
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.errors import Interrupted, ResidualRLError
-from residual_rl.studies import STUDIES
 from residual_rl.tasks import TASKS
 from residual_rl.tasks.task import Task
 
@@ -26,6 +24,9 @@ app = typer.Typer(
 @app.command("list")
 def list_() -> None:
     """Show the tasks, controllers, methods, presets and studies."""
+    from residual_rl.config import METHODS, PRESETS
+    from residual_rl.studies import STUDIES
+
     sections = {
         "tasks": {task.name: _described(task) for task in TASKS.values()},
         "controllers": {name: entry.summary for name, entry in CONTROLLERS.items()}

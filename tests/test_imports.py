@@ -145,8 +145,10 @@ def test_mujoco_is_known_to_tasks_and_what_draws_or_times_them_alone():
     assert offenders(others, ["mujoco"]) == []
 
 
-def test_what_takes_long_to_import_waits_until_it_is_needed():
-    said = "import residual_rl, sys; print([name for name in ('jax', 'scipy.spatial', 'scipy.stats') if name in sys.modules])"
+@pytest.mark.parametrize("module", ["residual_rl", "residual_rl.cli"])
+def test_what_takes_long_to_import_waits_until_it_is_needed(module):
+    """So that environments and `--help` are there at once."""
+    said = f"import {module}, sys; print([name for name in ('jax', 'scipy.spatial', 'scipy.stats') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

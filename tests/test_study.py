@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 from test_front_door import TINY
 
-from residual_rl.commands import study as study_command
+from residual_rl.commands.trials import carry_out, lines
 from residual_rl.config import to_json
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
 from residual_rl.run import EVALUATIONS, METRICS, Run
@@ -261,18 +261,18 @@ def test_the_command_lists_without_running_then_runs_and_says_what_came_of_it(
     monkeypatch.setitem(STUDIES, "tiny", Study("tiny", "a base and a mistake", (BASE, FAILING)))
     shown = Console(file=io.StringIO(), width=200)
     options: dict[str, Any] = {"seeds": None, "budget": None, "jobs": 2, "retry": False, "out": tmp_path, "console": shown}
-    assert study_command.carry_out("tiny", only=["base"], dry_run=True, **options)
+    assert carry_out("tiny", only=["base"], dry_run=True, **options)
     listed = shown.file.getvalue()  # type: ignore[attr-defined]
     assert BASE.name in listed
     assert FAILING.name not in listed
     assert list(tmp_path.iterdir()) == []
-    assert not study_command.carry_out("tiny", only=[], dry_run=False, **options)
+    assert not carry_out("tiny", only=[], dry_run=False, **options)
     said = shown.file.getvalue()[len(listed) :]  # type: ignore[attr-defined]
     assert f"{BASE.name}: finished" in said
     assert "1 failed, 1 finished" in said
     for retry, left in ((False, 0), (True, 1)):  # what failed is not run again unless that is asked for
         again = Console(file=io.StringIO(), width=200)
-        assert study_command.carry_out("tiny", only=[], dry_run=True, **options | {"retry": retry, "console": again})
+        assert carry_out("tiny", only=[], dry_run=True, **options | {"retry": retry, "console": again})
         assert f"2 trials in {tmp_path}, {left} to run" in again.file.getvalue()
     assert "--retry" in said
     assert {row["state"] for row in read_results(tmp_path / "results.csv")} == {"finished", "failed"}
@@ -346,5 +346,5 @@ def test_a_trial_that_is_measured_by_its_return_shows_it(tmp_path: Path) -> None
     at = standing(PROBE, directory)
     assert (at.measured_by, at.base, at.policy) == ("return", -674.0, -148.25)
     page = io.StringIO()
-    Console(file=page, width=200).print(study_command.lines({PROBE: TrialState.RUNNING}, tmp_path))
+    Console(file=page, width=200).print(lines({PROBE: TrialState.RUNNING}, tmp_path))
     assert re.search(r"-674\s+-148\.2\b", page.getvalue())

@@ -323,7 +323,8 @@ def test_a_damaged_outcome_is_named(tmp_path: Path, text: str) -> None:
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for out in (tmp_path / "file" / "out", Path("/sys")):
+    (tmp_path / "locked" / ".lock").mkdir(parents=True)
+    for out in (tmp_path / "file" / "out", tmp_path / "locked"):
         with pytest.raises(RunError, match="cannot write to"):
             run_study([BASE], out)
 

@@ -97,7 +97,7 @@ def train(
         while True:
             step, over = state.step, training.is_over(state.step)
             with _saved_on_error(run, state):
-                if _evaluation_is_due(training, state):
+                if _evaluation_is_due(training, state) and not stopped():
                     state = _evaluated(training, selection, state)
             measured_by, steps = config.measured_by, max(config.steps, step)
             on_progress(Progress(step, steps, measured_by, base.measured(measured_by), state.measured))

@@ -147,7 +147,8 @@ def run_study(
 
     Raises:
         RunError: another process runs a study in `out`, or a trial is not what it was when it began there.
-        Interrupted: SIGINT or SIGTERM arrived; all trials wrote a checkpoint and have stopped.
+        Interrupted: SIGINT or SIGTERM arrived; all trials have stopped, with a checkpoint, or, where an evaluation took longer
+            than `GRACE`, with the one from before it.
     """
     jobs = jobs or usable_cores()
     directories = {trial: out / trial.name for trial in trials}

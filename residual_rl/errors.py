@@ -26,6 +26,10 @@ class WorldError(ResidualRLError):
     """An environment that keeps failing."""
 
 
+class NoSoundLane(WorldError):
+    """Environments of which none could be reset."""
+
+
 class RunError(ResidualRLError):
     """A run directory that cannot be used: in use, written by another configuration, damaged, or unfinished."""
 

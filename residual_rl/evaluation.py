@@ -10,6 +10,7 @@ import scipy
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import Controller, naming_step, reads_state, start_episodes
+from residual_rl.errors import NoSoundLane
 from residual_rl.residual import Composition
 from residual_rl.rollout import Watch, base_policy
 from residual_rl.seeds import Purpose, evaluation_seeds
@@ -144,23 +145,41 @@ def evaluation_envs(task: AnyTask, episodes: int, num_threads: int | None, with_
 def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
     """One episode from each seed.
 
-    An episode in which the world shows something not finite is a failure, and has the least return that is possible: in every
-    step of the horizon the least reward of the task, or, where that has no bound, the least that any lane was given beside it.
+    An episode in which the world raises, or shows something not finite, is a failure and has the least return that is possible:
+    in every step of the horizon the least reward of the task, or, where that has no bound, the least that any step has given.
 
     Raises:
         ControllerError: names the controller, the step and what is wrong with its proposal.
-        WorldError: the environment raised.
+        WorldError: the environments cannot be asked, or not one episode could be started.
     """
-    parts = []
+    parts: list[Outcome] = []
+    failures: list[NoSoundLane] = []
+    lowest = envs.task_spec.reward_range[0]
+    least = min(0.0, lowest) if np.isfinite(lowest) else 0.0
     for start in range(0, len(seeds), envs.num_envs):
         chunk = list(seeds[start : start + envs.num_envs])
         padded = chunk + chunk[:1] * (envs.num_envs - len(chunk))  # the last lanes repeat an episode and are not counted
-        parts.append(Outcome(*(value[: len(chunk)] for value in _episodes(envs, act, padded))))
-    return Outcome(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+        try:
+            outcome, given = _episodes(envs, act, padded)
+        except NoSoundLane as error:
+            failures.append(error)
+            outcome, given = _not_started(envs.num_envs), 0.0
+        parts.append(Outcome(*(value[: len(chunk)] for value in outcome)))
+        least = min(least, given)
+    if len(failures) == len(parts):
+        raise failures[0]
+    outcome = Outcome(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    return outcome._replace(returns=np.where(np.isnan(outcome.returns), envs.horizon * least, outcome.returns))
 
 
-def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> Outcome:
-    """One episode in each lane."""
+def _not_started(lanes: int) -> Outcome:
+    """Failures, with returns that are NaN."""
+    zero, nan = np.zeros(lanes), np.full(lanes, np.nan)
+    return Outcome(np.zeros(lanes, dtype=bool), nan, nan, zero, zero)
+
+
+def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> tuple[Outcome, float]:
+    """One episode in each lane, the returns of broken ones NaN; and the least reward that was given in a step."""
     watch = Watch(envs)
     observation = watch.reset(seeds)
     with naming_step(0):
@@ -168,8 +187,7 @@ def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> Outcome:
     lanes = envs.num_envs
     returns, deviation, jerk = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     steps_to_success = np.full(lanes, np.nan)
-    lowest = envs.task_spec.reward_range[0]
-    least = min(lowest, 0.0) if np.isfinite(lowest) else 0.0
+    least = np.inf
     success = np.zeros(lanes, dtype=bool)
     previous = None
     while not watch.all_ended:
@@ -184,5 +202,6 @@ def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> Outcome:
         if previous is not None:
             jerk += live * np.abs(action - previous).mean(axis=1)
         previous = action
-    returns = np.where(watch.broken, envs.horizon * least, returns)
-    return Outcome(success, returns, steps_to_success, deviation / watch.lengths, jerk / np.maximum(watch.lengths - 1, 1))
+    returns = np.where(watch.broken, np.nan, returns)
+    outcome = Outcome(success, returns, steps_to_success, deviation / watch.lengths, jerk / np.maximum(watch.lengths - 1, 1))
+    return outcome, least

@@ -12,7 +12,7 @@ import numpy as np
 
 from residual_rl.controllers import Controller, naming_step, propose, start_episodes
 from residual_rl.controllers.controller import row_of
-from residual_rl.errors import WorldError
+from residual_rl.errors import NoSoundLane, WorldError
 from residual_rl.residual import Composition
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Measure, Observation, Transition, map_observation, select, without_state
@@ -63,10 +63,13 @@ class Watch:
         """Starts an episode in each lane.
 
         Raises:
-            WorldError: the environment raised, or no lane is sound.
+            NoSoundLane: none could be reset.
+            WorldError: the environments cannot be asked.
         """
         try:
             observation, info = self.envs.reset(seed=list(seeds))
+        except WorldError:
+            raise
         except Exception as error:
             raise WorldError(f"reset raised {type(error).__name__}: {error}") from error
         self.broken = ~_sound(observation, np.zeros(self.envs.num_envs))
@@ -76,7 +79,7 @@ class Watch:
         self.reasons = dict(info.get("errors", {}))
         self.steps = 0
         if self.broken.all():
-            raise WorldError(next(iter(self.reasons.values()), "what reset shows is not finite"))
+            raise NoSoundLane(next(iter(self.reasons.values()), "what reset shows is not finite"))
         sound = np.where(self.broken, np.argmin(self.broken), np.arange(self.envs.num_envs))
         self._shown = select(observation, sound)
         return self._shown
@@ -89,6 +92,8 @@ class Watch:
         """
         try:
             observation, reward, terminated, truncated, info = self.envs.step(action)
+        except WorldError:
+            raise
         except Exception as error:
             raise WorldError(f"step {self.steps} raised {type(error).__name__}: {error}") from error
         self.steps += 1

@@ -262,6 +262,58 @@ def test_ctrl_c_does_not_reach_the_processes_of_environments() -> None:
         assert (len(signals), len(episodes), dropped) == (2, 2, [])
 
 
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("within_a_step", [True, False])
+def test_a_process_that_ends_by_itself_is_named_and_closed(victim: int, within_a_step: bool) -> None:
+    """As where memory runs out: without an answer, and without waiting for one for ever."""
+
+    class Mortal(Aim):
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+            self.dies = within_a_step and seed == victim
+            return super().reset(seed=seed, options=options)
+
+        def step(self, action: Any) -> Any:
+            if self.dies:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().step(action)
+
+    with closing(Opened(Mortal, 5, processes=True)) as opened:
+        lanes = opened.task(Findings("return", 1.0, False, 5.0, None), 2).make_envs()
+        base = Adapted(lambda shown: np.zeros((2, 1)), opened.layout, BATCH)
+
+        def act(observation: Any, base_action: np.ndarray, step: int) -> np.ndarray:
+            if step == 2:
+                os.kill(opened._vector.processes[victim].pid, signal.SIGKILL)
+            return np.zeros_like(base_action)
+
+        for _ in range(2):  # it stays ended
+            episodes, dropped = collect(lanes, base, Composition(), act, [0, 1])
+            assert episodes == []
+            assert dropped == ["a process of the environments has ended, as where memory runs out or a simulator crashes"] * 2
+    assert not any(process.is_alive() for process in opened._vector.processes)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_an_episode_that_cannot_start_is_a_failure_however_few_lanes_there_are(lanes: int) -> None:
+    class Reluctant(Aim):
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+            if seed == 3:
+                raise ValueError("not this one")
+            return super().reset(seed=seed, options=options)
+
+    with closing(Opened(Reluctant, 5, processes=False)) as opened:
+        envs = opened.task(Findings("return", 1.0, False, 5.0, None), lanes).make_envs()
+        base = Adapted(lambda shown: np.zeros((lanes, 1)), opened.layout, BATCH)
+        act = base_alone(base, Composition(), 1)
+        whole = roll_out(envs, act, [1, 2, 3, 4])
+        assert np.isfinite(whole.returns).all()
+        assert np.argmin(whole.returns) == 2
+        others = roll_out(envs, act, [1, 2, 4, 4])
+        assert whole.returns[[0, 1, 3]].tolist() == others.returns[[0, 1, 3]].tolist()
+        with pytest.raises(WorldError, match="not this one"):
+            roll_out(envs, act, [3] * lanes)
+
+
 def test_a_dictionary_without_goals_is_one_observation() -> None:
     class Parts(Aim):
         observation_space = spaces.Dict({"number": Aim.observation_space, "camera": spaces.Box(0, 255, (2, 2), np.uint8)})

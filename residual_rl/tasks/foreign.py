@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as record
 from residual_rl.errors import ResidualRLError, UnknownName, WorldError
 from residual_rl.tasks import TASKS
 from residual_rl.tasks.goals import GoalRules, goals_of
-from residual_rl.tasks.lanes import Lanes, RowEnv, RowLanes, VectorLanes, side_by_side
+from residual_rl.tasks.lanes import Lanes, RowEnv, RowLanes, VectorLanes, close_rows, side_by_side
 from residual_rl.tasks.layout import Layout, layout_of
 from residual_rl.tasks.task import Task
 from residual_rl.types import Array, Measure, RewardFunction, Spec, SuccessFunction
@@ -199,7 +199,7 @@ class Opened:
         if self.make is None:
             return
         if self._vector is not None:
-            self._vector.close()
+            close_rows(self._vector)
         if self.first is not None and (self._vector is None or self.processes):
             self.first.close()
 

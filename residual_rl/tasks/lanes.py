@@ -2,20 +2,24 @@
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
+from warnings import catch_warnings
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import AlreadyPendingCallError
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
-from residual_rl.errors import ResidualRLError
+from residual_rl.errors import ResidualRLError, WorldError
 from residual_rl.tasks.layout import Layout
 from residual_rl.types import Observation, Spec, map_observation
 
 SUCCESS_KEYS = ("is_success", "success")
 FLAGS = 3  # terminated, truncated, success
+PATIENCE = 5.0  # seconds in which a process has to answer when it is to close
 
 Stepped = tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
@@ -175,14 +179,20 @@ class RowLanes:
         self.num_envs = rows.num_envs
 
     def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, Any]]:
-        """Starts an episode in each lane."""
+        """Starts an episode in each lane.
+
+        Raises:
+            WorldError: a process has ended.
+        """
         seeds: Any = None if seed is None else list(seed)
-        rows, info = self.rows.reset(seed=seeds)
+        with _noticing_death():
+            rows, info = self.rows.reset(seed=seeds)
         return self.layout.split(rows), {"errors": _errors(info)}
 
     def step(self, actions: np.ndarray) -> Stepped:
         """One action `[E, A]` in [-1, 1] in every lane."""
-        rows, reward, _, _, info = self.rows.step(self.layout.to_world(actions))
+        with _noticing_death():
+            rows, reward, _, _, info = self.rows.step(self.layout.to_world(actions))
         terminated, truncated, success = rows[:, -FLAGS:].T == 1.0
         return self.layout.split(rows), reward.copy(), terminated, truncated, {"is_success": success, "errors": _errors(info)}
 
@@ -260,6 +270,30 @@ def side_by_side(first: RowEnv | None, make: Callable[[], RowEnv], lanes: int, p
     if len({id(row.env.unwrapped) for row in rows}) < lanes:
         raise ResidualRLError("the function that makes environments must make a new one each time, not give the same again")
     return SerialRows(rows)
+
+
+def close_rows(rows: AsyncVectorEnv | SerialRows) -> None:
+    """Closes the environments, also those of processes that have ended by themselves."""
+    if isinstance(rows, SerialRows):
+        rows.close()
+        return
+    try:
+        with catch_warnings(action="ignore"):  # that an answer is missing
+            rows.close(timeout=PATIENCE)  # after which it ends the processes
+    except (EOFError, ConnectionError):
+        for process in rows.processes:
+            process.terminate()
+            process.join()
+        rows.closed = True
+
+
+@contextmanager
+def _noticing_death() -> Iterator[None]:
+    """The pipe to a process that has ended breaks; after that, Gymnasium waits for the answer of a call that is over."""
+    try:
+        yield
+    except (EOFError, ConnectionError, AlreadyPendingCallError) as error:
+        raise WorldError("a process of the environments has ended, as where memory runs out or a simulator crashes") from error
 
 
 def _undisturbed(make: Callable[[], RowEnv]) -> Callable[[], RowEnv]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A table's row with numbers of eight digits, whatever their size: nobody but its task knows how large a return is."""
+    return {name: float(f"{value:.8g}") if isinstance(value, float) else value for name, value in row.items()}
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -34,7 +34,7 @@ from safetensors.numpy import save
 from residual_rl import config as configuration
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
-from residual_rl.disk import acquire, disk_errors, make_directory, read_json, write_json, write_whole
+from residual_rl.disk import acquire, disk_errors, make_directory, read_json, rounded, write_json, write_whole
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
@@ -130,8 +130,7 @@ class Run:
             writer: csv.DictWriter[str] = csv.DictWriter(file, columns)
             if file.tell() == 0:
                 writer.writeheader()
-            # Digits, not decimals: nobody but its task knows how large a return is.
-            writer.writerow({key: float(f"{value:.8g}") if isinstance(value, float) else value for key, value in row.items()})
+            writer.writerow(rounded(row))
 
     def forget_after(self, step: int, evaluated: int) -> None:
         """Drops the metrics beyond `step` and the evaluations beyond step `evaluated`.

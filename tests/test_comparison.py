@@ -158,6 +158,23 @@ def test_returns_take_no_part_in_what_is_told_of_all_tasks_together() -> None:
     assert overall(rows + RETURNS) == overall(rows)
 
 
+def test_a_trial_that_failed_before_it_knew_what_its_world_is_measured_by_changes_nothing_for_the_others() -> None:
+    failed = trial("pusher", "ours", 2, [], state="failed")
+    (ours, _), (alone, _) = compared([*failed, *RETURNS]), compared(RETURNS)
+    assert ours.remark == "1 of 3 failed"
+    assert (ours.by_return, ours.base, ours.lasts, ours.lowest) == (alone.by_return, alone.base, alone.lasts, alone.lowest)
+    rows = [row for task in ("push", "hook") for seed in (0, 1) for row in trial(task, "ours", seed, [0.5, 0.8])]
+    assert overall([*failed, *rows, *RETURNS]) == overall(rows) != []
+
+
+def test_the_line_of_a_random_base_is_the_mean_over_the_seeds() -> None:
+    rates = {0: 0.50, 1: 0.62, 2: 0.56}
+    rows = [row for seed, base in rates.items() for row in trial("push", "ours", seed, [0.7, 0.8], base_success_rate=base)]
+    (axis,) = learning_curve(rows).axes
+    (base,) = [drawn for drawn in axis.lines if drawn.get_linewidth() == 1.4]
+    assert base.get_ydata() == pytest.approx([0.56, 0.56])
+
+
 def test_returns_have_a_panel_with_their_own_scale() -> None:
     success, returns = learning_curve(ROWS + RETURNS).axes
     assert success.get_ylim()[0] == 0

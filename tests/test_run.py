@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import save
 
 from residual_rl.config import make_config
+from residual_rl.disk import rounded
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.run import METRICS, Run, digest, read_config, read_environment, read_policy, read_rows, read_safetensors
 
@@ -295,3 +296,8 @@ def test_a_stranger_cannot_smuggle_anything_but_numbers(tmp_path: Path) -> None:
             assert np.array_equal(arrays["a"], np.ones(8, np.float32))
     assert refused > 500
     assert time.monotonic() - started < 60
+
+
+def test_a_tables_numbers_have_eight_digits_whatever_their_size() -> None:
+    row = {"tiny": 1.23456789e-5, "large": 123456789.0, "step": 123456789, "name": "push"}
+    assert rounded(row) == {"tiny": 1.2345679e-5, "large": 123456790.0, "step": 123456789, "name": "push"}

@@ -260,25 +260,23 @@ def _summary(series: list[list[Mapping[str, Any]]]) -> tuple[list[float], np.nda
 
 
 def _bases(rows: Rows) -> Iterable[tuple[str, float, tuple[float, float]]]:
-    """Name, success rate or mean return, and interval of each base, as its largest evaluation has it.
+    """Name, success rate or mean return, and interval of each base, as its largest evaluation has it: on average over the runs.
 
     Next to other methods the base of a learner from scratch, which does nothing, goes without saying.
     """
     shown = [row for row in rows if row["method"] != "scratch"] or rows
-    largest: dict[str, Mapping[str, Any]] = {}
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
     for row in shown:
-        name = str(row.get("controller", "base"))
-        if name not in largest or _size(row) > _size(largest[name]):
-            largest[name] = row
-    for name, row in largest.items():
-        episodes, value = _size(row)
-        if columns_of(row) == COLUMNS["success"]:
+        by_name.setdefault(str(row.get("controller", "base")), []).append(row)
+    for name, of_base in by_name.items():
+        episodes = max(round(float(row["episodes"])) for row in of_base)
+        largest = [row for row in of_base if round(float(row["episodes"])) == episodes]
+        runs = {(row.get("variant"), row.get("run", row["seed"])): row for row in largest}.values()
+        columns = columns_of(of_base[0])
+        value = float(np.mean([float(row[columns.base]) for row in runs]))
+        if columns == COLUMNS["success"]:
             interval = wilson_interval(round(value * episodes), episodes)
         else:
-            interval = float(row["base_return_low"]), float(row["base_return_high"])
-        yield "base" if len(largest) == 1 else name, value, interval
-
-
-def _size(row: Mapping[str, Any]) -> tuple[int, float]:
-    """The number of a row's episodes, and how its base did in them."""
-    return round(float(row["episodes"])), float(row[columns_of(row).base])
+            low, high = (np.mean([float(row[end]) for row in runs]) for end in ("base_return_low", "base_return_high"))
+            interval = float(low), float(high)
+        yield "base" if len(by_name) == 1 else name, value, interval

@@ -80,7 +80,8 @@ def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Lin
     marks = [f"{states.count(state)} of {len(states)} {state}" for state in ("failed", "unfinished") if state in states]
     seeds = [evaluated(trial) for trial in trials]
     seeds = [trial for trial in seeds if trial]
-    paper, columns, by_return = str(trials[0][0]["paper"]), columns_of(trials[0][0]), measured_by_return(trials[0][0])
+    known = seeds[0][0] if seeds else trials[0][0]  # a trial that failed at once does not know what its world is measured by
+    paper, columns, by_return = str(known["paper"]), columns_of(known), measured_by_return(known)
     if not seeds:
         nothing = float("nan")
         published = float(paper) if paper else None
@@ -134,7 +135,8 @@ def overall(rows: Rows) -> list[tuple[str, float, tuple[float, float]]]:
 
     Tasks that are measured by their return are left out: nothing can be averaged over the returns of two tasks.
     """
-    rows = [row for row in rows if not measured_by_return(row)]
+    by_return = {row["task"] for row in rows if measured_by_return(row)}
+    rows = [row for row in rows if row["task"] not in by_return]
     last: dict[str, dict[str, list[float]]] = {}
     for line in compared(rows):
         if line.lasts:

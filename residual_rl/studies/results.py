@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from residual_rl.disk import write_whole
+from residual_rl.disk import rounded, write_whole
 from residual_rl.errors import RunError
 from residual_rl.reports.acting import acting_average
 from residual_rl.run import EVALUATIONS, read_config, read_rows, read_verdict
@@ -75,7 +75,7 @@ def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
         rows += [published | row for row in rows_of(trial, directory)]
     write_rows(out / "results.csv", COLUMNS, rows)
     verdicts = [
-        {"study": study.name} | _verdict(trial, directory)
+        {"study": study.name} | rounded(_verdict(trial, directory))
         for trial, directory in found
         if (directory / "run" / "verdict.json").exists()
     ]
@@ -173,7 +173,7 @@ def _verdict(trial: Trial, directory: Path) -> dict[str, Any]:
 
 
 def _ends(name: str, interval: tuple[float, float] | None) -> dict[str, float]:
-    return {} if interval is None else {f"{name}_low": round(interval[0], 4), f"{name}_high": round(interval[1], 4)}
+    return {} if interval is None else {f"{name}_low": interval[0], f"{name}_high": interval[1]}
 
 
 def read_results(path: Path) -> list[dict[str, str]]:

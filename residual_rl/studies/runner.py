@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from residual_rl.controllers import make_controller
-from residual_rl.disk import acquire, make_directory
+from residual_rl.disk import acquire, make_directory, rounded
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import base_outcome, evaluation_row
 from residual_rl.front_door import evaluate, improve
@@ -97,8 +97,7 @@ def _evaluate_initial(trial: Trial, path: Path) -> None:
     base = base_outcome(task, controller, config.algorithm.composition, config.evaluation_episodes, 1, Purpose.SELECTION)
     row = evaluation_row(0, time.monotonic() - started, base, base)
     path.mkdir(parents=True, exist_ok=True)
-    rounded = {name: round(value, 6) for name, value in row.items()}
-    write_rows(path / "evaluations.csv", EVALUATIONS, [rounded])
+    write_rows(path / "evaluations.csv", EVALUATIONS, [rounded(row)])
 
 
 def attempt(trial: Trial, directory: Path, run: RunTrial = run_trial) -> Rows:

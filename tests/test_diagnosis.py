@@ -196,6 +196,7 @@ def test_a_world_without_goals_is_judged_by_the_successes_of_its_metrics(evidenc
     assert standing("reward", goal_free, metrics=rows) == "sound"
     against = [row | {"acting_mean_return": -row["acting_success_rate"]} for row in rows]
     assert standing("reward", goal_free, metrics=against) == "warning"
+    assert standing("reward", goal_free, metrics=[*against * 100, *rows * 50]) == "sound"  # what was long ago does not count
 
 
 def test_a_reward_that_is_not_the_success_is_warned_of(evidence):

@@ -232,6 +232,17 @@ def test_a_model_of_stable_baselines_is_a_controller() -> None:
         StableBaselinesModel(SimpleNamespace(policy=SimpleNamespace(lstm_actor=1), predict=None))
 
 
+def test_models_of_stable_baselines_are_told_apart_by_their_weights() -> None:
+    """A residual corrects one of them, and not another of its class."""
+
+    def name(weight: float) -> str:
+        policy = SimpleNamespace(state_dict=lambda: {"actor": Tensor(np.array([weight])), "critic": Tensor(np.ones(3))})
+        return StableBaselinesModel(SimpleNamespace(policy=policy, predict=None)).__name__
+
+    assert name(1.0) == name(1.0) != name(2.0)
+    assert name(1.0).startswith("SimpleNamespace-")
+
+
 def test_an_onnx_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ControllerError, match=r"there is no file .*nothing\.onnx"):
         residual_rl.evaluate(Aim, str(tmp_path / "nothing.onnx"), horizon=20)

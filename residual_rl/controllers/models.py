@@ -32,7 +32,7 @@ class StableBaselinesModel:
     is_random = False
 
     def __init__(self, model: Any):
-        self.__name__ = type(model).__name__
+        self.__name__ = type(model).__name__ + _digest_of(model)
         if hasattr(model.policy, "lstm_actor"):
             raise ControllerError(
                 f"{self.__name__} has a recurrent policy: pass residual_rl.per_lane(make), where make() gives an object that "
@@ -43,6 +43,16 @@ class StableBaselinesModel:
     def __call__(self, observation: Any) -> np.ndarray:
         """Actions for a batch of observations."""
         return self.model.predict(observation, deterministic=True)[0]
+
+
+def _digest_of(model: Any) -> str:
+    """Tells a model's weights from those of others of its class: a residual corrects this network alone."""
+    if not hasattr(model.policy, "state_dict"):
+        return ""
+    digest = sha256()
+    for name, weights in sorted(model.policy.state_dict().items()):
+        digest.update(name.encode() + weights.detach().cpu().numpy().tobytes())
+    return f"-{digest.hexdigest()[:12]}"
 
 
 class OnnxModel:

@@ -131,7 +131,7 @@ def _reward(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
     if config.measured_by == "return":
         return _unknown("reward", "The task is measured by its return itself.")
     if evidence.success is None:
-        rows = [row for row in metrics if np.isfinite(row["acting_success_rate"])]
+        rows = [row for row in metrics if np.isfinite(row["acting_success_rate"])][-EPISODES:]  # cycles, not all of a long run
         success, returns = (np.array([row[name] for row in rows]) for name in ("acting_success_rate", "acting_mean_return"))
     else:
         success, returns = evidence.success.astype(float), evidence.returns

@@ -3,7 +3,7 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from residual_rl.environments import Description
 from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import base_outcome
 from residual_rl.front_door import evaluate, improve
+from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.pace import LONGEST_CYCLE, paced
 from residual_rl.run import read_rows
 from residual_rl.seeds import Purpose
@@ -111,14 +112,14 @@ def try_out(trial: Trial) -> float:
     """Seconds of a training step, from a few cycles."""
     start = partial(improve, trial.task, trial.controller, method=trial.method, preset=trial.preset, num_threads=1)
     cycle_steps = trial.config().episodes_per_cycle * find_task(trial.task).spec.horizon
-    return _few_cycles(start, trial.fields, cycle_steps)[0]
+    return _few_cycles(start, trial, cycle_steps)[0]
 
 
 def try_world(trial: Trial) -> Tried:
     """What a few cycles in a world of somebody else's, and a few episodes of its controller, show."""
     world = WORLDS[trial.task]
     start = partial(improve, world.make, world.controller(), preset=trial.preset, horizon=world.horizon)
-    seconds_per_step, about = _few_cycles(start, trial.fields, LONGEST_CYCLE)
+    seconds_per_step, about = _few_cycles(start, trial, LONGEST_CYCLE)
     assert about is not None
     started = time.monotonic()
     evaluate(world.make, world.controller(), episodes=TRIED_EPISODES, horizon=world.horizon, tell=lambda line: None)
@@ -127,8 +128,11 @@ def try_world(trial: Trial) -> Tried:
     return Tried(config, seconds_per_step, (time.monotonic() - started) / TRIED_EPISODES)
 
 
-def _few_cycles(start: Callable[..., Any], fields: Mapping[str, Any], cycle_steps: int) -> tuple[float, Description | None]:
+def _few_cycles(start: Callable[..., Any], trial: Trial, cycle_steps: int) -> tuple[float, Description | None]:
     """Seconds of a training step, from a few cycles of about so many; and what the run notes of a world that was brought."""
+    fields = dict(trial.fields)
+    if isinstance(trial.config().algorithm.burn_in, FixedBurnIn):  # nearly all of a training comes after it
+        fields["algorithm.burn_in.cycles"] = 0
     started, cycles = time.monotonic(), 0
 
     def enough(progress: Progress) -> None:
@@ -142,7 +146,7 @@ def _few_cycles(start: Callable[..., Any], fields: Mapping[str, Any], cycle_step
     with tempfile.TemporaryDirectory() as directory:
         run = Path(directory) / "run"
         with suppress(_Enough):
-            start(steps=steps, out=run, on_progress=enough, tell=lambda line: None, **(dict(fields) | few))
+            start(steps=steps, out=run, on_progress=enough, tell=lambda line: None, **(fields | few))
         rows, about = read_rows(run / "metrics.csv"), described(run)
     first, last = rows[1 if len(rows) > 2 else 0], rows[-1]  # what is done for the first time is compiled
     return (last["wall_seconds"] - first["wall_seconds"]) / (last["step"] - first["step"]), about

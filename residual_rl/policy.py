@@ -9,7 +9,6 @@ import numpy as np
 from pydantic import ValidationError
 
 from residual_rl.controllers import Controller, start_episodes
-from residual_rl.controllers.controller import size_of
 from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import Act, base_alone
 from residual_rl.learning.algorithm import Networks, act, greedy
@@ -19,7 +18,7 @@ from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composition
 from residual_rl.rollout import base_policy
 from residual_rl.tasks.layout import Layout
-from residual_rl.types import Observation, Spec, map_observation, without_state
+from residual_rl.types import Observation, Spec, map_observation, size_of, without_state
 
 
 class Residual:

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from residual_rl.controllers import Controller, naming_step, propose, start_episodes
-from residual_rl.controllers.controller import row_of
 from residual_rl.errors import NoSoundLane, WorldError
 from residual_rl.residual import Composition
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.types import Measure, Observation, Transition, map_observation, select, without_state
+from residual_rl.types import Measure, Observation, Transition, map_observation, row_of, select, without_state
 
 LARGEST = float(np.finfo(np.float32).max)
 """Beyond it single precision, in which the replay keeps things and the networks compute, knows only infinity."""

@@ -115,3 +115,15 @@ def without_state(observation: Observation) -> Observation:
         achieved_goal=observation["achieved_goal"],
         desired_goal=observation["desired_goal"],
     )
+
+
+def row_of(shown: Any, row: Any) -> Any:
+    """One observation of a batch, however deep its dictionaries are."""
+    return {key: row_of(value, row) for key, value in shown.items()} if isinstance(shown, Mapping) else shown[row]
+
+
+def size_of(shown: Any) -> int:
+    """How many observations a batch has."""
+    while isinstance(shown, Mapping):
+        shown = next(iter(shown.values()))
+    return len(shown)

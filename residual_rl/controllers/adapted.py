@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from residual_rl.controllers.controller import as_array, name_of, remembers, row_of, size_of
+from residual_rl.controllers.controller import as_array, name_of, remembers
 from residual_rl.errors import ControllerError
 from residual_rl.tasks.layout import Layout
-from residual_rl.types import Observation
+from residual_rl.types import Observation, row_of, size_of
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

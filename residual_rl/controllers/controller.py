@@ -1,6 +1,6 @@
 """What a controller is, and how a proposal is asked of it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import isfinite
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from residual_rl.errors import ControllerError
-from residual_rl.types import Observation, map_observation
+from residual_rl.types import Observation, map_observation, row_of, size_of
 
 SAID = ("reads_goal", "reads_state", "asked_again", "is_random")
 
@@ -86,18 +86,6 @@ def as_array(answer: Any) -> np.ndarray:
     if hasattr(answer, "detach"):  # a PyTorch tensor, perhaps with a gradient, perhaps on a GPU
         answer = answer.detach().cpu().numpy()
     return np.array(answer, dtype=np.float64)
-
-
-def row_of(shown: Any, row: Any) -> Any:
-    """One observation of a batch, however deep its dictionaries are."""
-    return {key: row_of(value, row) for key, value in shown.items()} if isinstance(shown, Mapping) else shown[row]
-
-
-def size_of(shown: Any) -> int:
-    """How many observations a batch has."""
-    while isinstance(shown, Mapping):
-        shown = next(iter(shown.values()))
-    return len(shown)
 
 
 def name_of(controller: Any) -> str:

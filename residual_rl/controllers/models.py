@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from residual_rl.controllers.controller import row_of
 from residual_rl.errors import ControllerError
 from residual_rl.extras import need
+from residual_rl.types import row_of
 
 ONNX_SUFFIX = ".onnx"
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as record
 
 from residual_rl.tasks.layout import Layout
-from residual_rl.types import RewardFunction, SuccessFunction, Transition
+from residual_rl.types import RewardFunction, SuccessFunction, Transition, row_of
 
 SuccessName = Literal["is_success", "_is_success"]
 """Methods `achieved_goal, desired_goal -> bool`; gymnasium-robotics has the second.
@@ -148,10 +148,6 @@ def _in_batches(compute: Callable[..., Any], layout: Layout) -> RewardFunction:
 def _one_by_one(compute: Callable[..., Any], layout: Layout) -> RewardFunction:
     def reward(achieved: np.ndarray, desired: np.ndarray, info: Any) -> np.ndarray:
         ours, theirs = layout.goals(achieved), layout.goals(desired)
-        return np.array([float(compute(_row(ours, i), _row(theirs, i), {})) for i in range(len(achieved))])
+        return np.array([float(compute(row_of(ours, i), row_of(theirs, i), {})) for i in range(len(achieved))])
 
     return reward
-
-
-def _row(goals: Any, index: int) -> Any:
-    return {key: _row(value, index) for key, value in goals.items()} if isinstance(goals, dict) else goals[index]

@@ -19,6 +19,7 @@ from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Measure, Observation
 
 MAX_LANES = 64
+GIVES_UP = 40  # times in a row that no lane can be reset
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Outcome(NamedTuple):
     success: np.ndarray
     """bool, the task's predicate at the last step."""
     returns: np.ndarray
-    """Undiscounted sum of rewards; the worst possible where the world broke, see `roll_out`."""
+    """Undiscounted sum of rewards; the worst possible where the world broke: -inf where rewards have no lower bound."""
     steps_to_success: np.ndarray
     """Steps until the goal was first reached; NaN where it never was."""
     deviation: np.ndarray
@@ -60,13 +61,13 @@ class Outcome(NamedTuple):
 
     @property
     def mean_return(self) -> float:
-        """Mean of the returns."""
-        return float(self.returns.mean())
+        """Mean of the returns, `bounded`."""
+        return float(bounded(self)[0].returns.mean())
 
     @property
     def return_interval(self) -> tuple[float, float]:
         """95 % interval of the mean return."""
-        return mean_interval(self.returns)
+        return mean_interval(bounded(self)[0].returns)
 
     def fixed_and_broken(self, base: "Outcome") -> tuple[int, int]:
         """How many episodes only this solves, and how many only the base does, from the same initial states."""
@@ -75,6 +76,17 @@ class Outcome(NamedTuple):
     def measured(self, by: Measure) -> float:
         """The success rate or the mean return: the more, the better."""
         return self.success_rate if by == "success" else self.mean_return
+
+
+def bounded(*outcomes: Outcome) -> tuple[Outcome, ...]:
+    """The outcomes with a number for -inf, the same in all of them: the least of all their other returns, or 0.
+
+    So an episode that breaks under two policies tells nothing of their difference, and one that breaks under one of them
+    alone never speaks for it.
+    """
+    returns = np.concatenate([outcome.returns for outcome in outcomes])
+    least = min(returns[np.isfinite(returns)], default=0.0)
+    return tuple(outcome._replace(returns=np.maximum(outcome.returns, least)) for outcome in outcomes)
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
@@ -93,6 +105,7 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
 
 def evaluation_row(step: int, wall_seconds: float, policy: Outcome, base: Outcome) -> dict[str, float]:
     """An evaluation as a row of `evaluations.csv`: a policy beside its base, from the same initial states."""
+    base, policy = bounded(base, policy)
     (low, high), (return_low, return_high) = policy.interval, policy.return_interval
     base_return_low, base_return_high = base.return_interval
     fixed, broken = policy.fixed_and_broken(base)
@@ -146,40 +159,42 @@ def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
     """One episode from each seed.
 
     An episode in which the world raises, or shows something not finite, is a failure and has the least return that is possible:
-    in every step of the horizon the least reward of the task, or, where that has no bound, the least that any step has given.
+    in every step of the horizon the least reward of the task.
 
     Raises:
         ControllerError: names the controller, the step and what is wrong with its proposal.
-        WorldError: the environments cannot be asked, or not one episode could be started.
+        WorldError: the environments cannot be asked, or cannot be reset `GIVES_UP` times in a row or from the first seed to the
+            last.
     """
     parts: list[Outcome] = []
     failures: list[NoSoundLane] = []
-    lowest = envs.task_spec.reward_range[0]
-    least = min(0.0, lowest) if np.isfinite(lowest) else 0.0
     for start in range(0, len(seeds), envs.num_envs):
         chunk = list(seeds[start : start + envs.num_envs])
         padded = chunk + chunk[:1] * (envs.num_envs - len(chunk))  # the last lanes repeat an episode and are not counted
         try:
-            outcome, given = _episodes(envs, act, padded)
+            outcome, failures = _episodes(envs, act, padded), []
         except NoSoundLane as error:
             failures.append(error)
-            outcome, given = _not_started(envs.num_envs), 0.0
+            if len(failures) == GIVES_UP or len(failures) * envs.num_envs >= len(seeds):
+                raise
+            outcome = _not_started(envs)
         parts.append(Outcome(*(value[: len(chunk)] for value in outcome)))
-        least = min(least, given)
-    if len(failures) == len(parts):
-        raise failures[0]
-    outcome = Outcome(*(np.concatenate(values) for values in zip(*parts, strict=True)))
-    return outcome._replace(returns=np.where(np.isnan(outcome.returns), envs.horizon * least, outcome.returns))
+    return Outcome(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
-def _not_started(lanes: int) -> Outcome:
-    """Failures, with returns that are NaN."""
-    zero, nan = np.zeros(lanes), np.full(lanes, np.nan)
-    return Outcome(np.zeros(lanes, dtype=bool), nan, nan, zero, zero)
+def _broken_return(envs: Lanes) -> float:
+    """What an episode is worth in which the world breaks: 0 at most, since its end is unknown."""
+    return envs.horizon * min(0.0, envs.task_spec.reward_range[0])
 
 
-def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> tuple[Outcome, float]:
-    """One episode in each lane, the returns of broken ones NaN; and the least reward that was given in a step."""
+def _not_started(envs: Lanes) -> Outcome:
+    """Failures in all lanes."""
+    zero, never = np.zeros(envs.num_envs), np.full(envs.num_envs, np.nan)
+    return Outcome(np.zeros(envs.num_envs, dtype=bool), zero + _broken_return(envs), never, zero, zero)
+
+
+def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> Outcome:
+    """One episode in each lane."""
     watch = Watch(envs)
     observation = watch.reset(seeds)
     with naming_step(0):
@@ -187,7 +202,6 @@ def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> tuple[Outcome, float]:
     lanes = envs.num_envs
     returns, deviation, jerk = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     steps_to_success = np.full(lanes, np.nan)
-    least = np.inf
     success = np.zeros(lanes, dtype=bool)
     previous = None
     while not watch.all_ended:
@@ -196,12 +210,10 @@ def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> tuple[Outcome, float]:
             base_action, action = act(observation)
         observation, reward, _, _, success = watch.step(action)
         returns += reward
-        least = min(least, float(reward.min()))
         steps_to_success = np.where(np.isnan(steps_to_success) & success, watch.steps, steps_to_success)
         deviation += live * np.abs(action - base_action.clip(-1.0, 1.0)).mean(axis=1)
         if previous is not None:
             jerk += live * np.abs(action - previous).mean(axis=1)
         previous = action
-    returns = np.where(watch.broken, np.nan, returns)
-    outcome = Outcome(success, returns, steps_to_success, deviation / watch.lengths, jerk / np.maximum(watch.lengths - 1, 1))
-    return outcome, least
+    returns = np.where(watch.broken, _broken_return(envs), returns)
+    return Outcome(success, returns, steps_to_success, deviation / watch.lengths, jerk / np.maximum(watch.lengths - 1, 1))

@@ -19,7 +19,7 @@ from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.diagnosis.evidence import gather
 from residual_rl.diagnosis.findings import diagnose
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
-from residual_rl.evaluation import Outcome, base_alone, evaluation_envs, evaluation_row, roll_out
+from residual_rl.evaluation import Outcome, base_alone, bounded, evaluation_envs, evaluation_row, roll_out
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.policy import Residual, base_plus_residual
 from residual_rl.rollout import base_policy
@@ -100,7 +100,8 @@ def train(
                 if _evaluation_is_due(training, state) and not stopped():
                     state = _evaluated(training, selection, state)
             measured_by, steps = config.measured_by, max(config.steps, step)
-            on_progress(Progress(step, steps, measured_by, base.measured(measured_by), state.measured))
+            if state.evaluated >= 0:
+                on_progress(Progress(step, steps, measured_by, base.measured(measured_by), state.measured))
             if stopped():
                 save(run, state)
                 raise Interrupted(f"stopped at step {step}; the same command goes on from there")
@@ -132,7 +133,7 @@ def _evaluated(training: Training, selection: Selection, state: State) -> State:
     outcome, base = roll_out(selection.envs, policy, selection.seeds), selection.base
     step = state.step
     training.run.append("evaluations.csv", evaluation_row(step, state.wall_seconds, outcome, base))
-    measured = outcome.measured(training.config.measured_by)
+    measured = bounded(base, outcome)[1].measured(training.config.measured_by)
     state = state._replace(measured=measured, evaluated=step)
     if measured >= state.best[0]:
         training.run.save_policy(to_arrays(state.learner.averaged, "networks"), algorithm, step)

@@ -7,7 +7,7 @@ import scipy
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from residual_rl.evaluation import Outcome
+from residual_rl.evaluation import Outcome, bounded
 from residual_rl.types import Measure
 
 FEWEST_PAIRS = 6  # so many must differ before a two-sided test at 5 % can be significant: 2 / 2^6 = 0.03
@@ -77,6 +77,7 @@ class Verdict:
 
 def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_by: Measure = "success") -> Verdict:
     """Compares two outcomes on the same seeds, episode by episode."""
+    base, policy = bounded(base, policy)
     fixed, broken = policy.fixed_and_broken(base)
     episodes = len(base.success)
     if measured_by == "return":

@@ -15,6 +15,7 @@ from residual_rl.evaluation import (
     Act,
     Outcome,
     base_alone,
+    bounded,
     evaluation_envs,
     mean_interval,
     roll_out,
@@ -335,9 +336,8 @@ class Breaking(Line):
         return np.where(achieved > 2.0, np.nan, -achieved)[..., 0]
 
 
-@pytest.mark.parametrize(("rewarded", "least"), [((-np.inf, np.inf), -2.0), ((-7.0, 0.0), -7.0)])
-def test_breaking_the_world_never_pays(rewarded, least):
-    """Where nothing bounds the rewards, every step counts as the least reward seen: here -2."""
+@pytest.mark.parametrize(("rewarded", "worst", "mean"), [((-np.inf, np.inf), -np.inf, -9.0), ((-7.0, 0.0), -35.0, -22.0)])
+def test_breaking_the_world_never_pays(rewarded, worst, mean):
 
     class World(Breaking):
         spec = Breaking.spec._replace(reward_range=rewarded)
@@ -351,9 +351,22 @@ def test_breaking_the_world_never_pays(rewarded, least):
 
     envs = WorldVectorEnv(World(), World.reward, World.success, 2, AutoresetMode.DISABLED, 5)
     outcome = roll_out(envs, one_runs_one_stops_at_two, [0, 0])
-    assert outcome.returns.tolist() == [5 * least, -1.0 - 4 * 2.0]
-    assert outcome.measured("return") == outcome.returns.mean()
+    assert outcome.returns.tolist() == [worst, -1.0 - 4 * 2.0]
+    assert outcome.measured("return") == mean
     assert not outcome.success[0]
+
+
+def with_returns(*returns):
+    nothing = np.zeros(len(returns))
+    return Outcome(nothing > 0, np.array(returns), nothing, nothing, nothing)
+
+
+def test_an_episode_that_breaks_under_both_tells_nothing_and_under_one_never_speaks_for_it():
+    base, policy = with_returns(-np.inf, -5.0, -149.0, -np.inf), with_returns(-np.inf, -np.inf, -300.0, -3.0)
+    one, other = bounded(base, policy)
+    assert (other.returns - one.returns).tolist() == [0.0, -295.0, -151.0, 297.0]
+    assert bounded(with_returns(-np.inf))[0].mean_return == 0.0
+    assert bounded(with_returns(-4.0, 2.0))[0].returns.tolist() == [-4.0, 2.0]
 
 
 def test_a_world_that_raises_in_an_evaluation_is_named(monkeypatch):

@@ -293,6 +293,19 @@ def test_a_process_that_ends_by_itself_is_named_and_closed(victim: int, within_a
     assert not any(process.is_alive() for process in opened._vector.processes)
 
 
+def test_a_process_that_ends_while_its_environment_is_made_is_named() -> None:
+    here = os.getpid()
+
+    class StillBorn(Aim):
+        def __init__(self) -> None:
+            super().__init__()
+            if os.getpid() != here:
+                os._exit(1)
+
+    with closing(Opened(StillBorn, 5, processes=True)) as opened, pytest.raises(WorldError, match="process of the environm"):
+        opened.task(Findings("return", 1.0, False, 5.0, None), 2)
+
+
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_an_episode_that_cannot_start_is_a_failure_however_few_lanes_there_are(lanes: int) -> None:
     class Reluctant(Aim):
@@ -306,7 +319,8 @@ def test_an_episode_that_cannot_start_is_a_failure_however_few_lanes_there_are(l
         base = Adapted(lambda shown: np.zeros((lanes, 1)), opened.layout, BATCH)
         act = base_alone(base, Composition(), 1)
         whole = roll_out(envs, act, [1, 2, 3, 4])
-        assert np.isfinite(whole.returns).all()
+        assert whole.returns[2] == -np.inf
+        assert np.isfinite(whole.mean_return)
         assert np.argmin(whole.returns) == 2
         others = roll_out(envs, act, [1, 2, 4, 4])
         assert whole.returns[[0, 1, 3]].tolist() == others.returns[[0, 1, 3]].tolist()

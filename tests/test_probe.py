@@ -204,7 +204,9 @@ class Tensor:
         raise RuntimeError("Can't call numpy() on Tensor that requires grad")
 
     def detach(self) -> Any:
-        return SimpleNamespace(cpu=lambda: SimpleNamespace(numpy=lambda: self.values))
+        there = SimpleNamespace(numpy=lambda: self.values)
+        there.float = lambda: there
+        return SimpleNamespace(cpu=lambda: there)
 
 
 def test_answers_may_be_of_pytorch_or_jax() -> None:
@@ -241,6 +243,8 @@ def test_models_of_stable_baselines_are_told_apart_by_their_weights() -> None:
 
     assert name(1.0) == name(1.0) != name(2.0)
     assert name(1.0).startswith("SimpleNamespace-")
+    without = SimpleNamespace(policy=SimpleNamespace(state_dict=dict), predict=None)
+    assert StableBaselinesModel(without).__name__ == "SimpleNamespace"
 
 
 def test_an_onnx_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -47,11 +47,13 @@ class StableBaselinesModel:
 
 def _digest_of(model: Any) -> str:
     """Tells a model's weights from those of others of its class: a residual corrects this network alone."""
-    if not hasattr(model.policy, "state_dict"):
+    weights = model.policy.state_dict() if hasattr(model.policy, "state_dict") else {}
+    tensors = {name: tensor for name, tensor in weights.items() if hasattr(tensor, "detach")}
+    if not tensors:  # as in SBX, which keeps them elsewhere
         return ""
     digest = sha256()
-    for name, weights in sorted(model.policy.state_dict().items()):
-        digest.update(name.encode() + weights.detach().cpu().numpy().tobytes())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
     return f"-{digest.hexdigest()[:12]}"
 
 

@@ -19,7 +19,7 @@ from residual_rl.types import Observation, Spec, map_observation
 
 SUCCESS_KEYS = ("is_success", "success")
 FLAGS = 3  # terminated, truncated, success
-PATIENCE = 5.0  # seconds in which a process has to answer when it is to close
+PATIENCE = 5.0  # seconds that a process has for an answer that it owes, or to end when it is told to
 
 Stepped = tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
@@ -265,7 +265,8 @@ class VectorLanes:
 def side_by_side(first: RowEnv | None, make: Callable[[], RowEnv], lanes: int, processes: bool) -> AsyncVectorEnv | SerialRows:
     """So many environments, in this process (where `first` is one of them) or each in one of its own."""
     if processes:
-        return AsyncVectorEnv([_undisturbed(make)] * lanes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+        with _noticing_death():
+            return AsyncVectorEnv([_undisturbed(make)] * lanes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
     rows = [make() if first is None or lane else first for lane in range(lanes)]
     if len({id(row.env.unwrapped) for row in rows}) < lanes:
         raise ResidualRLError("the function that makes environments must make a new one each time, not give the same again")
@@ -279,11 +280,12 @@ def close_rows(rows: AsyncVectorEnv | SerialRows) -> None:
         return
     try:
         with catch_warnings(action="ignore"):  # that an answer is missing
-            rows.close(timeout=PATIENCE)  # after which it ends the processes
+            rows.close(timeout=PATIENCE)
     except (EOFError, ConnectionError):
         for process in rows.processes:
             process.terminate()
-            process.join()
+            process.join(PATIENCE)
+            process.kill()
         rows.closed = True
 
 

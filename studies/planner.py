@@ -20,7 +20,7 @@ from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks import find_task
 
 TASK = find_task("push")
-NOISE = 0.3  # standard deviation, in an action's range of -1 to 1: about what exploration adds
+NOISE = 0.3  # standard deviation, in an action's range of -1 to 1; picked, so that the hand leaves the planned way in each step
 
 
 class Cost(NamedTuple):

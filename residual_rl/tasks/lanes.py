@@ -190,7 +190,11 @@ class RowLanes:
         return self.layout.split(rows), {"errors": _errors(info)}
 
     def step(self, actions: np.ndarray) -> Stepped:
-        """One action `[E, A]` in [-1, 1] in every lane."""
+        """One action `[E, A]` in [-1, 1] in every lane.
+
+        Raises:
+            WorldError: a process has ended.
+        """
         with _noticing_death():
             rows, reward, _, _, info = self.rows.step(self.layout.to_world(actions))
         terminated, truncated, success = rows[:, -FLAGS:].T == 1.0
@@ -263,7 +267,12 @@ class VectorLanes:
 
 
 def side_by_side(first: RowEnv | None, make: Callable[[], RowEnv], lanes: int, processes: bool) -> AsyncVectorEnv | SerialRows:
-    """So many environments, in this process (where `first` is one of them) or each in one of its own."""
+    """So many environments, in this process (where `first` is one of them) or each in one of its own.
+
+    Raises:
+        WorldError: a process has ended.
+        ResidualRLError: `make` gives the same environment again.
+    """
     if processes:
         with _noticing_death():
             return AsyncVectorEnv([_undisturbed(make)] * lanes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)

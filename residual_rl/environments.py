@@ -20,7 +20,7 @@ from residual_rl.seeds import Purpose
 from residual_rl.tasks.foreign import Findings, Opened
 from residual_rl.tasks.goals import find_rules, goals_of, is_sparse
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.tasks.layout import Layout
+from residual_rl.tasks.layout import GOAL_KEYS, Layout
 from residual_rl.types import Observation, Spec, Transition, map_observation
 
 LOOKED_AT = 400  # steps of the base
@@ -106,9 +106,16 @@ def look(opened: Opened, controller: Any, tell: Callable[[str], None]) -> Descri
     if reads_state(controller):
         raise ControllerError(f"{name!r} reads the simulator's state, which {opened.name} does not show")
     lanes, layout = opened.few_lanes(), opened.layout
+    first, second, again = (_start(opened, lanes, number) for number in (0, 1, 0))
+    if not all(np.array_equal(first[key], again[key]) for key in GOAL_KEYS):
+        tell(
+            f"{opened.name}: reset(seed=...) does not decide how an episode starts, so base and policy will not be compared "
+            "from the same starts, and no run can be repeated; `super().reset(seed=seed)` and `self.np_random` do that"
+        )
     character = None
     if not speaks_our_language(controller):
-        character = character_of(controller, layout, _starts(opened, lanes), opened.fixed_lanes)
+        starts = map_observation(lambda *arrays: np.concatenate(arrays), first, second)
+        character = character_of(controller, layout, starts, opened.fixed_lanes)
     base = adapted(controller, layout, character)
     episodes = _first_episodes(opened, lanes, base)
     steps = [episode.transitions for episode in episodes]
@@ -176,17 +183,14 @@ def usual_value(episodes: Sequence[Transition], discount: float) -> float:
     return float(f"{np.mean(sums) / (1.0 - np.mean(tails)):.1e}")
 
 
-def _starts(opened: Opened, lanes: Lanes) -> Observation:
-    """What two starts of episodes show."""
-    shown = []
-    for start in range(2):
-        observation, info = lanes.reset(seed=[Purpose.PROBE + start + lane for lane in range(lanes.num_envs)])
-        if info.get("errors"):
-            raise WorldError(f"{opened.name}: {next(iter(info['errors'].values()))}")
-        if not np.isfinite(np.concatenate([observation["observation"], observation["desired_goal"]], axis=1)).all():
-            raise WorldError(f"{opened.name}: what reset shows is not finite")
-        shown.append(observation)
-    return map_observation(lambda *arrays: np.concatenate(arrays), *shown)
+def _start(opened: Opened, lanes: Lanes, number: int) -> Observation:
+    """What the start of an episode shows in each lane."""
+    observation, info = lanes.reset(seed=[Purpose.PROBE + number + lane for lane in range(lanes.num_envs)])
+    if info.get("errors"):
+        raise WorldError(f"{opened.name}: {next(iter(info['errors'].values()))}")
+    if not np.isfinite(np.concatenate([observation["observation"], observation["desired_goal"]], axis=1)).all():
+        raise WorldError(f"{opened.name}: what reset shows is not finite")
+    return map_observation(np.copy, observation)
 
 
 def _first_episodes(opened: Opened, lanes: Lanes, base: Controller) -> list[Episode]:

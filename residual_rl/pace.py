@@ -7,6 +7,7 @@ too few lanes for a cycle of as many steps, it keeps its updates: more for each 
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from residual_rl.config import PRESETS, Config, changed
 from residual_rl.errors import UnknownName
@@ -55,12 +56,17 @@ def pace(episode_steps: float, lanes: int | None, preset: str) -> dict[str, int]
 def paced(config: Config, horizon: int, said: Iterable[str]) -> Config:
     """The configuration of a task of the library, with those fields that were not `said` adapted to its episodes' length.
 
-    Only of the default preset: what was published was published for each task.
+    The published preset gets what was published for the task instead.
     """
-    if config.preset != "default":
-        return config
-    fields = pace(horizon, None, config.preset)
+    fields = pace(horizon, None, "default") if config.preset == "default" else published(config.task)
     return changed(config, {name: value for name, value in fields.items() if not any(name.startswith(one) for one in said)})
+
+
+def published(task: str) -> dict[str, Any]:
+    """What differs from task to task in the preset `silver2018`. Source: the configurations of Silver et al. 2018."""
+    if "hook" in task:
+        return {"episodes_per_cycle": 4, "algorithm.noise": 0.1}
+    return {"episodes_per_cycle": 2} if "pusher" in task else {}
 
 
 def _between(least: int, value: float, most: int) -> int:

@@ -24,7 +24,7 @@ class Composition:
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Multiplies the residual. 1 can cancel any base action, 2 can reverse it."""
     clip_base: bool = True
-    """Whether the base action is clipped before the sum. Without it, no residual can move a base action beyond 1 + 2 scale."""
+    """Whether the base action is clipped before the sum. Without it, no residual can move a base action beyond 1 + scale."""
     adds_base: bool = True
     """Whether the base action takes part in the sum. Without it the policy starts at action zero, not at the base."""
     critic_scores: Literal["action", "residual"] = "action"

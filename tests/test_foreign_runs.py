@@ -242,3 +242,14 @@ def test_a_first_call_that_failed_says_nothing_about_the_next(tmp_path: Path) ->
     lines: list[str] = []
     residual_rl.improve(Aim, random, out=tmp_path, **(few | {"horizon": 10, "tell": lines.append}))
     assert "random" in lines[0].split(":")[1]
+
+
+@pytest.mark.parametrize("seeded", [False, True])
+def test_starts_that_no_seed_decides_are_pointed_out(seeded: bool) -> None:
+    class Unseeded(Aim):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+            return super().reset(seed=seed if seeded else None, options=options)
+
+    lines: list[str] = []
+    residual_rl.evaluate(Unseeded, Aim.off_by(1.0), horizon=10, episodes=2, tell=lines.append)
+    assert any("reset(seed=...) does not decide" in line for line in lines) == (not seeded)

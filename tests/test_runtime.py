@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import ALGORITHMS, SPEC, asked, made_bundle, made_residual, rewrite
+from bundles import ALGORITHMS, SPEC, asked, made_bundle, made_config, made_residual, made_verdict, rewrite
+from gymnasium import spaces, vector
 
 import residual_rl
 from residual_rl.bundles import bundle
@@ -21,6 +22,7 @@ from residual_rl.errors import ResidualRLError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.policy import Policy
 from residual_rl.residual import Composition
+from residual_rl.tasks.layout import layout_of
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,42 @@ def test_a_task_without_goals_takes_a_mere_array(tmp_path: Path, algorithm: Any)
     policy = load(tmp_path / "out")
     observation, proposal = asked(policy, spec, bundle.PROBES, seed=1)
     assert differences(policy, residual, observation, proposal).max() < 1e-6 * policy.trained_scale
-    np.testing.assert_array_equal(policy(observation["observation"], proposal), policy(observation, proposal))
+    with pytest.raises(ValueError, match="one array in training"):
+        policy(observation, proposal)
+    policy(observation["observation"], proposal)
+
+
+def nested(size: int) -> spaces.Dict:
+    """So many numbers, in three entries."""
+    camera = spaces.Box(0, 255, (2, 2), np.uint8)
+    return spaces.Dict(
+        {"joints": spaces.Box(-9, 9, (size - 5,)), "seen": spaces.Dict({"a/b": camera, "lamp": spaces.MultiBinary(1)})}
+    )
+
+
+@pytest.mark.parametrize("goal_size", [0, 8])
+def test_a_dictionary_is_joined_as_in_training(tmp_path: Path, goal_size: int) -> None:
+    spec, box = SPEC._replace(goal_size=goal_size), spaces.Box(-1.0, 1.0, (4,))
+    goals = {key: nested(8) for key in ("achieved_goal", "desired_goal")}
+    space = spaces.Dict({"observation": nested(10), **goals}) if goal_size else nested(10)
+    layout = layout_of(space, box)
+    residual = made_residual(ALGORITHMS["default"], spec)
+    bundle.write_bundle(tmp_path / "out", residual, spec, made_config(ALGORITHMS["default"]), made_verdict(True), layout=layout)
+    policy, proposal = load(tmp_path / "out"), np.random.default_rng(0).uniform(-1.0, 1.0, (30, 4))
+    shown = vector.utils.batch_space(space, 30).sample()
+    flat = layout.flatten(shown, (30,))
+    action = policy(shown, proposal)
+    np.testing.assert_array_equal(action, policy(flat if goal_size else flat["observation"], proposal))
+    assert (action != proposal).any()
+    for row, one in enumerate(vector.utils.iterate(vector.utils.batch_space(space, 30), shown)):
+        np.testing.assert_allclose(policy(one, proposal[row]), action[row], atol=1e-6)
+    inner = shown["observation"] if goal_size else shown
+    del inner["seen"]["a/b"]
+    with pytest.raises(ValueError, match="no 'seen/a/b'"):
+        policy(shown, proposal)
+    inner["seen"]["a/b"] = np.zeros((30, 4))
+    with pytest.raises(ValueError, match=r"'seen/a/b' has shape \(30, 4\), expected \[2, 2\]"):
+        policy(shown, proposal)
 
 
 def test_one_observation_is_a_batch_of_one(exported: Path) -> None:

@@ -1,11 +1,13 @@
 """What studies are made of: trials as plain values, and which of them were asked for."""
 
 import json
+from typing import Any
 
 import pytest
 
 from residual_rl.commands.study import parse_seeds
 from residual_rl.errors import ResidualRLError
+from residual_rl.learning.ddpg import DDPG
 from residual_rl.studies import STUDIES
 from residual_rl.studies.trial import INITIAL, Trial, chosen
 
@@ -85,3 +87,15 @@ def test_seeds_are_read_as_ranges(text: str, seeds: list[int]) -> None:
 def test_seeds_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ResidualRLError, match="seeds are given as"):
         parse_seeds(text)
+
+
+def test_the_published_preset_is_what_was_published_for_the_task() -> None:
+    def settings(task: str, **fields: Any) -> tuple[int, float]:
+        config = Trial(task, "silver2018", 0, 1, preset="silver2018", fields=fields).config()
+        assert isinstance(config.algorithm, DDPG)
+        return config.episodes_per_cycle, config.algorithm.noise
+
+    assert settings("slippery-push") == (8, 0.2)
+    assert settings("noisy-hook") == settings("complex-hook") == (4, 0.1)
+    assert settings("mbrl-pusher") == (2, 0.2)
+    assert settings("noisy-hook", **{"algorithm.noise": 0.3}) == (4, 0.3)

@@ -27,7 +27,7 @@ from residual_rl.learning import normalizer as norm
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.networks import MLP
 from residual_rl.policy import Residual
-from residual_rl.tasks.layout import Layout
+from residual_rl.tasks.layout import Entry, Layout
 from residual_rl.types import Observation, Spec
 from residual_rl.verdict import Verdict
 
@@ -147,12 +147,13 @@ def differences(
     """
     composition = residual.algorithm.composition
     base_action = composition.base_action(proposal)
+    shown = observation if observation["desired_goal"].shape[1] else observation["observation"]
     wanted = composition.action(base_action, residual(observation, base_action))
     scale, policy.scale = policy.scale, policy.trained_scale
     try:
         if layout is None:
-            return np.abs(policy(observation, proposal) - wanted).max(axis=1)
-        return np.abs(layout.to_unit(policy(observation, layout.from_unit(proposal))) - wanted).max(axis=1)
+            return np.abs(policy(shown, proposal) - wanted).max(axis=1)
+        return np.abs(layout.to_unit(policy(shown, layout.from_unit(proposal))) - wanted).max(axis=1)
     finally:
         policy.scale = scale
 
@@ -180,7 +181,7 @@ def _manifest(residual: Residual, spec: Spec, config: Config, verdict: Verdict, 
             "low": [-1.0] * spec.action_size if layout is None else list(layout.low),
             "high": [1.0] * spec.action_size if layout is None else list(layout.high),
         },
-        "entries": None if layout is None else ["/".join(entry.path) for entry in layout.observation],
+        "entries": None if layout is None else {"observation": _entries(layout.observation), "goal": _entries(layout.goal)},
         "gate": {
             "critics": algorithm.num_critics,
             "caution": algorithm.caution,
@@ -190,6 +191,10 @@ def _manifest(residual: Residual, spec: Spec, config: Config, verdict: Verdict, 
         else None,
         "verdict": verdict.to_json(),
     }
+
+
+def _entries(entries: tuple[Entry, ...]) -> list[dict[str, Any]]:
+    return [{"path": list(entry.path), "shape": list(entry.shape)} for entry in entries]
 
 
 def _arrays(residual: Residual) -> dict[str, np.ndarray]:

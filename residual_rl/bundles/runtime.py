@@ -79,6 +79,7 @@ class Policy:
         self.trained_scale = float(manifest["composition"]["scale"])
         self._scale = self.trained_scale if self.promoted else 0.0
         self._sizes: Mapping[str, int] = manifest["sizes"]
+        self._entries: Mapping[str, Any] = manifest.get("entries") or {}
         self._low, self._high = (np.array(manifest["bounds"][side], np.float64) for side in ("low", "high"))
         self._middle, self._half = (self._low + self._high) / 2.0, (self._high - self._low) / 2.0
         self._clip_base: bool = manifest["composition"]["clip_base"]
@@ -125,7 +126,8 @@ class Policy:
 
         Args:
             observation: `{"observation": [O], "achieved_goal": [G], "desired_goal": [G]}`, or a batch, `[B, O]` and `[B, G]`;
-                a mere `[O]` or `[B, O]` for a task without goals. With scale 0 it is not looked at.
+                a mere `[O]` or `[B, O]` for a task without goals. Where an environment showed each of these otherwise, as a
+                dictionary or with more axes, also as it showed them. With scale 0 it is not looked at.
             base_action: `[A]` or `[B, A]`, what the controller proposes.
 
         Returns:
@@ -144,7 +146,7 @@ class Policy:
             return base.reshape(proposal.shape)
         with np.errstate(all="ignore"):
             unit = ((base if self._clip_base else rows) - self._middle) / self._half  # [B, A]: the bounds are -1 and 1
-            features = self._features(observation, unit)
+            features = self._features(observation, unit, proposal.shape[:-1])
             residual = np.tanh(_network(self.actor, features, 0.0))
             action = (unit + self._scale * residual).clip(-1.0, 1.0) * self._half + self._middle
             acts = np.isfinite(action).all(axis=1, keepdims=True)
@@ -153,14 +155,15 @@ class Policy:
         # Clipped once more: the way there and back can end a rounding error beyond a bound.
         return np.where(acts, action, base).astype(rows.dtype).clip(low, high).reshape(proposal.shape)
 
-    def _features(self, observation: Any, unit: np.ndarray) -> np.ndarray:
+    def _features(self, observation: Any, unit: np.ndarray, batch: Tuple[int, ...]) -> np.ndarray:
         """What the networks see, normalised: `[B, F]` float32."""
-        shown = observation if isinstance(observation, Mapping) else {"observation": observation}
+        has_goals = isinstance(observation, Mapping) and self._sizes["goal"] > 0
+        shown = observation if has_goals else {"observation": observation}
 
         def rows(name: str, size: str) -> np.ndarray:
             if name not in shown:
                 raise ValueError(f"the observation has no {name!r}")
-            return self._rows(np.asarray(shown[name], np.float32), name, self._sizes[size], len(unit))
+            return self._rows(self._joined(shown[name], size, batch), name, self._sizes[size], len(unit))
 
         parts = []
         for name in self.manifest["features"]:
@@ -174,6 +177,28 @@ class Policy:
         before, after = self._clips
         features = np.concatenate(parts, axis=1).clip(-before, before)
         return ((features - self.mean) * self.factor).clip(-after, after)
+
+    def _joined(self, shown: Any, size: str, batch: Tuple[int, ...]) -> np.ndarray:
+        """An observation or goal as the environment showed it, its entries joined as in training: `[*batch, N]`."""
+        entries = self._entries.get(size, [])
+        if not isinstance(shown, Mapping) and len(entries) != 1:
+            return np.asarray(shown, np.float32)
+        if not entries:
+            raise ValueError(f"the {size} was one array in training, not a dictionary")
+        parts = []
+        for entry in entries:
+            part, path = shown, "/".join(entry["path"]) or size
+            for key in entry["path"] if isinstance(shown, Mapping) else ():
+                if not isinstance(part, Mapping) or key not in part:
+                    raise ValueError(f"the observation has no {path!r}")
+                part = part[key]
+            array = np.asarray(part, np.float32)
+            if array.shape == (*batch, *entry["shape"]):
+                array = array.reshape(*batch, -1)
+            elif isinstance(shown, Mapping):
+                raise ValueError(f"{path!r} has shape {array.shape}, expected {entry['shape']}, with a leading axis in a batch")
+            parts.append(array)
+        return np.concatenate(parts, axis=-1)
 
     def _margin(
         self, gate: Mapping[str, Any], caution: float, features: np.ndarray, unit: np.ndarray, residual: np.ndarray
@@ -269,11 +294,10 @@ def latency(policy: Policy, seconds: float = 0.5) -> float:
     """Median microseconds of a step for one observation, with the residual on."""
     rng = np.random.default_rng(0)
     sizes, scale = policy.manifest["sizes"], policy.scale
-    observation = {
-        "observation": rng.standard_normal(sizes["observation"]),
-        "achieved_goal": rng.standard_normal(sizes["goal"]),
-        "desired_goal": rng.standard_normal(sizes["goal"]),
-    }
+    observation: Any = rng.standard_normal(sizes["observation"])
+    if sizes["goal"]:
+        goals = rng.standard_normal((2, sizes["goal"]))
+        observation = {"observation": observation, "achieved_goal": goals[0], "desired_goal": goals[1]}
     base_action = np.zeros(sizes["action"])
     policy.scale = policy.trained_scale
     try:
@@ -307,8 +331,20 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
             _number(value, f"bounds.{side}", -1e6, 1e6)
     if not all(high - low >= 1e-6 for low, high in zip(bounds["low"], bounds["high"])):
         raise ValueError("bounds.low must lie below bounds.high")
+    entries_of = manifest.get("entries") or {}
+    if not isinstance(entries_of, dict):
+        raise ValueError("entries must say what an observation and a goal are made of")
+    for size, entries in entries_of.items():
+        if sum(_entry_size(entry, size) for entry in entries) != manifest["sizes"][size]:
+            raise ValueError(f"entries.{size} must be as large together as sizes.{size} says")
     if not isinstance(manifest["verdict"], dict) or not isinstance(manifest["verdict"]["promoted"], bool):
         raise ValueError("verdict.promoted must be true or false")
+
+
+def _entry_size(entry: Any, size: str) -> int:
+    if not isinstance(entry["path"], list) or not all(isinstance(key, str) for key in entry["path"]):
+        raise ValueError(f"entries.{size} must each have a path, a list of keys")
+    return math.prod(_whole(length, f"entries.{size}.shape", 0, MAX_SIZE) for length in entry["shape"])
 
 
 def _whole(value: Any, name: str, least: int, most: int) -> int:

@@ -16,7 +16,7 @@ class ReactivePush:
     Nearly perfect on Push. On SlipperyPush it goes on pushing with the same gain, and the block slides past the goal.
     Its proposals are not clipped: far from the target they exceed what an action can be.
 
-    Source: Silver et al. 2018, section V-B1; constants from the code published with it.
+    Source: Silver et al. 2018, section V-B2; constants from the code published with it.
     """
 
     approach_gain: float = 10.0

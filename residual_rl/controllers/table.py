@@ -20,7 +20,7 @@ class TableController:
 
     Nothing is scaled, so that an entry with a wide range decides more than one with a narrow range. The goal is not looked at.
 
-    Source: Silver et al. 2018, section V-B6, where 500 rows of a planner (PETS, Chua et al. 2018) make the base of MBRLPusher.
+    Source: Silver et al. 2018, section V-B5, where 500 rows of a planner (PETS, Chua et al. 2018) make the base of MBRLPusher.
     That table is not shipped: `from_rollouts` makes one of any recorded episodes.
 
     Args:

@@ -42,4 +42,16 @@ STUDY = Study(
             )
         ),
     ),
+    paper={
+        ("slippery-push", "initial"): 0.45,
+        ("slippery-push", "silver2018"): 1.0,
+        ("slippery-push", "scratch"): 1.0,
+        ("pick-and-place", "initial"): 0.5,
+        ("pick-and-place", "silver2018"): 1.0,
+        ("pick-and-place", "scratch"): 1.0,
+        ("push", "scratch"): 1.0,
+        ("noisy-hook", "initial"): 0.15,
+        ("noisy-hook", "silver2018"): 0.8,
+        ("noisy-hook", "scratch"): 0.0,
+    },
 )

@@ -11,4 +11,5 @@ STUDY = Study(
         *(Trial("slippery-push", "default", seed, steps=250_000, fields=EVALUATED) for seed in range(5)),
         Trial("slippery-push", "silver2018", seed=0, steps=300_000, preset="silver2018", fields=EVALUATED),
     ),
+    paper={("slippery-push", "silver2018"): 1.0},
 )

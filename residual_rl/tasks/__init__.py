@@ -50,7 +50,7 @@ TASKS = {
         ),
         Task(
             name="slippery-push",
-            summary="push with a fifth of the friction: a controller tuned for Push overshoots",
+            summary="push with 0.18 of the friction: a controller tuned for Push overshoots",
             gymnasium_id="residual_rl/SlipperyPush-v0",
             spec=block.SPEC,
             default_controller="reactive-push",
@@ -105,7 +105,7 @@ TASKS = {
         ),
         Task(
             name="noisy-hook-as-described",
-            summary="the same with noise where the paper says: on the cube's rotation too, instead of overwriting entries",
+            summary="the same with noise on the cube's rotation too, as the paper says, instead of overwriting entries",
             gymnasium_id="residual_rl/NoisyHookAsDescribed-v0",
             spec=noisy_hook.SPEC,
             default_controller="reactive-hook",

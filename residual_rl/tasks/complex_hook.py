@@ -4,6 +4,9 @@ The episodes of a batch are in different scenes (`scenes.py`), each with a model
 episode is in is part of its state, as a number. The observation is that of `hook.py`: it does not show the scene.
 
 Source: Silver et al. 2018, section V-A; the scene files and the code published with it.
+Differs: an object that strays is let go without straying, and moved afterwards; published, some fell beside the table. In the
+scenes drawn afresh, as in all others, objects start in the narrower range of the published code, and what the paper calls their
+friction is the damping of their joint, as there.
 """
 
 # pyright: reportAttributeAccessIssue=false

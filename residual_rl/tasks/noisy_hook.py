@@ -4,6 +4,8 @@ Observation (80): the frame before and the frame now, each the 40 entries of `ho
 begins with its first frame twice. Goal and achieved goal come once and are exact, and so are reward and success: hindsight
 relabels with true positions. Velocities, gripper and fingers are exact too.
 
+Differs: the paper says that achieved goals are noisy too; the published code, and both tasks here, show them exactly.
+
 | entries of a frame | seen |
 |---|---|
 | 3-4 | object x, y with noise; z is exact |

@@ -9,7 +9,8 @@ Observation (20). Lengths in m, angles in rad, velocities in rad/s:
 | 14-16 | tip position | world; the middle of the fork that the arm pushes with |
 | 17-19 | object position | world |
 
-Differs: the paper lists the object before the tip.
+Differs: the paper lists the object before the tip. Published, the positions 14-19 were those of 0.01 s before, because the
+simulator was not asked for them anew after its last substep; here all entries are of one moment.
 
 Action (7): the motors' torques in N m, in [-1, 1]. The motors could take [-2, 2], but what learns and what is learned over
 stay within [-1, 1], as in the published code.

@@ -46,7 +46,7 @@ class Variant:
     stray_origin: bool = True
     """Whether an object lies beside its start, by as much as the published meshes lie beside their origin: 1 cm in the median,
     beyond 10 cm in 16 % of the scenes, some of them off the table. The plain hook's cube never does. False, as the paper
-    describes: each object is put where Hook puts its cube."""
+    describes: each object itself is put where an episode begins."""
     highest_bump: float = 0.0075
     """m. Bumps are as high as this at most, uniformly. Differs: published with 0.01, because under today's MuJoCo those
     stop ReactiveHook more often than in the paper (docs/physics.md, also on what is known of the cause)."""

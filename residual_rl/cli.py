@@ -30,7 +30,7 @@ def list_() -> None:
     sections = {
         "tasks": {task.name: _described(task) for task in TASKS.values()},
         "controllers": {name: entry.summary for name, entry in CONTROLLERS.items()}
-        | {"FILE.npz": "a table: does what was done in the nearest recorded state"},
+        | {"FILE.npz": "a table: does what was done in the nearest recorded state", "FILE.onnx": "a network"},
         "methods": METHODS,
         "presets": {name: summary for name, (summary, _) in PRESETS.items()},
         "studies": {study.name: f"{study.summary} ({len(study.trials)} trials)" for study in STUDIES.values()},

@@ -72,8 +72,10 @@ def improve(
             `CONTROLLERS`; None for the task's own. In a task of the library a callable takes a batch, see `Controller`.
         steps: environment steps, base and burn-in included, evaluations excluded.
         seed: decides all chance of the run.
-        out: the run's directory; None for `runs/<task>/<method>/seed-<seed>`.
-        method: "rpl"; "scratch" to learn without the controller; "expert-explore" to learn from what the controller does.
+        out: the run's directory; None for `runs/<task>/<method>/seed-<seed>`, with `-<preset>` after the method where it is not
+            the default.
+        method: "rpl"; "scratch" to learn without the controller; "expert-explore", with preset "silver2018" alone, to learn
+            from what the controller does.
         preset: "default" or "silver2018".
         horizon: the steps after which an episode of your environment is cut; needed where it has no time limit.
         processes: whether each of your environments gets a process of its own, which pays where a step takes milliseconds. The
@@ -83,7 +85,8 @@ def improve(
         checkpoint_seconds: what a kill may cost at most; a checkpoint is written at the end of the cycle after that.
         on_progress: called after each cycle.
         tell: is told, in a line, what was chosen because of what the controller is, and of too small a budget; see `train`.
-        **fields: any other field of `Config`. Those not given follow the length of the episodes, see `pace`.
+        **fields: any other field of `Config`; one of its parts by its path, `**{"algorithm.actor_rate": 1e-4}`. Those not given
+            follow the length of the episodes, see `pace`.
 
     Returns:
         The run; `run.verdict()` says what came of it.

@@ -1,15 +1,7 @@
 """A run is a directory. While it is being trained `Run` alone writes to it.
 
-config.json             what decides the run, and what made it: versions, commit, machine
-table.npz               the table that is improved, where the controller is one
-environment.json        spaces, horizon and what else is known of an environment that was brought
-metrics.csv             one row a cycle
-evaluations.csv         one row an evaluation
-checkpoint.safetensors  learner, replay and counters: replaced whole, so that a kill loses at most the last interval
-policy.safetensors      the policy selected so far, with the configuration it needs and the rule by which it acts
-diagnosis.json          what a look at learner and replay found, once training is over
-verdict.json            base against policy, once training is over
-report.html             what a person looks at
+Its files and their columns: docs/reference/run-directory.md. The checkpoint is replaced whole, so that a kill loses at most the
+last interval. Beside the policy's numbers is the configuration that it needs, and the rule by which it acts.
 """
 
 import csv

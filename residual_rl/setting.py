@@ -57,7 +57,10 @@ def open_setting(
         return
     with closing(Opened(env, horizon, processes)) as opened:
         if controller is None:
-            raise ControllerError(f"{opened.name} comes without a controller that could be improved: pass controller=...")
+            raise ControllerError(
+                f"{opened.name} comes without a controller that could be improved: pass controller=..., on the command line "
+                "--controller FILE, a table's .npz or a network's .onnx"
+            )
         directory = directory or _directory(opened.name, said["method"], said["preset"], said["seed"])
         controller, name = controller_of(controller, opened.spec, num_threads)
         about = described(directory) if is_begun(directory) else None

@@ -80,7 +80,10 @@ def side(row: dict[str, str], who: str) -> tuple[float, float, float]:
 
 def table(verdicts: Rows, others: Rows) -> str:
     """A line for each run, and what they come to. `others`: a row of each run that has no verdict."""
-    lines = ["| world | base | seed | steps | base alone | policy | verdict | once more |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| world | base | seed | steps | base alone | policy | verdict | second test |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for row in verdicts:
         again = _difference(row, "again") if row["again"] else ""
         verdict = f"{'promoted' if row['promoted'] == '1' else 'base delivered'}, {_difference(row, 'difference')}"
@@ -99,7 +102,7 @@ def summary(verdicts: Rows, others: Rows) -> str:
     some = {row["task"] for row in promoted}
     return (
         f"Promoted: {len(promoted)} of {len(verdicts)} runs, in {len(some)} of {len(worlds)} worlds. "
-        f"Delivered policy significantly worse than the base, once more and on other states: {len(worse)} of {len(verdicts)}. "
+        f"Promoted policy significantly worse than the base in the second test: {len(worse)} of {len(promoted)}. "
         f"Runs without a verdict: {len(others)}."
     )
 

@@ -11,7 +11,7 @@ from residual_rl.commands.saying import Json, show
 
 def export(
     run: Annotated[Path, typer.Argument(help="A finished run's directory.")],
-    out: Annotated[Path, typer.Argument(help="The bundle's folder; must not be there yet.")],
+    out: Annotated[Path, typer.Argument(help="The bundle's folder; new, or empty.")],
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write the policy as ONNX; needs the onnx extra.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -25,7 +25,7 @@ def export(
 def push(
     bundle: Annotated[Path, typer.Argument(help="The folder that `export` wrote.")],
     to: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face Hub, or a folder: /..., ./..., ~/..., file:...")],
-    public: Annotated[bool, typer.Option("--public", help="A repository that is made is for everyone to see.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make a newly created repository public.")] = False,
 ) -> None:
     """Send a bundle to the Hugging Face Hub or to a folder, with a model card."""
     from residual_rl.bundles.hub import push as push_
@@ -35,7 +35,7 @@ def push(
 
 def pull(
     source: Annotated[str, typer.Argument(help="Where the bundle is, as for push.")],
-    out: Annotated[Path, typer.Argument(help="The folder to keep it in; must not be there yet.")],
+    out: Annotated[Path, typer.Argument(help="The folder to keep it in; new, or empty.")],
     revision: Annotated[str | None, typer.Option(help="A commit, branch or tag.", show_default="main")] = None,
 ) -> None:
     """Fetch a bundle; nothing of its owner's is run."""

@@ -14,20 +14,27 @@ from residual_rl.errors import ResidualRLError, UnknownName
 
 
 def train(
-    task: Annotated[str, typer.Argument(help="A task's name, see `residual-rl list`.")],
+    task: Annotated[str, typer.Argument(help="A task's name, see `residual-rl list`, or any Gymnasium id.")],
     method: Annotated[
         str,
         typer.Option(
-            help="rpl: over the controller; scratch: without it; expert-explore: it acts in some steps; with preset silver2018."
+            help="rpl: improve the controller; scratch: learn without one; expert-explore (preset silver2018 only): from "
+            "scratch, the controller acts in some steps."
         ),
     ] = "rpl",
     preset: Annotated[str, typer.Option(help="default: the recommended learner; silver2018: as published.")] = "default",
     controller: Annotated[
-        str | None, typer.Option(help="The base: its name, or a table's .npz file.", show_default="the task's own")
+        str | None,
+        typer.Option(
+            help="The base: its name, a table's .npz file or a network's .onnx; needed where the task has none of its own.",
+            show_default="the task's own",
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Environment steps, evaluations excluded.")] = 100_000,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="The run's directory.", show_default="runs/TASK/METHOD/seed-SEED")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's directory.", show_default="runs/TASK/METHOD[-PRESET]/seed-SEED")
+    ] = None,
     evaluation_interval: Annotated[
         int | None, typer.Option(min=1, help="Steps between evaluations.", show_default="5000, more where episodes are long")
     ] = None,
@@ -79,8 +86,14 @@ def train(
 
 def evaluate(
     target: Annotated[str, typer.Argument(help="A run's directory, or a task's name to evaluate a controller alone.")],
-    controller: Annotated[str | None, typer.Option(help="The controller.", show_default="the task's own")] = None,
+    controller: Annotated[
+        str | None,
+        typer.Option(help="A controller's name, or its .npz or .onnx file.", show_default="the task's or the run's own"),
+    ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes, from the verdict's initial states.")] = 500,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="From initial states that decided nothing, not the verdict's.")
+    ] = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -90,7 +103,7 @@ def evaluate(
     from residual_rl.verdict import in_digits
 
     try:
-        result = evaluate_(target, controller, episodes=episodes, num_threads=threads)
+        result = evaluate_(target, controller, episodes=episodes, num_threads=threads, fresh=fresh)
     except UnknownName as error:
         if "/" in target and not Path(target).exists():
             raise ResidualRLError(

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 console = Console()
 complaints = Console(stderr=True)
 
-Seed = Annotated[int, typer.Option(min=0, help="Decides all chance of the run.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all the run's randomness.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Physics threads.", show_default="one a core")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 

@@ -17,7 +17,7 @@ def watch(
     episodes: Annotated[
         int | None, typer.Option(min=1, help="How many.", show_default="5 in a file, in a window until it is closed")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first episode; the next ones count on.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first episode; later ones count up.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="An .mp4 or .gif for a video, a .png for a film strip.", show_default="a window")
     ] = None,

@@ -67,9 +67,7 @@ def _headroom(config: Config, evidence: Evidence, evaluations: Rows, metrics: Ro
     base, ever = evaluations[-1]["base_success_rate"], max(_acting_success(metrics), default=0.0)
     measured = f"base succeeds in {base:.1%}, the best training cycle in {ever:.1%}"
     if base >= LITTLE_TO_GAIN:
-        warning = (
-            "The base leaves next to nothing to gain: nothing can be promoted over it. A harder variant of the task would."
-        )
+        warning = "The base leaves next to nothing to gain: nothing can be promoted over it. A harder variant leaves more."
     else:
         warning = (
             "Neither base nor exploration has ever succeeded, so nothing shows the way: a better controller, easier goals or a "

@@ -9,6 +9,6 @@ EARLIER: dict[str, int] = {"pendulum": 100_000, "ball-on-beam": 100_000}
 
 STUDY = Study(
     name="proof",
-    summary="default settings in worlds that it was not developed on, the cheap ones first",
+    summary="default settings in worlds of others, the cheap ones first",
     trials=tuple(Trial(world, "default", seed, EARLIER.get(world, STEPS)) for seed in range(3) for world in WORLDS),
 )

@@ -162,7 +162,7 @@ def test_what_was_promoted_is_confirmed_in_the_verdicts(improved: Path) -> None:
     (verdict,) = read_rows_of(improved)
     assert (verdict["again"], verdict["again_low"], verdict["again_high"]) == ("-2.0", "-3.0", "-1.0")
     told = script().summary([verdict | {"promoted": "1"}], [])
-    assert "worse than the base, once more and on other states: 1 of 1" in told
+    assert "worse than the base in the second test: 1 of 1" in told
 
 
 def test_a_world_is_improved_over_its_own_controller_alone() -> None:

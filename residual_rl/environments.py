@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from residual_rl.controllers import CONTROLLERS, TableController, make_controller, name_of, reads_state
@@ -34,7 +34,7 @@ class Description:
 
     task: str
     layout: Layout
-    horizon: int
+    horizon: Annotated[int, Field(ge=1)]
     findings: Findings
     character: Character | None
     """None for a controller of the library, which speaks its language."""
@@ -92,7 +92,9 @@ def speaks_our_language(controller: Any) -> bool:
 
 def adapted(controller: Any, layout: Layout, character: Character | None) -> Controller:
     """A controller for the inside of the library."""
-    return controller if character is None else Adapted(controller, layout, character)
+    if character is not None:
+        return Adapted(controller, layout, character)
+    return controller.in_units(layout.to_unit) if isinstance(controller, TableController) else controller
 
 
 def look(opened: Opened, controller: Any, tell: Callable[[str], None]) -> Description:

@@ -11,9 +11,9 @@ class ResidualRLError(Exception):
 class UnknownName(ResidualRLError):
     """A task, controller, method or preset that does not exist."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]):
+    def __init__(self, kind: str, name: object, known: Iterable[str]):
         known = sorted(known)
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(str(name), known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         super().__init__(f"there is no {kind} called {name!r}.{hint} There are: {', '.join(known)}")
 
@@ -26,8 +26,8 @@ class WorldError(ResidualRLError):
     """An environment that keeps failing."""
 
 
-class NoSoundLane(WorldError):
-    """Environments of which none could be reset."""
+class EpisodesLost(WorldError):
+    """A batch of episodes of which nothing is left: no environment could be reset, or a vector environment raised."""
 
 
 class RunError(ResidualRLError):

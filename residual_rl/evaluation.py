@@ -10,7 +10,7 @@ import scipy
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import Controller, naming_step, reads_state, start_episodes
-from residual_rl.errors import NoSoundLane
+from residual_rl.errors import EpisodesLost
 from residual_rl.residual import Composition
 from residual_rl.rollout import Watch, base_policy
 from residual_rl.seeds import Purpose, evaluation_seeds
@@ -19,7 +19,7 @@ from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Measure, Observation
 
 MAX_LANES = 64
-GIVES_UP = 40  # times in a row that no lane can be reset
+GIVES_UP = 40  # times in a row that all episodes of a batch are lost
 
 
 @dataclass(frozen=True)
@@ -163,21 +163,21 @@ def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
 
     Raises:
         ControllerError: names the controller, the step and what is wrong with its proposal.
-        WorldError: the environments cannot be asked, or cannot be reset `GIVES_UP` times in a row or from the first seed to the
-            last.
+        WorldError: there are no environments any more, or whole batches of episodes were lost `GIVES_UP` times in a row or from
+            the first seed to the last.
     """
     parts: list[Outcome] = []
-    failures: list[NoSoundLane] = []
+    failures: list[EpisodesLost] = []
     for start in range(0, len(seeds), envs.num_envs):
         chunk = list(seeds[start : start + envs.num_envs])
         padded = chunk + chunk[:1] * (envs.num_envs - len(chunk))  # the last lanes repeat an episode and are not counted
         try:
             outcome, failures = _episodes(envs, act, padded), []
-        except NoSoundLane as error:
+        except EpisodesLost as error:
             failures.append(error)
             if len(failures) == GIVES_UP or len(failures) * envs.num_envs >= len(seeds):
                 raise
-            outcome = _not_started(envs)
+            outcome = _lost(envs)
         parts.append(Outcome(*(value[: len(chunk)] for value in outcome)))
     return Outcome(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
@@ -187,7 +187,7 @@ def _broken_return(envs: Lanes) -> float:
     return envs.horizon * min(0.0, envs.task_spec.reward_range[0])
 
 
-def _not_started(envs: Lanes) -> Outcome:
+def _lost(envs: Lanes) -> Outcome:
     """Failures in all lanes."""
     zero, never = np.zeros(envs.num_envs), np.full(envs.num_envs, np.nan)
     return Outcome(np.zeros(envs.num_envs, dtype=bool), zero + _broken_return(envs), never, zero, zero)

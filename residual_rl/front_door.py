@@ -6,13 +6,13 @@ The command line does the same for tasks, environments and controllers that have
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from residual_rl.bundles.bundle import Exported, write_bundle
-from residual_rl.config import Config
+from residual_rl.config import Config, explained
 from residual_rl.controllers import (
     Controller,
     TableController,
@@ -33,7 +33,7 @@ from residual_rl.run import Run, read_config, read_diagnosis, read_policy, read_
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
 from residual_rl.setting import NOWHERE, controller_of_run, default_directory, described, open_setting
 from residual_rl.state import Training
-from residual_rl.tasks import TASKS, find_task
+from residual_rl.tasks import TASKS, find_task, spec_of
 from residual_rl.tasks.foreign import AnyEnv, AnyTask, Opened
 from residual_rl.train import Progress, diagnosis_so_far, train
 from residual_rl.types import Measure, Spec
@@ -98,6 +98,8 @@ def improve(
     if method == "scratch" and controller is None:
         controller = "zero"
     said = {"method": method, "preset": preset, "steps": steps, "seed": seed, **fields}
+    numbers = _checked(horizon=horizon, num_threads=num_threads, checkpoint_seconds=checkpoint_seconds)
+    horizon, num_threads, checkpoint_seconds = numbers.horizon, numbers.num_threads, numbers.checkpoint_seconds
     directory = Path(out) if out else None
     with open_setting(env, controller, said, horizon, processes, num_threads, tell, directory) as setting:
         task, controller, _, config, about = setting
@@ -154,6 +156,23 @@ def export(path: str | Path, out: str | Path, *, onnx: bool = False) -> Exported
 
 
 @dataclass(frozen=True)
+class _Numbers:
+    """Arguments that are no fields of a configuration."""
+
+    episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)] = 1
+    horizon: Annotated[int, Field(ge=1)] | None = None
+    num_threads: Annotated[int, Field(ge=1)] | None = None
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 0.0
+
+
+def _checked(**values: Any) -> _Numbers:
+    try:
+        return _Numbers(**values)
+    except ValidationError as error:
+        raise ResidualRLError(explained(error)) from None
+
+
+@dataclass(frozen=True)
 class Baseline:
     """How a controller does on its own."""
 
@@ -199,8 +218,8 @@ def evaluate(
         ResidualRLError: a name, run or controller that cannot be used.
     """
     purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
-    if not 1 <= episodes <= MAX_EPISODES:
-        raise ResidualRLError(f"episodes must be between 1 and {MAX_EPISODES}, not {episodes}")
+    numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
+    episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
     if isinstance(target, str | Path) and Path(target).is_dir() and str(target) not in TASKS:
         path, about, config = Path(target), described(target), read_config(target)
         if about is None:
@@ -268,7 +287,7 @@ def compare(
 
 
 def _spec_of(config: Config, about: Description | None) -> Spec:
-    return find_task(config.task).spec if about is None else about.spec
+    return spec_of(config.task) if about is None else about.spec
 
 
 def _stored_policy(path: str | Path, controller: Any, promoted: bool) -> Policy:

@@ -6,12 +6,13 @@ too few lanes for a cycle of as many steps, it keeps its updates: more for each 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from residual_rl.config import PRESETS, Config, changed
 from residual_rl.errors import UnknownName
 from residual_rl.learning.burn_in import FixedBurnIn
+from residual_rl.tasks.task import Task
 
 EPISODE_STEPS = 50  # of the episodes for which the presets are
 LONGEST_CYCLE = 1600  # steps; where more than one episode fits into it
@@ -53,20 +54,18 @@ def pace(episode_steps: float, lanes: int | None, preset: str) -> dict[str, int]
     return fields
 
 
-def paced(config: Config, horizon: int, said: Iterable[str]) -> Config:
+def paced(config: Config, task: Task, said: Iterable[str]) -> Config:
     """The configuration of a task of the library, with those fields that were not `said` adapted to its episodes' length.
 
     The published preset gets what was published for the task instead.
     """
-    fields = pace(horizon, None, "default") if config.preset == "default" else published(config.task)
-    return changed(config, {name: value for name, value in fields.items() if not any(name.startswith(one) for one in said)})
+    return unless_said(config, pace(task.spec.horizon, None, "default") if config.preset == "default" else task.published, said)
 
 
-def published(task: str) -> dict[str, Any]:
-    """What differs from task to task in the preset `silver2018`. Source: the configurations of Silver et al. 2018."""
-    if "hook" in task:
-        return {"episodes_per_cycle": 4, "algorithm.noise": 0.1}
-    return {"episodes_per_cycle": 2} if "pusher" in task else {}
+def unless_said(config: Config, fields: Mapping[str, Any], said: Iterable[str]) -> Config:
+    """The configuration with those of the fields that nobody has `said`, neither themselves nor a part that they belong to."""
+    mine = {name: value for name, value in fields.items() if not any(name == one or name.startswith(f"{one}.") for one in said)}
+    return changed(config, mine)
 
 
 def _between(least: int, value: float, most: int) -> int:

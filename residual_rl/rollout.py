@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from residual_rl.controllers import Controller, naming_step, propose, start_episodes
-from residual_rl.errors import NoSoundLane, WorldError
+from residual_rl.errors import EpisodesLost, WorldError
 from residual_rl.residual import Composition
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Measure, Observation, Transition, map_observation, row_of, select, without_state
@@ -62,15 +62,15 @@ class Watch:
         """Starts an episode in each lane.
 
         Raises:
-            NoSoundLane: none could be reset.
-            WorldError: the environments cannot be asked.
+            EpisodesLost: the environment raised, or none could be reset.
+            WorldError: there are no environments any more.
         """
         try:
             observation, info = self.envs.reset(seed=list(seeds))
         except WorldError:
             raise
         except Exception as error:
-            raise WorldError(f"reset raised {type(error).__name__}: {error}") from error
+            raise EpisodesLost(f"reset raised {type(error).__name__}: {error}") from error
         self.broken = ~_sound(observation, np.zeros(self.envs.num_envs))
         self._some_broken = bool(self.broken.any())
         self.ended, self.all_ended = np.zeros(self.envs.num_envs, dtype=bool), False
@@ -78,7 +78,7 @@ class Watch:
         self.reasons = dict(info.get("errors", {}))
         self.steps = 0
         if self.broken.all():
-            raise NoSoundLane(next(iter(self.reasons.values()), "what reset shows is not finite"))
+            raise EpisodesLost(next(iter(self.reasons.values()), "what reset shows is not finite"))
         sound = np.where(self.broken, np.argmin(self.broken), np.arange(self.envs.num_envs))
         self._shown = select(observation, sound)
         return self._shown
@@ -87,14 +87,15 @@ class Watch:
         """What `envs.step` gives, with success `[E]` for its info. A broken lane has reward 0 and no success.
 
         Raises:
-            WorldError: the environment raised.
+            EpisodesLost: the environment raised.
+            WorldError: there are no environments any more.
         """
         try:
             observation, reward, terminated, truncated, info = self.envs.step(action)
         except WorldError:
             raise
         except Exception as error:
-            raise WorldError(f"step {self.steps} raised {type(error).__name__}: {error}") from error
+            raise EpisodesLost(f"step {self.steps} raised {type(error).__name__}: {error}") from error
         self.steps += 1
         ended = terminated | truncated
         if ended.any():

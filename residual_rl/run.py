@@ -119,7 +119,7 @@ class Run:
         path = self.path / name
         columns: tuple[str, ...] = METRICS if name == "metrics.csv" else EVALUATIONS
         with disk_errors(self.path), path.open("a", newline="") as file:
-            writer: csv.DictWriter[str] = csv.DictWriter(file, columns)
+            writer: csv.DictWriter[str] = csv.DictWriter(file, columns, lineterminator="\n")
             if file.tell() == 0:
                 writer.writeheader()
             writer.writerow(rounded(row))
@@ -161,7 +161,7 @@ class Run:
         try:
             described = json.loads(metadata["checkpoint"])
             counters, expected = described["counters"], described["digest"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise RunError(f"{path} is damaged: its counters cannot be read") from error
         if digest(arrays, counters) != expected:
             raise RunError(f"{path} is damaged: what it holds is not what was saved")
@@ -288,7 +288,7 @@ def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:
         expected = said.pop("digest")
         config, step = configuration.from_json(said["config"]), int(said["step"])
         acting = configuration.from_json(said["config"] | {"algorithm": said.get("acting", said["config"]["algorithm"])})
-    except (AttributeError, KeyError, TypeError, ValueError, ResidualRLError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError, ResidualRLError) as error:
         raise RunError(f"{file} is damaged: {error}") from error
     if digest(arrays, said) != expected:
         raise RunError(f"{file} is damaged: what it holds is not what was saved")
@@ -307,7 +307,13 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         with safe_open(path, framework="numpy") as file:
             names = file.keys()
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        AttributeError,
+        TypeError,
+    ) as error:  # the last two: a type that NumPy has not
         raise RunError(f"{path} is damaged: {error}") from error
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from residual_rl.config import Config, make_config
-from residual_rl.controllers import CONTROLLERS, Controller, is_random, remembers
+from residual_rl.controllers import CONTROLLERS, Controller, is_random, remembers, table
 from residual_rl.environments import Description, adapted, controller_of, description_from, look, same_environment
 from residual_rl.errors import ControllerError, ResidualRLError
-from residual_rl.pace import pace, paced
+from residual_rl.pace import pace, paced, unless_said
 from residual_rl.run import ENVIRONMENT, TABLE, is_begun, read_config, read_environment
 from residual_rl.tasks import find_task, is_task
 from residual_rl.tasks.foreign import AnyEnv, AnyTask, Opened
@@ -51,8 +51,8 @@ def open_setting(
             raise ResidualRLError(f"horizon and processes are for environments of your own; {env!r} is a task of the library")
         task = find_task(env)
         controller, name = resolve(controller, task, num_threads)
-        config = _config({"measured_by": task.measured_by}, said, task.name, name, _shown_base(controller))
-        config = paced(config, task.spec.horizon, said)
+        config = unless_said(_config(said, task.name, name, _shown_base(controller)), {"measured_by": task.measured_by}, said)
+        config = paced(config, task, said)
         yield Setting(task, controller, name, config, None)
         return
     with closing(Opened(env, horizon, processes)) as opened:
@@ -69,14 +69,13 @@ def open_setting(
         else:
             same_environment(about, opened, directory)
         controller = adapted(controller, opened.layout, about.character)
-        own: dict[str, Any] = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"])
-        if "algorithm" in said:
-            own = {field: value for field, value in own.items() if not field.startswith("algorithm.")}
+        own = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"]) | {
+            "measured_by": about.findings.measured_by
+        }
         forced = _shown_base(controller)
         if about.findings.goal_rules is None:
             forced["hindsight.relabel_ratio"] = 0.0
-        own |= {"measured_by": about.findings.measured_by}
-        config = _config(own, said, opened.name, name, forced)
+        config = unless_said(_config(said, opened.name, name, forced), own, said)
         if about.findings.goal_rules is None and config.hindsight.relabel_ratio > 0.0:
             raise ResidualRLError(
                 f"hindsight.relabel_ratio is {config.hindsight.relabel_ratio:g}, but {opened.name} cannot be asked what "
@@ -91,12 +90,12 @@ def _shown_base(controller: Controller) -> dict[str, Any]:
     return {"algorithm.composition.actor_sees_base": True} if hidden else {}
 
 
-def _config(own: dict[str, Any], said: dict[str, Any], task: str, controller: str, follows: dict[str, Any]) -> Config:
-    """The configuration: what the user said goes before what the task has, and before what follows from the controller.
+def _config(said: dict[str, Any], task: str, controller: str, follows: dict[str, Any]) -> Config:
+    """The configuration: what the user said goes before what follows from the controller.
 
     What follows goes into a part that was said as a whole, such as `hindsight=Hindsight(...)`, all the same.
     """
-    return make_config(**{"task": task, "controller": controller, **own, **follows, **said})
+    return make_config(**{"task": task, "controller": controller, **follows, **said})
 
 
 def described(path: str | Path) -> Description | None:
@@ -122,7 +121,7 @@ def controller_of_run(path: str | Path, controller: Any, spec: Spec, num_threads
             controller it was learned over, and no other.
     """
     wanted = read_config(path).controller
-    if controller is None and (Path(path) / TABLE).exists():
+    if controller is None and wanted.startswith(table.NAME) and (Path(path) / TABLE).exists():
         controller = str(Path(path) / TABLE)
     if controller is None:
         if wanted not in CONTROLLERS:

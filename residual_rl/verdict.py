@@ -1,10 +1,10 @@
 """Is base plus residual better than the base? Both are run from the same initial states, so episodes come in pairs."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import scipy
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from residual_rl.evaluation import Outcome, bounded
@@ -17,7 +17,7 @@ FEWEST_PAIRS = 6  # so many must differ before a two-sided test at 5 % can be si
 class Side:
     """How one of the two did."""
 
-    success_rate: float
+    success_rate: Annotated[float, Field(ge=0, le=1)]
     interval: tuple[float, float]
     """95 % Wilson interval of the success rate."""
     mean_return: float
@@ -37,7 +37,7 @@ class Verdict:
 
     task: str
     controller: str
-    episodes: int
+    episodes: Annotated[int, Field(ge=1)]
     base: Side
     policy: Side
     fixed: int

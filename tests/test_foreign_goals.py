@@ -1,5 +1,6 @@
 """Environments of users that have goals: relabelled by their own reward, where that can be trusted."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from worlds import BUDGET, Aim, Reach, straight
 
 import residual_rl
 from residual_rl.environments import look
-from residual_rl.errors import ResidualRLError
+from residual_rl.errors import Interrupted, ResidualRLError
+from residual_rl.run import Run, read_rows
 from residual_rl.tasks.foreign import Opened
 
 
@@ -82,3 +84,43 @@ def test_a_goal_environment_is_improved_in(tmp_path: Path) -> None:
 def test_hindsight_is_refused_where_nobody_knows_what_another_goal_is_worth(tmp_path: Path) -> None:
     with pytest.raises(ResidualRLError, match=r"relabel_ratio is 0\.8, but Aim cannot be asked"):
         residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=100, **{**BUDGET, "hindsight.relabel_ratio": 0.8})
+
+
+class Learning(Reach):
+    """What its reward needs is known from the first reset on."""
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        self.tolerance = 0.15
+        return super().reset(**arguments)
+
+    def compute_reward(self, achieved: np.ndarray, desired: np.ndarray, info: Any) -> Any:
+        return (np.linalg.norm(achieved - desired, axis=-1) < self.tolerance) - 1.0
+
+
+@pytest.mark.parametrize("lone", [False, True])
+def test_a_run_goes_on_where_rewards_need_what_a_reset_leaves(tmp_path: Path, lone: bool) -> None:
+    def improve(out: str, **fields: Any) -> Run:
+        few = {"steps": 200, "evaluation_episodes": 2, "verdict_episodes": 2, "episodes_per_cycle": 1 if lone else 2}
+        env = Learning() if lone else Learning
+        return residual_rl.improve(env, straight, out=tmp_path / out, **(BUDGET | few | fields))
+
+    def stop(progress: Any) -> None:
+        if progress.step >= 80:
+            signal.raise_signal(signal.SIGTERM)
+
+    improve("whole")
+    with pytest.raises(Interrupted):
+        improve("parts", on_progress=stop)
+    improve("parts")
+    whole, parts = (read_rows(tmp_path / name / "metrics.csv") for name in ("whole", "parts"))
+    assert [row | {"wall_seconds": 0.0} for row in whole] == [row | {"wall_seconds": 0.0} for row in parts]
+    assert b"\r" not in (tmp_path / "parts" / "metrics.csv").read_bytes()
+
+
+def test_a_predicate_of_one_goal_is_not_taken_for_one_of_many() -> None:
+    class OneAtATime(Reach):
+        def _is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
+            return np.linalg.norm(np.ravel(achieved)[:2] - np.ravel(desired)[:2]) < 0.15
+
+    rules = look(Opened(OneAtATime, horizon=500), straight, [].append).findings.goal_rules
+    assert rules.success is None

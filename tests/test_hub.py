@@ -217,3 +217,33 @@ def test_the_commands_do_the_same(exported: Path, tmp_path: Path, capsys: pytest
     app(["pull", str(tmp_path / "shared"), str(tmp_path / "out")], standalone_mode=False)
     assert "out: promoted" in capsys.readouterr().out
     assert runtime.load(tmp_path / "out").promoted
+
+
+def test_a_push_to_a_folder_follows_no_link_and_is_whole_or_not_at_all(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, precious = tmp_path / "shared", tmp_path / "precious"
+    residual_rl.push(exported, shared)
+    precious.write_text("mine")
+    (shared / "README.md").unlink()
+    (shared / "README.md").symlink_to(precious)
+    residual_rl.push(exported, shared)
+    assert precious.read_text() == "mine"
+    assert not (shared / "README.md").is_symlink()
+    before = {file.name: file.read_bytes() for file in shared.iterdir()}
+
+    def full(source: Any, target: Path) -> None:
+        if str(target).startswith(str(shared)) and target.name == "weights.safetensors":
+            raise OSError("no space left on device")
+        copyfile(source, target)
+
+    copyfile = shutil.copyfile
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(HubError, match="no space left"):
+        residual_rl.push(exported, shared)
+    assert {file.name: file.read_bytes() for file in shared.iterdir()} == before
+
+
+def test_a_home_that_is_not_there_is_named() -> None:
+    with pytest.raises(HubError, match="no-such-user"):
+        residual_rl.pull("~no-such-user-here/x", "out")

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from residual_rl.errors import ResidualRLError
 from residual_rl.tasks.layout import Layout, layout_of
@@ -149,3 +149,26 @@ def test_pendulum_and_fetch_have_the_layout_that_one_expects() -> None:
     layout = layout_of(env.observation_space, env.action_space)
     assert (layout.observation_size, layout.goal_size, layout.low, layout.high) == (3, 0, (-2.0,), (2.0,))
     env.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"observation": []},
+        {"observation": [{"path": [], "shape": [10**30], "dtype": "float32"}]},
+        {"observation": [{"path": [], "shape": [-2, -1], "dtype": "float32"}]},
+        {"observation": [{"path": [], "shape": [2], "dtype": "float99"}]},
+        {"low": [float("nan")]},
+        {"high": [-9.0]},
+        {"low": [-1.0, -1.0]},
+        {"action_shape": [7]},
+        {"action_dtype": "object"},
+        {"extra": 1},
+    ],
+)
+def test_a_layout_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
+    adapter = TypeAdapter(Layout)
+    values = adapter.dump_python(layout_of(spaces.Box(-1, 1, (2,)), spaces.Box(-2, 2, (1,))), mode="json")
+    assert adapter.validate_python(values)
+    with pytest.raises(ValidationError):
+        adapter.validate_python(values | change)

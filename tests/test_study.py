@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -312,6 +313,32 @@ def test_a_trial_that_is_there_twice_and_a_directory_without_any_are_refused(stu
     with pytest.raises(RunError, match="none of study 'tiny': it has no trials slippery-push/stranger"):
         collect(made, tmp_path / "out", [studied, tmp_path / "another"])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_base_that_every_call_of_a_study_runs_is_taken_once(studied: Path, tmp_path: Path) -> None:
+    made = Study("tiny", "", (TINY_TRIAL, FAILING, BASE))
+    begin(BASE, tmp_path / "second" / BASE.name)
+    for directories in ([studied, tmp_path / "second"], [tmp_path / "second", studied]):
+        assert collect(made, tmp_path / "out", directories) == 3
+        states = [row["state"] for row in read_results(tmp_path / "out" / "results.csv") if row["variant"] == BASE.variant]
+        assert states == ["finished"]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda text: text.rsplit(",", 3)[0], "line 4: it has too few"),
+        (lambda text: text.replace("success,", "luck,", 1), "line 2: measured_by is 'luck'"),
+        (lambda text: re.sub(r",\d+\.\d+,", ",zero,", text, count=1), "line 2: .* is 'zero', not a number"),
+    ],
+)
+def test_a_damaged_table_is_named_with_its_line(
+    studied: Path, tmp_path: Path, change: Callable[[str], str], complaint: str
+) -> None:
+    lines = (studied / "results.csv").read_text().splitlines(keepends=True)[:4]
+    (tmp_path / "results.csv").write_text(change("".join(lines)))
+    with pytest.raises(RunError, match=complaint):
+        read_results(tmp_path / "results.csv")
 
 
 @pytest.mark.parametrize("text", ["{}", '{"state": "x"}', "[]", "no json"])

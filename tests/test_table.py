@@ -341,3 +341,10 @@ def test_learning_over_a_table_that_is_not_there_says_so_and_leaves_nothing(tmp_
 def test_a_spec_without_goals_is_no_obstacle():
     spec = Spec(observation_size=1, goal_size=0, action_size=1, horizon=4)
     assert propose(TableController(np.zeros((1, 1)), np.ones((1, 1))), seeing([[3.0]]), spec.action_size).tolist() == [[1.0]]
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "zeros.npz", states=np.zeros((1000, 25)), actions=np.zeros((1000, 4)))
+    monkeypatch.setattr("residual_rl.controllers.table.MAX_BYTES", 100_000)
+    with pytest.raises(ControllerError, match="more than the 100000 that it may have"):
+        TableController.load(tmp_path / "zeros.npz")

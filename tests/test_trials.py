@@ -89,6 +89,11 @@ def test_seeds_that_are_none_are_refused(text: str) -> None:
         parse_seeds(text)
 
 
+def test_far_too_many_seeds_are_refused() -> None:
+    with pytest.raises(ResidualRLError, match="more than 10000 seeds"):
+        parse_seeds("0-9999999999")
+
+
 def test_the_published_preset_is_what_was_published_for_the_task() -> None:
     def settings(task: str, **fields: Any) -> tuple[int, float]:
         config = Trial(task, "silver2018", 0, 1, preset="silver2018", fields=fields).config()

@@ -22,6 +22,7 @@ from residual_rl.extras import need
 
 FETCHED = {runtime.MANIFEST: runtime.MAX_MANIFEST, runtime.WEIGHTS: runtime.MAX_WEIGHTS}
 """The files that are fetched, and the bytes that each may have."""
+PUSHING = ".push."  # what the folder of a push that is not over is called
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -113,12 +114,21 @@ class _Folder:
 
     def send(self, staged: Path) -> str:
         with _naming(self.path):
-            if self.path.exists() and any(self.path.iterdir()) and not (self.path / runtime.MANIFEST).exists():
+            if (
+                self.path.exists()
+                and any(not entry.name.startswith(PUSHING) for entry in self.path.iterdir())
+                and not (self.path / runtime.MANIFEST).exists()
+            ):
                 raise HubError(f"{self.path} holds other things than a bundle; choose another folder")
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / ONNX).unlink(missing_ok=True)  # of the bundle that was there
-            for file in staged.iterdir():
-                shutil.copyfile(file, self.path / file.name)  # as anybody's file; the folder keeps its own mode
+            # As anybody's files; the folder keeps its own mode. All are there before the first takes its place, and what has it
+            # is replaced, not followed.
+            with TemporaryDirectory(dir=self.path, prefix=PUSHING) as beside:
+                for file in staged.iterdir():
+                    shutil.copyfile(file, Path(beside) / file.name)
+                for file in staged.iterdir():
+                    os.replace(Path(beside) / file.name, self.path / file.name)
         return str(self.path)
 
 
@@ -157,7 +167,8 @@ def _remote(place: str | Path, revision: str | None, public: bool = False) -> _R
     if isinstance(place, Path) or text.startswith(("/", ".", "~", "file:")):
         if revision is not None:
             raise HubError(f"{place} is a folder, and has no revisions")
-        return _Folder(Path(url2pathname(urlsplit(text).path) if text.startswith("file:") else text).expanduser())
+        with _naming(text):
+            return _Folder(Path(url2pathname(urlsplit(text).path) if text.startswith("file:") else text).expanduser())
     if not REPOSITORY.fullmatch(text):
         raise HubError(
             f"{text!r} is neither a repository, owner/name, nor a folder: a folder begins with '/', '.', '~' or 'file:'"

@@ -79,7 +79,7 @@ class Policy:
         self.trained_scale = float(manifest["composition"]["scale"])
         self._scale = self.trained_scale if self.promoted else 0.0
         self._sizes: Mapping[str, int] = manifest["sizes"]
-        self._entries: Mapping[str, Any] = manifest.get("entries") or {}
+        self._entries = _entries(manifest)
         self._low, self._high = (np.array(manifest["bounds"][side], np.float64) for side in ("low", "high"))
         self._middle, self._half = (self._low + self._high) / 2.0, (self._high - self._low) / 2.0
         self._clip_base: bool = manifest["composition"]["clip_base"]
@@ -157,8 +157,8 @@ class Policy:
 
     def _features(self, observation: Any, unit: np.ndarray, batch: Tuple[int, ...]) -> np.ndarray:
         """What the networks see, normalised: `[B, F]` float32."""
-        has_goals = isinstance(observation, Mapping) and self._sizes["goal"] > 0
-        shown = observation if has_goals else {"observation": observation}
+        in_parts = isinstance(observation, Mapping) and (self._sizes["goal"] > 0 or not self._is_dictionary("observation"))
+        shown = observation if in_parts else {"observation": observation}
 
         def rows(name: str, size: str) -> np.ndarray:
             if name not in shown:
@@ -180,25 +180,26 @@ class Policy:
 
     def _joined(self, shown: Any, size: str, batch: Tuple[int, ...]) -> np.ndarray:
         """An observation or goal as the environment showed it, its entries joined as in training: `[*batch, N]`."""
-        entries = self._entries.get(size, [])
-        if not isinstance(shown, Mapping) and len(entries) != 1:
-            return np.asarray(shown, np.float32)
-        if not entries:
-            raise ValueError(f"the {size} was one array in training, not a dictionary")
+        if not self._is_dictionary(size) or not isinstance(shown, Mapping):
+            array = _array(shown, size)
+            whole = [entry["shape"] for entry in self._entries.get(size, []) if not entry["path"]]
+            return array.reshape(*batch, -1) if [*array.shape[len(batch) :]] in whole else array
         parts = []
-        for entry in entries:
-            part, path = shown, "/".join(entry["path"]) or size
-            for key in entry["path"] if isinstance(shown, Mapping) else ():
+        for entry in self._entries[size]:
+            part, path = shown, "/".join(entry["path"])
+            for key in entry["path"]:
                 if not isinstance(part, Mapping) or key not in part:
                     raise ValueError(f"the observation has no {path!r}")
                 part = part[key]
-            array = np.asarray(part, np.float32)
-            if array.shape == (*batch, *entry["shape"]):
-                array = array.reshape(*batch, -1)
-            elif isinstance(shown, Mapping):
+            array = _array(part, path)
+            if array.shape != (*batch, *entry["shape"]):
                 raise ValueError(f"{path!r} has shape {array.shape}, expected {entry['shape']}, with a leading axis in a batch")
-            parts.append(array)
+            parts.append(array.reshape(*batch, -1))
         return np.concatenate(parts, axis=-1)
+
+    def _is_dictionary(self, size: str) -> bool:
+        """Whether an observation, or a goal, was a dictionary in training."""
+        return any(entry["path"] for entry in self._entries.get(size, []))
 
     def _margin(
         self, gate: Mapping[str, Any], caution: float, features: np.ndarray, unit: np.ndarray, residual: np.ndarray
@@ -331,14 +332,24 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
             _number(value, f"bounds.{side}", -1e6, 1e6)
     if not all(high - low >= 1e-6 for low, high in zip(bounds["low"], bounds["high"])):
         raise ValueError("bounds.low must lie below bounds.high")
-    entries_of = manifest.get("entries") or {}
-    if not isinstance(entries_of, dict):
-        raise ValueError("entries must say what an observation and a goal are made of")
-    for size, entries in entries_of.items():
+    for size, entries in _entries(manifest).items():
         if sum(_entry_size(entry, size) for entry in entries) != manifest["sizes"][size]:
             raise ValueError(f"entries.{size} must be as large together as sizes.{size} says")
     if not isinstance(manifest["verdict"], dict) or not isinstance(manifest["verdict"]["promoted"], bool):
         raise ValueError("verdict.promoted must be true or false")
+
+
+def _array(value: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name!r} is no array of numbers") from None
+
+
+def _entries(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an observation and a goal are made of; nothing where they are arrays, or the bundle is too old to say."""
+    entries = manifest.get("entries")
+    return entries if isinstance(entries, dict) else {}
 
 
 def _entry_size(entry: Any, size: str) -> int:
@@ -388,6 +399,8 @@ def _arrays(content: bytes, shapes: Mapping[str, tuple[int, ...]], path: str) ->
     start = 8 + int.from_bytes(content[:8], "little")
     if not 8 < start <= len(content):
         raise BundleError(f"{path} is damaged: its header is cut short")
+    if start > MAX_MANIFEST:
+        raise BundleError(f"{path}: its header is larger than {MAX_MANIFEST >> 20} MiB")
     header = _json_object(content[8:start], path)
     header.pop("__metadata__", None)
     if header.keys() != shapes.keys():

@@ -9,6 +9,8 @@ import typer
 from residual_rl.commands.saying import complaints, show
 from residual_rl.errors import ResidualRLError, RunError
 
+MAX_SEEDS = 10_000  # to be asked for at once
+
 
 def study(
     name: Annotated[str, typer.Argument(help="A study's name, see `residual-rl list`.")],
@@ -74,8 +76,11 @@ def parse_seeds(text: str) -> list[int]:
     try:
         for part in text.split(","):
             first, dash, last = part.partition("-")
-            seeds += range(int(first), int(last if dash else first) + 1)
-    except ValueError:
+            numbers = range(int(first), int(last if dash else first) + 1)
+            if len(numbers) > MAX_SEEDS:
+                raise ResidualRLError(f"{text!r} are more than {MAX_SEEDS} seeds")
+            seeds += numbers
+    except (ValueError, OverflowError):
         seeds = []
     if not seeds:
         raise ResidualRLError(f"seeds are given as in '0-4' or '0,3,7', not {text!r}")

@@ -124,5 +124,7 @@ def _list(trials: list[Trial], out: Path, jobs: int, retry: bool, console: Conso
     console.print(table)
     known = [left.hours for left in hours.values() if not isnan(left.hours)]
     total, longest = sum(known), max(known, default=0.0)
-    tell(f"{len(trials)} trials in {out}, {len(open_)} to run: about {total:.1f} h on one core, ")
-    tell(f"{max(total / jobs, longest):.1f} h with {jobs} at a time")
+    together = max(total / jobs, longest)
+    tell(
+        f"{len(trials)} trials in {out}, {len(open_)} to run: {total:.1f} h on one core, {together:.1f} h with {jobs} at a time"
+    )

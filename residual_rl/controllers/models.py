@@ -65,9 +65,9 @@ class OnnxModel:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self._run, inputs = _session(self.path)
+        self._run, inputs, digest = _session(self.path)
         # A residual corrects this network, and not another that is called like it.
-        self.__name__ = f"{self.path.stem}-{sha256(self.path.read_bytes()).hexdigest()[:12]}"
+        self.__name__ = f"{self.path.stem}-{digest[:12]}"
         self._inputs = {name: (shape, dtype) for name, shape, dtype in inputs}
         first = next(iter(self._inputs.values()))[0]
         self._one_at_a_time = bool(first) and first[0] == 1
@@ -91,11 +91,13 @@ class OnnxModel:
         return {name: np.asarray(observation[name]).astype(dtype) for name, (_, dtype) in self._inputs.items()}
 
 
-Session = tuple[Callable[[dict[str, np.ndarray]], Any], list[tuple[str, list[Any], Any]]]
+Session = tuple[Callable[[dict[str, np.ndarray]], Any], list[tuple[str, list[Any], Any]], str]
 
 
 def _session(path: Path) -> Session:
-    """What runs a file, and name, shape and type of its inputs. ONNX Runtime where it is installed, else ONNX's reference.
+    """What runs a file; name, shape and type of its inputs; and SHA-256 of it with the weights beside it.
+
+    ONNX Runtime runs it where that is installed, else ONNX's reference.
 
     Raises:
         ControllerError: the file cannot be read.
@@ -123,4 +125,7 @@ def _session(path: Path) -> Session:
         session = import_module("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
     else:
         session = import_module("onnx.reference").ReferenceEvaluator(model)
-    return lambda feeds: session.run(None, feeds)[0], inputs
+    hasher = sha256(path.read_bytes())
+    for initializer in model.graph.initializer:  # which may lie in files of their own
+        hasher.update(initializer.raw_data)
+    return lambda feeds: session.run(None, feeds)[0], inputs, hasher.hexdigest()

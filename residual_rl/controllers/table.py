@@ -1,10 +1,13 @@
 """A controller that is a table: in whatever state it is, it does what was done in the nearest recorded one."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from copy import copy
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
+from typing import Self
+from zipfile import ZipFile
 
 import numpy as np
 import scipy
@@ -13,6 +16,8 @@ from residual_rl.errors import ControllerError
 from residual_rl.types import Observation, Spec, Transition
 
 SUFFIX = ".npz"
+NAME = "table-"  # what a table's name begins with
+MAX_BYTES = 1 << 28  # of a table's file when it is unpacked: a small file can hold as many zeros as it likes
 
 
 class TableController:
@@ -25,7 +30,8 @@ class TableController:
 
     Args:
         states: `[N, O]` observations.
-        actions: `[N, A]` what was done there; may lie beyond [-1, 1].
+        actions: `[N, A]` what was done there, in units where the bounds are -1 and 1, or in an environment of your own in its
+            units; may lie beyond the bounds.
 
     Raises:
         ControllerError: they are no table.
@@ -38,11 +44,12 @@ class TableController:
         if len(self.states) != len(self.actions):
             raise ControllerError(f"a table needs one action for each state; it has {len(self.states)} and {len(self.actions)}")
         self._tree = scipy.spatial.KDTree(self.states)
+        self._proposals = self.actions
 
     @property
     def __name__(self) -> str:
         """A table is known by what it holds, wherever its file lies."""
-        return f"table-{self.digest[:12]}"
+        return f"{NAME}{self.digest[:12]}"
 
     @cached_property
     def digest(self) -> str:
@@ -55,7 +62,13 @@ class TableController:
     def __call__(self, observation: Observation) -> np.ndarray:
         """`Observation[B] -> base_action [B, A]`."""
         _, nearest = self._tree.query(observation["observation"])
-        return self.actions[nearest]
+        return self._proposals[nearest]
+
+    def in_units(self, to_unit: Callable[[np.ndarray], np.ndarray]) -> Self:
+        """The same table, with actions in an environment's units: `to_unit` gives those in which the bounds are -1 and 1."""
+        table = copy(self)
+        table._proposals = to_unit(self.actions)
+        return table
 
     @classmethod
     def from_rollouts(cls, rollouts: Iterable[Transition], rows: int | None = None) -> "TableController":
@@ -96,7 +109,12 @@ class TableController:
         if not Path(path).is_file():
             raise ControllerError(f"there is no table at {str(path)!r}")
         try:
-            with np.load(BytesIO(Path(path).read_bytes()), allow_pickle=False) as archive:
+            content = BytesIO(Path(path).read_bytes())
+            with ZipFile(content) as files:
+                size = sum(entry.file_size for entry in files.infolist())
+            if size > MAX_BYTES:
+                raise ValueError(f"unpacked it has {size} bytes, more than the {MAX_BYTES} that it may have")
+            with np.load(content, allow_pickle=False) as archive:
                 states, actions = archive["states"], archive["actions"]
         except KeyError as error:
             raise ControllerError(f"{path} holds no table: it needs the arrays 'states' and 'actions'") from error

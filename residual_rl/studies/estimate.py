@@ -16,7 +16,7 @@ from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import base_outcome
 from residual_rl.front_door import evaluate, improve
 from residual_rl.learning.burn_in import FixedBurnIn
-from residual_rl.pace import LONGEST_CYCLE, paced
+from residual_rl.pace import LONGEST_CYCLE, pace, unless_said
 from residual_rl.run import read_rows
 from residual_rl.seeds import Purpose
 from residual_rl.setting import described
@@ -123,7 +123,7 @@ def try_world(trial: Trial) -> Tried:
     assert about is not None
     started = time.monotonic()
     evaluate(world.make, world.controller(), episodes=TRIED_EPISODES, horizon=world.horizon, tell=lambda line: None)
-    config = paced(trial.config(), round(about.findings.episode_steps), trial.fields)
+    config = unless_said(trial.config(), pace(about.findings.episode_steps, None, trial.preset), trial.fields)
     # Opening the world, and looking at it, are counted in: an overestimate.
     return Tried(config, seconds_per_step, (time.monotonic() - started) / TRIED_EPISODES)
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from residual_rl.errors import RunError
 from residual_rl.reports.acting import acting_average
 from residual_rl.run import EVALUATIONS, read_config, read_rows, read_verdict
 from residual_rl.studies.trial import INITIAL, Study, Trial
-from residual_rl.studies.trial_directory import confirmed, made_by, read_trial, state_of
+from residual_rl.studies.trial_directory import TrialState, confirmed, made_by, read_trial, state_of
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.types import Measure
@@ -35,7 +35,9 @@ VERDICTS: tuple[str, ...] = (
 )
 """A row is a finished run's verdict. `difference` is of what is measured, policy minus base; `again` is the same once more, on
 states that decided nothing, where the policy was promoted and this was asked."""
+TRIALS = "*/*/*/trial.json"
 WHOLE = {"step", "episodes", "fixed", "broken"}
+NUMBERS = ("seed", "steps", *EVALUATIONS, "lowest_acting_success_rate", "paper")
 
 
 def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
@@ -54,7 +56,7 @@ def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
     """
     found = _found(directories or [out])
     for directory in directories:
-        if not any(directory in where.parents for _, where in found):
+        if not any(directory.glob(TRIALS)):
             raise RunError(f"{directory} holds no trials of a study")
     lines = {(trial.task, trial.variant) for trial in study.trials}
     for trial, directory in found:
@@ -87,10 +89,14 @@ def _found(directories: Sequence[Path]) -> list[tuple[Trial, Path]]:
     """All trials, and where each is."""
     found: dict[tuple[str, int], tuple[Trial, Path]] = {}
     for directory in directories:
-        for path in sorted(directory.glob("*/*/*/trial.json")):
+        for path in sorted(directory.glob(TRIALS)):
             trial = read_trial(path.parent)
             key = trial.name, trial.steps
-            if key in found:
+            if key in found and trial.method == INITIAL and trial == found[key][0]:
+                # Every call of a study runs these, and nothing in them is left to chance: whichever is finished.
+                if state_of(found[key][1]) is TrialState.FINISHED:
+                    continue
+            elif key in found:
                 raise RunError(f"{trial.name} is there twice, in {found[key][1]} and in {path.parent}: leave one of them out")
             found[key] = trial, path.parent
     return list(found.values())
@@ -180,7 +186,7 @@ def read_results(path: Path) -> list[dict[str, str]]:
     """The rows of a `results.csv`.
 
     Raises:
-        RunError: there is no such file, or it lacks columns.
+        RunError: there is no such file, it lacks columns, or a row is damaged.
     """
     try:
         with path.open(newline="") as file:
@@ -192,7 +198,23 @@ def read_results(path: Path) -> list[dict[str, str]]:
     if missing or not rows:
         raise RunError(f"{path} holds no results of a study" + (f": it lacks {', '.join(missing)}" if missing else ""))
     # Tables of success alone were once written without.
-    return [row | {"measured_by": row.get("measured_by", "success")} for row in rows]
+    rows = [row | {"measured_by": row.get("measured_by", "success")} for row in rows]
+    for number, row in enumerate(rows, 2):
+        _check_row(row, f"{path}, line {number}")
+    return rows
+
+
+def _check_row(row: Mapping[str, Any], place: str) -> None:
+    """Raises RunError where a row of a `results.csv` is cut short, or holds something else than a number where one belongs."""
+    if None in row.values() or None in row:
+        raise RunError(f"{place}: it has too few or too many columns")
+    if row["measured_by"] not in get_args(Measure):
+        raise RunError(f"{place}: measured_by is {row['measured_by']!r}, not one of {', '.join(get_args(Measure))}")
+    for name in NUMBERS:
+        try:
+            float(row[name] or 0)
+        except ValueError:
+            raise RunError(f"{place}: {name} is {row[name]!r}, not a number") from None
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -61,7 +61,7 @@ class Trial:
         method = "rpl" if self.method == INITIAL else self.method
         controller = self.controller or ("zero" if method == "scratch" else task.default_controller)
         fields = {"task": task.name, "controller": controller, "method": method, "steps": self.steps, "seed": self.seed}
-        return paced(make_config(self.preset, **fields, **self.fields), task.spec.horizon, self.fields)
+        return paced(make_config(self.preset, **fields, **self.fields), task, self.fields)
 
     def to_json(self) -> dict[str, Any]:
         """The trial as plain JSON values: the arguments of `Trial`."""

@@ -1,10 +1,14 @@
-"""The worlds: `TASKS` by name, and the vector environments that training and evaluation step through."""
+"""The tasks of the library: `TASKS` by name, and `find_task`."""
 
 from dataclasses import replace
 
 from residual_rl.errors import UnknownName
 from residual_rl.tasks import block, complex_hook, fetch, hook, noisy_hook, objects, pusher, view
 from residual_rl.tasks.task import Task
+from residual_rl.types import Spec
+
+HOOK = {"episodes_per_cycle": 4, "algorithm.noise": 0.1}
+"""Published for all hooks."""
 
 
 def _complex_hook(suffix: str, summary: str, gymnasium_id: str, variant: complex_hook.Variant) -> Task:
@@ -17,6 +21,7 @@ def _complex_hook(suffix: str, summary: str, gymnasium_id: str, variant: complex
         make_world=lambda num_threads: complex_hook.ComplexHookWorld(variant, num_threads),
         reward=fetch.reward,
         success=fetch.success,
+        published=HOOK,
         view=view.HOOK,
     )
 
@@ -90,6 +95,7 @@ TASKS = {
             make_world=lambda num_threads: hook.HookWorld(num_threads),
             reward=fetch.reward,
             success=fetch.success,
+            published=HOOK,
             view=view.HOOK,
         ),
         Task(
@@ -101,6 +107,7 @@ TASKS = {
             make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_RUN, num_threads),
             reward=fetch.reward,
             success=fetch.success,
+            published=HOOK,
             view=view.HOOK,
         ),
         Task(
@@ -112,6 +119,7 @@ TASKS = {
             make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_DESCRIBED, num_threads),
             reward=fetch.reward,
             success=fetch.success,
+            published=HOOK,
             view=view.HOOK,
         ),
         Task(
@@ -124,6 +132,7 @@ TASKS = {
             reward=pusher.AS_RUN.reward,
             success=pusher.success,
             measured_by="return",
+            published={"episodes_per_cycle": 2},
             view=view.PUSHER,
         ),
         Task(
@@ -136,6 +145,7 @@ TASKS = {
             reward=pusher.AS_DESCRIBED.reward,
             success=pusher.success,
             measured_by="return",
+            published={"episodes_per_cycle": 2},
             view=view.PUSHER,
         ),
         _complex_hook(
@@ -187,6 +197,15 @@ TASKS = {
 def is_task(name: str) -> bool:
     """Whether a task of the library has this name or Gymnasium id."""
     return name.startswith(WITH_MESHES) or any(name in (task.name, task.gymnasium_id) for task in TASKS.values())
+
+
+def spec_of(name: str) -> Spec:
+    """What a learner knows about the task called `name`. No folder of meshes is read for it.
+
+    Raises:
+        UnknownName: with the names that exist.
+    """
+    return hook.SPEC if name.startswith(WITH_MESHES) else find_task(name).spec
 
 
 def find_task(name: str) -> Task:

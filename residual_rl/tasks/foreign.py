@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from importlib import import_module
 from io import StringIO
 from typing import Any
 
@@ -14,12 +15,13 @@ from pydantic.dataclasses import dataclass as record
 
 from residual_rl.errors import ResidualRLError, UnknownName, WorldError
 from residual_rl.tasks import TASKS
-from residual_rl.tasks.goals import GoalRules, goals_of
-from residual_rl.tasks.lanes import Lanes, RowEnv, RowLanes, VectorLanes, close_rows, side_by_side
+from residual_rl.tasks.goals import NO_GOALS, GoalRules, goals_of
+from residual_rl.tasks.lanes import Lanes, RowEnv, RowLanes, VectorLanes, close_quietly, close_rows, side_by_side
 from residual_rl.tasks.layout import Layout, layout_of
 from residual_rl.tasks.task import Task
 from residual_rl.types import Array, Measure, RewardFunction, Spec, SuccessFunction
 
+ASKED_SEED = 0  # of the episode in which hindsight asks; nothing happens in it
 AnyEnv = str | gymnasium.Env | VectorEnv | Callable[[], gymnasium.Env]
 """A task's name or Gymnasium id, any other Gymnasium id, an environment, a vector environment, or what makes an environment."""
 
@@ -102,6 +104,8 @@ class Opened:
         self.processes = processes
         self._lanes: Lanes | None = None
         self._vector: Any = None
+        self._asked: gymnasium.Env | None = None
+        """What hindsight asks, where it is not one of the lanes."""
         if horizon is not None and horizon < 1:
             raise ResidualRLError(f"horizon must be at least 1, not {horizon}")
         if isinstance(env, VectorEnv):
@@ -123,9 +127,11 @@ class Opened:
         try:
             self.layout = layout_of(*spaces)
         except ResidualRLError as error:
+            self.close()
             raise ResidualRLError(f"{self.name} cannot be used: {error}") from None
         limits = [each for each in (horizon, limit) if each is not None]
         if not limits:
+            self.close()
             raise ResidualRLError(
                 f"{self.name} has no time limit, and what a step is worth depends on it: pass horizon=, the steps after which "
                 "an episode is cut"
@@ -166,7 +172,7 @@ class Opened:
             ResidualRLError: there are not so many.
         """
         spec = self.spec._replace(reward_range=(-1.0, 0.0)) if findings.sparse else self.spec
-        goals = goals_of(self.first, self.layout, findings.goal_rules)
+        goals = NO_GOALS if findings.goal_rules is None else goals_of(self._reset_once(), self.layout, findings.goal_rules)
         if self.fixed_lanes not in (None, lanes):
             raise ResidualRLError(f"{self.name} has {self.fixed_lanes} lanes: episodes_per_cycle must be that, not {lanes}")
         return ForeignTask(
@@ -181,27 +187,43 @@ class Opened:
             usual_value=findings.usual_value,
         )
 
+    def _reset_once(self) -> gymnasium.Env:
+        """What hindsight asks about goals: one that takes no part in training, where one can be made for that.
+
+        It is in the same episode whenever it is opened, so that a run that goes on is answered as before.
+        """
+        assert self.first is not None
+        asked = self.first
+        if self.make is not None and not self.processes:
+            asked = self._asked = _made(self.make, self.name)
+        try:
+            asked.reset(seed=ASKED_SEED)
+        except Exception as error:
+            raise WorldError(f"{self.name}: reset raised {type(error).__name__}: {error}") from error
+        return asked
+
     def _lanes_of(self, spec: Spec, lanes: int) -> Lanes:
         if self.brought is not None:
             return VectorLanes(self.brought, self.layout, spec)
         assert self._row is not None
-        make_env, layout, horizon = self.make, self.layout, self.horizon
+        make_env, name, layout, horizon = self.make, self.name, self.layout, self.horizon
 
         def make() -> RowEnv:
-            assert make_env is not None
-            return RowEnv(make_env(), layout, horizon)
+            return RowEnv(_made(make_env, name), layout, horizon)
 
         self._vector = side_by_side(self._row, make, lanes, self.processes)
         return RowLanes(self._vector, self.layout, spec)
 
     def close(self) -> None:
-        """Closes what was made here; what was brought stays open."""
+        """Closes what was made here; what was brought stays open. What comes of it is done by then: a failure is a warning."""
         if self.make is None:
             return
         if self._vector is not None:
             close_rows(self._vector)
         if self.first is not None and (self._vector is None or self.processes):
-            self.first.close()
+            close_quietly(self.first)
+        if self._asked is not None:
+            close_quietly(self._asked)
 
 
 def _maker(env: AnyEnv) -> Callable[[], gymnasium.Env] | None:
@@ -223,13 +245,19 @@ def gymnasium_maker(name: str) -> Callable[[], gymnasium.Env]:
     Raises:
         UnknownName: there is none.
     """
-    if name not in gymnasium.registry and ":" not in name:
+    module, _, known_as = name.rpartition(":")
+    if module:  # as Gymnasium has it: the module registers the environment
+        try:
+            import_module(module)
+        except Exception as error:
+            raise WorldError(f"importing {module!r} for {name!r} raised {type(error).__name__}: {error}") from error
+    elif name not in gymnasium.registry:
         with redirect_stderr(StringIO()):  # it tells of changes to its own tasks when it is imported
             import gymnasium_robotics
 
         gymnasium.register_envs(gymnasium_robotics)
     try:
-        spec = gymnasium.spec(name)
+        spec = gymnasium.spec(known_as)
     except (gymnasium.error.Error, ImportError):
         raise UnknownName("task or Gymnasium environment", name, TASKS) from None
     return lambda: gymnasium.make(spec, disable_env_checker=True)

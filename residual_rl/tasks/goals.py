@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as record
 
+from residual_rl.errors import WorldError
 from residual_rl.tasks.layout import Layout
 from residual_rl.types import RewardFunction, SuccessFunction, Transition, row_of
 
@@ -109,10 +110,11 @@ def _success_name(
         if method is None or succeeded is None:
             continue
         success = _success(method, layout)
+        twice = np.concatenate([achieved, achieved])  # of a single goal, one that takes no batch would not be found out
         try:
-            if success(achieved, desired).tolist() == succeeded and success(achieved, achieved).all():
+            if success(twice, np.concatenate([desired, desired])).tolist() == 2 * succeeded and success(twice, twice).all():
                 return name
-        except Exception:  # whatever it is, it is not the predicate that was looked for
+        except WorldError:  # whatever it is, it is not the predicate that was looked for
             continue
     return None
 
@@ -129,7 +131,12 @@ def _attribute(env: gymnasium.Env | None, name: str) -> Callable[..., Any] | Non
 
 def _success(method: Callable[..., Any], layout: Layout) -> SuccessFunction:
     def success(achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
-        return np.asarray(method(layout.goals(achieved), layout.goals(desired))).astype(bool).reshape(len(achieved))
+        try:
+            reached = np.asarray(method(layout.goals(achieved), layout.goals(desired)))
+            return reached.astype(bool).reshape(len(achieved))
+        except Exception as error:
+            name = getattr(method, "__name__", "the predicate of success")
+            raise WorldError(f"{name} raised {type(error).__name__} at goals that were achieved: {error}") from error
 
     return success
 

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
-from warnings import catch_warnings
+from warnings import catch_warnings, warn
 
 import gymnasium
 import numpy as np
@@ -14,10 +14,11 @@ from gymnasium.error import AlreadyPendingCallError
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from residual_rl.errors import ResidualRLError, WorldError
-from residual_rl.tasks.layout import Layout
+from residual_rl.tasks.layout import Layout, layout_of
 from residual_rl.types import Observation, Spec, map_observation
 
 SUCCESS_KEYS = ("is_success", "success")
+FLAGGED = ("reward", "terminated", "truncated")
 FLAGS = 3  # terminated, truncated, success
 PATIENCE = 5.0  # seconds that a process has for an answer that it owes, or to end when it is told to
 
@@ -104,7 +105,9 @@ class RowEnv(gymnasium.Env):
             return 0.0, {}
         try:
             shown, reward, terminated, truncated, info = self.env.step(action)
-            reward = float(reward)
+            reward, terminated, truncated = (
+                _number(name, each) for name, each in zip(FLAGGED, (reward, terminated, truncated), strict=True)
+            )
             self._elapsed += 1
             self.layout.write(shown, row)
             truncated = bool(truncated) or (self._elapsed >= self.horizon and not terminated)
@@ -119,7 +122,7 @@ class RowEnv(gymnasium.Env):
         for key in SUCCESS_KEYS:
             if key in info:
                 self.tells_success = True
-                return bool(info[key])
+                return info[key] is not None and _number(key, info[key]) > 0  # NaN is no success
         return False
 
     def _broken(self, row: np.ndarray, reason: str) -> dict[str, Any]:
@@ -144,10 +147,6 @@ class SerialRows:
         self.envs = envs
         self.num_envs = len(envs)
         self._width = envs[0].layout.width + FLAGS
-        first = envs[0].action_space
-        for env in envs:
-            if env.action_space != first:
-                raise ResidualRLError(f"the action spaces of the environments differ: {first} and {env.action_space}")
 
     def reset(self, *, seed: Sequence[int] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Rows `[E, O + 2 G + 3]` at the start of an episode in each lane."""
@@ -165,7 +164,7 @@ class SerialRows:
     def close(self) -> None:
         """Closes the environments."""
         for env in self.envs:
-            env.close()
+            close_quietly(env)
 
 
 class RowLanes:
@@ -276,10 +275,49 @@ def side_by_side(first: RowEnv | None, make: Callable[[], RowEnv], lanes: int, p
     if processes:
         with _noticing_death():
             return AsyncVectorEnv([_undisturbed(make)] * lanes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
-    rows = [make() if first is None or lane else first for lane in range(lanes)]
-    if len({id(row.env.unwrapped) for row in rows}) < lanes:
-        raise ResidualRLError("the function that makes environments must make a new one each time, not give the same again")
+    rows: list[RowEnv] = []
+    try:
+        for lane in range(lanes):
+            rows.append(make() if first is None or lane else first)
+            _check_alike(rows[0], rows[-1])
+        if len({id(row.env.unwrapped) for row in rows}) < lanes:
+            raise ResidualRLError("the function that makes environments must make a new one each time, not give the same again")
+    except ResidualRLError:
+        for row in rows[first is not None :]:
+            close_quietly(row)
+        raise
     return SerialRows(rows)
+
+
+def _check_alike(first: RowEnv, other: RowEnv) -> None:
+    """Checks that an environment speaks as the first one does."""
+    for name in ("observation_space", "action_space"):
+        one, two = getattr(first.env, name), getattr(other.env, name)
+        spaces_of = {"observation_space": one, "action_space": first.env.action_space} | {name: two}
+        if one != two and layout_of(**spaces_of) != first.layout:
+            raise ResidualRLError(f"the {name.replace('_', ' ')}s of the environments differ: {one} and {two}")
+
+
+def _number(name: str, value: Any) -> float:
+    """A reward or a flag, also where it is an array of one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, float | int | np.bool_ | np.number):
+        return float(value)
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} is {value!r}, not one number")
+    return float(array.item())
+
+
+def close_quietly(env: gymnasium.Env) -> None:
+    """Closes an environment; what it raises is a warning, since what came of it is done."""
+    try:
+        env.close()
+    except Exception as error:
+        warn(f"closing an environment raised {type(error).__name__}: {error}", RuntimeWarning, stacklevel=2)
 
 
 def close_rows(rows: AsyncVectorEnv | SerialRows) -> None:

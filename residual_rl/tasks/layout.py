@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from gymnasium import spaces
-from pydantic import ConfigDict
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from residual_rl.errors import ResidualRLError
@@ -16,6 +16,23 @@ from residual_rl.types import Observation
 
 GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
 LARGEST_BOUND = 1e6  # of an action; beyond it, a bound stands for none
+LARGEST_SIZE = 1 << 24  # of an observation
+Bound = Annotated[float, Field(ge=-LARGEST_BOUND, le=LARGEST_BOUND)]
+Shape = tuple[Annotated[int, Field(ge=0, le=LARGEST_SIZE)], ...]
+
+
+def _numbers(dtype: str) -> str:
+    try:
+        sound = np.dtype(dtype).kind in "fiub"
+    except TypeError:
+        sound = False
+    if not sound:
+        raise ValueError(f"{dtype!r} is no type of numbers")
+    return dtype
+
+
+Numbers = Annotated[str, AfterValidator(_numbers)]
+"""Name of a NumPy type."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -24,8 +41,8 @@ class Entry:
 
     path: tuple[str, ...]
     """Its keys, from the outermost dictionary inwards."""
-    shape: tuple[int, ...]
-    dtype: str
+    shape: Shape
+    dtype: Numbers
 
     @property
     def size(self) -> int:
@@ -44,10 +61,20 @@ class Layout:
     observation: tuple[Entry, ...]
     goal: tuple[Entry, ...]
     """Of the achieved and of the desired goal, paths without that key; empty for an environment without goals."""
-    action_shape: tuple[int, ...]
-    action_dtype: str
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    action_shape: Shape
+    action_dtype: Numbers
+    low: tuple[Bound, ...]
+    high: tuple[Bound, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not 1 <= self.width <= LARGEST_SIZE:
+            raise ValueError(f"an observation must have 1 to {LARGEST_SIZE} numbers, not {self.width}")
+        if not 1 <= math.prod(self.action_shape) == len(self.low) == len(self.high):
+            raise ValueError("an action must have as many bounds as entries, and one at least")
+        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError("the bounds of an action must leave a choice")
+        return self
 
     @cached_property
     def observation_size(self) -> int:
@@ -86,11 +113,14 @@ class Layout:
             KeyError, ValueError: it is not what the space said.
         """
         batch = rows.shape[:-1]
-        for path, shape, start, stop in self._places:
+        for path, shape, start, stop, whole in self._places:
             array = np.asarray(_at(shown, path))
             if array.shape != batch + shape:
                 name = "/".join(path) or "observation"
                 raise ValueError(f"{name!r} has shape {array.shape}, its space says {batch + shape}")
+            if whole and array.dtype.kind not in "iub" and (array % 1).any():
+                name = "/".join(path) or "observation"
+                raise ValueError(f"{name!r} holds {array[array % 1 != 0].flat[0]}, its space says whole numbers")
             rows[..., start:stop] = array if array.ndim == rows.ndim else array.reshape(*batch, stop - start)
 
     def split(self, rows: np.ndarray) -> Observation:
@@ -142,14 +172,17 @@ class Layout:
         return low, high, (low + high) / 2, (high - low) / 2
 
     @cached_property
-    def _places(self) -> list[tuple[tuple[str, ...], tuple[int, ...], int, int]]:
-        """Path and shape of each array of an observation, and where it begins and ends in a row."""
+    def _places(self) -> list[tuple[tuple[str, ...], tuple[int, ...], int, int, bool]]:
+        """Path and shape of each array of an observation, where it begins and ends in a row, whether it is whole numbers."""
         entries = [(entry.path, entry) for entry in self.observation]
         if self.goal:
             parts = zip(GOAL_KEYS, (self.observation, self.goal, self.goal), strict=True)
             entries = [((key, *entry.path), entry) for key, inside in parts for entry in inside]
         ends = list(accumulate(entry.size for _, entry in entries))
-        return [(path, entry.shape, end - entry.size, end) for (path, entry), end in zip(entries, ends, strict=True)]
+        return [
+            (path, entry.shape, end - entry.size, end, np.dtype(entry.dtype).kind in "iub")
+            for (path, entry), end in zip(entries, ends, strict=True)
+        ]
 
 
 def layout_of(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Layout:

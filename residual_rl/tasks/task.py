@@ -1,7 +1,8 @@
 """What a task is to the rest of the library."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import gymnasium
 from gymnasium.vector import AutoresetMode
@@ -30,6 +31,8 @@ class Task:
     """`achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; an episode succeeds by its last step."""
     measured_by: Measure = "success"
     """What tells a good episode from a bad one: its success, or, where hardly any policy succeeds, its return."""
+    published: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Fields of `Config` that the preset `silver2018` has for this task. Source: the configurations of Silver et al. 2018."""
     view: View | None = None
     """How it is looked at; None for a world that cannot be drawn."""
 

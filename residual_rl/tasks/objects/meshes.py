@@ -108,9 +108,9 @@ def _save(kept: Path, parts: Iterable[np.ndarray]) -> None:
     """Keeps the parts where that is possible; a folder that cannot be written only costs time later."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".npz", delete=False) as file:
+        with tempfile.TemporaryDirectory(dir=kept.parent) as beside:
             arrays: dict[str, Any] = {f"{index:03d}": part for index, part in enumerate(parts)}
-            np.savez(file, **arrays)
-        os.replace(file.name, kept)
+            np.savez(Path(beside) / kept.name, **arrays)
+            os.replace(Path(beside) / kept.name, kept)
     except OSError as error:
         warnings.warn(f"convex parts are not kept: {error}", stacklevel=2)

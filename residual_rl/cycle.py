@@ -8,6 +8,7 @@ All chance of a cycle is derived from the run's seed and the cycle's number.
 
 import time
 from typing import Any, Literal, NamedTuple
+from warnings import warn
 
 import equinox as eqx
 import jax
@@ -103,6 +104,8 @@ def _collected(training: Training, envs: Lanes, state: State, actor_learns: bool
     first = state.cycle * envs.num_envs
     seeds = [training_seed(config.seed, first + lane) for lane in range(envs.num_envs)]
     episodes, reasons = collect(envs, training.controller, config.algorithm.composition, act, seeds)
+    if reasons:
+        warn(f"episodes that break in training are dropped: {reasons[0]}", RuntimeWarning, stacklevel=2)
     if not episodes and state.dropped_in_a_row + len(reasons) >= MAX_DROPPED_IN_A_ROW:
         raise WorldError(
             f"{state.dropped_in_a_row + len(reasons)} episodes in a row had to be dropped; the last one because {reasons[-1]}"

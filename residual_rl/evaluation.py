@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from warnings import warn
 
 import numpy as np
 import scipy
@@ -159,7 +160,7 @@ def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
     """One episode from each seed.
 
     An episode in which the world raises, or shows something not finite, is a failure and has the least return that is possible:
-    in every step of the horizon the least reward of the task.
+    in every step of the horizon the least reward of the task. A warning says how many there were, and why.
 
     Raises:
         ControllerError: names the controller, the step and what is wrong with its proposal.
@@ -168,17 +169,23 @@ def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
     """
     parts: list[Outcome] = []
     failures: list[EpisodesLost] = []
+    reasons: list[str] = []
     for start in range(0, len(seeds), envs.num_envs):
         chunk = list(seeds[start : start + envs.num_envs])
         padded = chunk + chunk[:1] * (envs.num_envs - len(chunk))  # the last lanes repeat an episode and are not counted
         try:
-            outcome, failures = _episodes(envs, act, padded), []
+            outcome, why = _episodes(envs, act, padded)
+            reasons += [reason for lane, reason in why.items() if lane < len(chunk)]
+            failures = []
         except EpisodesLost as error:
             failures.append(error)
             if len(failures) == GIVES_UP or len(failures) * envs.num_envs >= len(seeds):
                 raise
             outcome = _lost(envs)
+            reasons += [str(error)] * len(chunk)
         parts.append(Outcome(*(value[: len(chunk)] for value in outcome)))
+    if reasons:
+        warn(f"{len(reasons)} of {len(seeds)} episodes broke and count as failures: {reasons[0]}", RuntimeWarning, stacklevel=2)
     return Outcome(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
@@ -193,8 +200,8 @@ def _lost(envs: Lanes) -> Outcome:
     return Outcome(np.zeros(envs.num_envs, dtype=bool), zero + _broken_return(envs), never, zero, zero)
 
 
-def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> Outcome:
-    """One episode in each lane."""
+def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> tuple[Outcome, dict[int, str]]:
+    """One episode in each lane, and why some of them broke, by lane."""
     watch = Watch(envs)
     observation = watch.reset(seeds)
     with naming_step(0):
@@ -216,4 +223,5 @@ def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> Outcome:
             jerk += live * np.abs(action - previous).mean(axis=1)
         previous = action
     returns = np.where(watch.broken, _broken_return(envs), returns)
-    return Outcome(success, returns, steps_to_success, deviation / watch.lengths, jerk / np.maximum(watch.lengths - 1, 1))
+    lengths = watch.lengths
+    return Outcome(success, returns, steps_to_success, deviation / lengths, jerk / np.maximum(lengths - 1, 1)), watch.why()

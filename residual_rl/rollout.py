@@ -83,6 +83,13 @@ class Watch:
         self._shown = select(observation, sound)
         return self._shown
 
+    def why(self) -> dict[int, str]:
+        """Of each broken lane, what went wrong."""
+        return {
+            lane: self.reasons.get(lane, "an observation or reward was not finite")
+            for lane in np.flatnonzero(self.broken).tolist()
+        }
+
     def step(self, action: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What `envs.step` gives, with success `[E]` for its info. A broken lane has reward 0 and no success.
 
@@ -159,8 +166,7 @@ def collect(
         Episode(_lane(steps, lane, int(watch.lengths[lane])), bool(success[lane]), lane)
         for lane in np.flatnonzero(~watch.broken).tolist()
     ]
-    why = [watch.reasons.get(lane, "an observation or reward was not finite") for lane in np.flatnonzero(watch.broken).tolist()]
-    return sound, why
+    return sound, list(watch.why().values())
 
 
 def _all_finite(observation: Observation, reward: np.ndarray) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from residual_rl import records
 from residual_rl.errors import ResidualRLError, UnknownName
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.ddpg import DDPG
@@ -97,7 +98,7 @@ def make_config(preset: str = "default", **fields: Any) -> Config:
     try:
         config = Config(preset=preset, **fields)
     except ValidationError as error:
-        raise ResidualRLError(explained(error)) from error
+        raise ResidualRLError(records.explained(error)) from error
     if config.method == "scratch" and config.controller != "zero":
         raise ResidualRLError(
             f"method 'scratch' learns without a controller, not over {config.controller!r}; use method 'rpl' to improve one"
@@ -149,7 +150,7 @@ def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
 
 def to_json(config: Config) -> dict[str, Any]:
     """The configuration as plain JSON values."""
-    return TypeAdapter(Config).dump_python(config, mode="json")
+    return records.to_json(config)
 
 
 def from_json(values: dict[str, Any]) -> Config:
@@ -161,7 +162,7 @@ def from_json(values: dict[str, Any]) -> Config:
     try:
         return TypeAdapter(Config).validate_python(values)
     except ValidationError as error:
-        raise ResidualRLError(explained(error)) from error
+        raise ResidualRLError(records.explained(error)) from error
 
 
 def differences(first: dict[str, Any], second: dict[str, Any], prefix: str = "") -> list[str]:
@@ -174,11 +175,3 @@ def differences(first: dict[str, Any], second: dict[str, Any], prefix: str = "")
         elif one != other:
             lines.append(f"{prefix}{key}: {one} -> {other}")
     return lines
-
-
-def explained(error: ValidationError) -> str:
-    """What is wrong, field by field, without pydantic's links."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}, got {detail['input']!r}"
-        for detail in error.errors()
-    )

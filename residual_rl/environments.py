@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from residual_rl import records
 from residual_rl.controllers import CONTROLLERS, TableController, make_controller, name_of, reads_state
 from residual_rl.controllers.adapted import Adapted, Character
 from residual_rl.controllers.controller import Controller
@@ -48,7 +49,7 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """The description as plain JSON values."""
-        return TypeAdapter(Description).dump_python(self, mode="json")
+        return records.to_json(self)
 
 
 def description_from(values: Any, source: str) -> Description:
@@ -57,10 +58,7 @@ def description_from(values: Any, source: str) -> Description:
     Raises:
         RunError: it is damaged; names `source`.
     """
-    try:
-        return TypeAdapter(Description).validate_python(values)
-    except ValueError as error:
-        raise RunError(f"{source} is damaged: {error}") from error
+    return records.record_of(Description, values, source)
 
 
 def controller_of(controller: Any, spec: Spec, num_threads: int | None = None) -> tuple[Any, str]:

@@ -8,11 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from residual_rl import records
 from residual_rl.bundles.bundle import Exported, write_bundle
-from residual_rl.config import Config, explained
+from residual_rl.config import Config
 from residual_rl.controllers import (
     Controller,
     TableController,
@@ -169,7 +170,7 @@ def _checked(**values: Any) -> _Numbers:
     try:
         return _Numbers(**values)
     except ValidationError as error:
-        raise ResidualRLError(explained(error)) from None
+        raise ResidualRLError(records.explained(error)) from None
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class Baseline:
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain JSON values."""
-        return TypeAdapter(Baseline).dump_python(self, mode="json")
+        return records.to_json(self)
 
 
 def evaluate(

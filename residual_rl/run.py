@@ -30,6 +30,7 @@ from residual_rl.disk import acquire, disk_errors, make_directory, read_json, ro
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.records import record_of
 from residual_rl.verdict import Verdict
 
 METRICS = (
@@ -245,15 +246,10 @@ def read_verdict(path: str | Path) -> Verdict:
     Raises:
         RunError: the run is not finished, or the file is damaged.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     if not (Path(path) / "verdict.json").exists():
         read_config(path)  # says so where it is no run at all
     values = read_json(Path(path) / "verdict.json", "the run has no verdict yet: start the same training again to finish it")
-    try:
-        return TypeAdapter(Verdict).validate_python(values)
-    except ValidationError as error:
-        raise RunError(f"{path}/verdict.json is damaged: {configuration.explained(error)}") from error
+    return record_of(Verdict, values, Path(path) / "verdict.json")
 
 
 def read_diagnosis(path: str | Path) -> Diagnosis | None:
@@ -262,15 +258,8 @@ def read_diagnosis(path: str | Path) -> Diagnosis | None:
     Raises:
         RunError: the file is damaged.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     file = Path(path) / "diagnosis.json"
-    if not file.exists():
-        return None
-    try:
-        return TypeAdapter(Diagnosis).validate_python(read_json(file))
-    except ValidationError as error:
-        raise RunError(f"{file} is damaged: {configuration.explained(error)}") from error
+    return record_of(Diagnosis, read_json(file), file) if file.exists() else None
 
 
 def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:

@@ -3,12 +3,10 @@
 A run that was stopped goes on with the same numbers: nothing that is not in its state decides what comes next.
 """
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gymnasium.vector import AutoresetMode
 
@@ -26,6 +24,7 @@ from residual_rl.rollout import base_policy
 from residual_rl.run import Run, read_rows
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.state import State, Training, fresh, restored, save
+from residual_rl.stopping import stop_requested
 from residual_rl.tasks.foreign import AnyTask
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Measure
@@ -159,8 +158,8 @@ def _diagnosis(training: Training, state: State) -> Diagnosis:
     config, task, path = training.config, training.task, training.run.path
     asked = reads_goal(training.controller) and asked_again(training.controller)
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
-    networks, asks = state.learner.averaged, (task.success, base, task.learner_reward)
-    evidence = gather(config.algorithm.delivered(state.scores), networks, state.replay, task.spec, *asks)
+    algorithm, networks = config.algorithm.delivered(state.scores), state.learner.averaged
+    evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.learner_reward)
     evaluations, metrics = (read_rows(path / name) for name in ("evaluations.csv", "metrics.csv"))
     return diagnose(config, state.step, evidence, evaluations, metrics)
 
@@ -173,23 +172,3 @@ def _saved_on_error(run: Run, state: State) -> Iterator[None]:
     except ResidualRLError:
         save(run, state)
         raise
-
-
-@contextmanager
-def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Notes SIGINT and SIGTERM instead of dying of them; yields whether one arrived. A second one is no longer caught."""
-    arrived = []
-    previous = {}
-
-    def note(number: int, frame: Any) -> None:
-        arrived.append(number)
-        signal.signal(number, previous[number])
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, note)
-    try:
-        yield lambda: bool(arrived)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import scipy
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from residual_rl import records
 from residual_rl.evaluation import Outcome, bounded
 from residual_rl.types import Measure
 
@@ -72,7 +73,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as plain JSON values."""
-        return TypeAdapter(Verdict).dump_python(self, mode="json")
+        return records.to_json(self)
 
 
 def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_by: Measure = "success") -> Verdict:

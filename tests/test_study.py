@@ -46,7 +46,7 @@ def quick(trial: Trial, directory: Path) -> list[dict[str, Any]]:
     if trial.variant == "killed" and len(attempts(directory)) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if trial.variant == "waits":
-        from residual_rl.train import stop_requested
+        from residual_rl.stopping import stop_requested
 
         with stop_requested() as stopped:
             while not (directory.parents[2] / "go").exists():

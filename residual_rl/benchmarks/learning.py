@@ -15,10 +15,10 @@ from typing import Any
 from residual_rl.benchmarks.conditions import TASK, conditions, installed, quiet
 from residual_rl.benchmarks.peers import Peer, Work, fastest_vector_env, sbx, stable_baselines3
 from residual_rl.benchmarks.rounds import Speed, alternate, compared, medians
+from residual_rl.cores import usable_cores
 from residual_rl.errors import ResidualRLError
 from residual_rl.tasks import find_task
 from residual_rl.tasks.block import HORIZON
-from residual_rl.tasks.physics import usable_cores
 
 NUM_ENVS = 16
 CYCLE_STEPS = NUM_ENVS * HORIZON

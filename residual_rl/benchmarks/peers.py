@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from residual_rl.benchmarks.conditions import PEER_TASKS, PEERS, TASK
 from residual_rl.benchmarks.rounds import alternate, medians, stepper
+from residual_rl.cores import usable_cores
 from residual_rl.extras import need
 from residual_rl.tasks.block import HORIZON
-from residual_rl.tasks.physics import usable_cores
 
 PEER_TASK = PEER_TASKS[TASK]
 VECTOR_ENVS = ("DummyVecEnv", "SubprocVecEnv")

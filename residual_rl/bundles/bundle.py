@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 from safetensors.numpy import save
 
 from residual_rl import config as configuration
+from residual_rl import records
 from residual_rl.bundles import runtime
 from residual_rl.config import Config
 from residual_rl.errors import ResidualRLError, RunError
@@ -61,7 +61,7 @@ class Exported:
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain JSON values."""
-        return TypeAdapter(Exported).dump_python(self, mode="json")
+        return records.to_json(self)
 
 
 def write_bundle(

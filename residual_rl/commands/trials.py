@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from residual_rl.cores import usable_cores
 from residual_rl.errors import Interrupted
 from residual_rl.studies import find_study
 from residual_rl.studies.estimate import estimates
@@ -16,7 +17,6 @@ from residual_rl.studies.results import collect
 from residual_rl.studies.runner import run_study
 from residual_rl.studies.trial import Trial, chosen
 from residual_rl.studies.trial_directory import Standing, TrialState, error_of, standing, state_of
-from residual_rl.tasks.physics import usable_cores
 from residual_rl.types import Measure
 from residual_rl.verdict import in_digits
 

@@ -16,8 +16,8 @@ from gymnasium.vector.utils import CloudpickleWrapper
 
 from residual_rl.controllers.adapted import PerLane
 from residual_rl.controllers.controller import each, name_of, remembers, said_by
+from residual_rl.cores import usable_cores
 from residual_rl.errors import ControllerError
-from residual_rl.tasks.physics import usable_cores
 from residual_rl.types import row_of, size_of
 
 Call = Callable[[Any], Any]

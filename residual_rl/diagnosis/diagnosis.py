@@ -2,8 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
+
+from residual_rl import records
 
 Standing = Literal["sound", "warning", "unknown"]
 
@@ -39,4 +40,4 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """The diagnosis as plain JSON values."""
-        return TypeAdapter(Diagnosis).dump_python(self, mode="json")
+        return records.to_json(self)

@@ -11,11 +11,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-
 from residual_rl.config import differences
 from residual_rl.disk import read_json, write_json
 from residual_rl.errors import RunError
+from residual_rl.records import record_of
 from residual_rl.run import provenance
 from residual_rl.studies.trial import Trial
 from residual_rl.types import Measure
@@ -100,10 +99,7 @@ def confirmed(directory: Path) -> Verdict | None:
         RunError: it is damaged.
     """
     path = directory / "confirmation.json"
-    try:
-        return TypeAdapter(Verdict).validate_python(read_json(path)) if path.exists() else None
-    except ValidationError as error:
-        raise RunError(f"{path} is damaged: {error}") from error
+    return record_of(Verdict, read_json(path), path) if path.exists() else None
 
 
 def made_by(directory: Path) -> dict[str, Any]:
@@ -140,10 +136,12 @@ def read_trial(directory: Path) -> Trial:
     Raises:
         RunError: the file is damaged.
     """
+    path = directory / "trial.json"
     try:
-        return TypeAdapter(Trial).validate_python(read_json(directory / "trial.json")["trial"])
-    except (KeyError, ValidationError) as error:
-        raise RunError(f"{directory}/trial.json is damaged: {error}") from error
+        values = read_json(path)["trial"]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged: it names no trial") from error
+    return record_of(Trial, values, path)
 
 
 def _last_row(path: Path) -> dict[str, float]:

@@ -5,12 +5,13 @@
 
 import copy
 import ctypes
-import os
 from collections.abc import Sequence
 
 import mujoco
 import numpy as np
 from mujoco import rollout
+
+from residual_rl.cores import usable_cores
 
 Flag = mujoco.mjtDisableBit
 
@@ -149,11 +150,6 @@ def _stop_clock() -> None:
     """
     if _CLOCK is not None and mujoco.get_mjcb_time() is None:
         _CLOCK.value = None
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def state_columns(model: mujoco.MjModel, joint: str) -> tuple[slice, slice]:

@@ -1,0 +1,27 @@
+"""How long work is stopped between two steps, not in the middle of one."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def stop_requested() -> Iterator[Callable[[], bool]]:
+    """Notes SIGINT and SIGTERM instead of dying of them; yields whether one arrived. A second one is no longer caught."""
+    arrived = []
+    previous = {}
+
+    def note(number: int, frame: Any) -> None:
+        arrived.append(number)
+        signal.signal(number, previous[number])
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, note)
+    try:
+        yield lambda: bool(arrived)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

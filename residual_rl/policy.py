@@ -139,7 +139,18 @@ class Policy:
         start_episodes(self.controller, episodes)
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """The action, in the units of the environment: in [-1, 1] for tasks of the library."""
+        """The action for one observation, or for each of a batch.
+
+        Args:
+            observation: as the environment shows it, or a batch of them with a leading axis `[B]`.
+
+        Returns:
+            `[A]` or `[B, A]`, in the units of the environment: in [-1, 1] for tasks of the library.
+
+        Raises:
+            ControllerError: the base raised, or proposed something that is no action.
+            ValueError, KeyError: the observation is none of this environment.
+        """
         layout = self.layout
         single = layout.is_single(observation) if layout else np.ndim(observation["observation"]) == 1
         if layout:

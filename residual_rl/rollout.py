@@ -170,7 +170,7 @@ def collect(
 
 
 def _all_finite(observation: Observation, reward: np.ndarray) -> bool:
-    """Whether nothing is to be feared; False says only that `_sound` has to look: squares are larger than what they are of."""
+    """A cheap test: where sums of squares are in single precision, so is every entry. Else `_sound` must look."""
     arrays: list[Any] = [*observation.values(), reward]
     return all(np.vdot(array, array) <= LARGEST for array in arrays)
 

@@ -150,7 +150,8 @@ def skewed_t(values: np.ndarray) -> tuple[tuple[float, float], float]:
     finds a gain far too often. Hall's transformation corrects that; here each end of the interval is corrected only outwards.
 
     Source: Hall 1992, "On the removal of skewness by transformation".
-    Differs: with the quantile of Student's t, which this is where there is no skewness; and one-sided, as said.
+    Differs: the quantile is Student's t, not the normal one: without skewness this is Student's interval. And each end is only
+    moved outwards, as said.
     """
     size, mean = len(values), float(values.mean())
     deviation = float(values.std(ddof=1)) if size > 1 else 0.0

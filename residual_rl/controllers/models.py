@@ -17,7 +17,7 @@ ONNX_SUFFIX = ".onnx"
 
 
 def is_stable_baselines(controller: Any) -> bool:
-    """Whether it is a model of Stable-Baselines3, or does as if."""
+    """Whether it is a model of Stable-Baselines3, or has its interface."""
     return callable(getattr(controller, "predict", None)) and hasattr(controller, "policy")
 
 

@@ -1,1 +1,1 @@
-"""The learner: JAX alone, nothing of worlds or simulators."""
+"""The learner, its replay and its exploration: nothing of worlds or simulators."""

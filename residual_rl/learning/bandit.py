@@ -30,7 +30,7 @@ class Bandit:
     """Episodes of each arm that count. Few: the residual changes. Those of an arm that drives little are older than others."""
 
     def drivers(self, rng: np.random.Generator, num_envs: int, scores: Scores) -> np.ndarray:
-        """The arm that drives each lane: `[E]` int. One of several is always left to the base, to know how it does."""
+        """The arm that drives each lane: `[E]` int. Of several, one is always the base's, so that its score stays current."""
         others = len(scores) - 1
         if min(map(len, scores)) < FEWEST:
             arm = rng.integers(0, len(scores), num_envs)

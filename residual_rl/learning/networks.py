@@ -74,6 +74,6 @@ def _normalized(norm: eqx.nn.LayerNorm, x: Array) -> Array:
 
 def _xavier(fan_in: int, fan_out: int, key: Array) -> eqx.nn.Linear:
     """A linear layer with Xavier-uniform weights and zero biases. Source: the code published with Silver et al. 2018."""
-    layer = eqx.nn.Linear(fan_in, fan_out, key=key)
+    layer = eqx.nn.Linear(fan_in, fan_out, key=key)  # whose own draw is replaced
     weight = jax.nn.initializers.glorot_uniform()(key, (fan_out, fan_in))
     return eqx.tree_at(lambda linear: (linear.weight, linear.bias), layer, (weight, jnp.zeros(fan_out)))

@@ -26,7 +26,11 @@ class Replay:
         return min(self.total, self.capacity)
 
     def add_episode(self, episode: Transition) -> None:
-        """Adds an episode, or an unbroken part of one: `[T]` rows, the oldest overwritten when full."""
+        """Adds an episode, or an unbroken part of one: `[T]` rows, the oldest overwritten when full.
+
+        Raises:
+            ValueError: it is longer than the capacity.
+        """
         length = len(episode.reward)
         if length > self.capacity:
             raise ValueError(f"an episode of {length} steps does not fit into a replay of {self.capacity}")
@@ -52,7 +56,11 @@ class Replay:
             raise
 
     def draw(self, rng: np.random.Generator, size: int, latest: int | None = None) -> np.ndarray:
-        """Row numbers `[size]`, uniform over what is held, or over the `latest` rows added."""
+        """Row numbers `[size]`, uniform over what is held, or over the `latest` rows added.
+
+        Raises:
+            ValueError: nothing is held.
+        """
         held = len(self) if latest is None else min(latest, len(self))
         if held == 0:
             raise ValueError("the replay is empty")

@@ -103,8 +103,7 @@ PUBLISHED_STARTS = Starts()
 class HookWorld:
     """The physics and rules of Hook, for a batch of episodes at once. Stateless: states go in and come out."""
 
-    def __init__(self, num_threads: int | None = None, starts: Starts = PUBLISHED_STARTS):
-        self.starts = starts
+    def __init__(self, num_threads: int | None = None):
         self.spec = SPEC
         self.arm = FetchArm(hook_model(), blocked=False, num_threads=num_threads)
         self._object = state_columns(hook_model(), "object0:joint")[0]
@@ -115,7 +114,7 @@ class HookWorld:
         physics = np.tile(self._start, (len(rngs), 1))
         goal = np.empty((len(rngs), 3))
         for lane, rng in enumerate(rngs):
-            start, goal[lane] = self.starts.draw(rng)
+            start, goal[lane] = PUBLISHED_STARTS.draw(rng)
             physics[lane, self._object.start : self._object.start + 2] = start
         return self.arm.at(physics), goal
 

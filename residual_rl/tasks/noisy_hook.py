@@ -28,7 +28,7 @@ import mujoco
 import numpy as np
 
 from residual_rl.tasks import fetch, hook
-from residual_rl.tasks.hook import PUBLISHED_STARTS, HookWorld, Starts
+from residual_rl.tasks.hook import HookWorld
 from residual_rl.types import Observation
 
 SPEC = hook.SPEC._replace(observation_size=2 * hook.SPEC.observation_size)
@@ -78,10 +78,10 @@ class NoisyHookWorld:
     Differs: the published code draws from a generator that no seed of the environment reaches.
     """
 
-    def __init__(self, noise: Noise, num_threads: int | None = None, starts: Starts = PUBLISHED_STARTS):
+    def __init__(self, noise: Noise, num_threads: int | None = None):
         self.noise = noise
         self.spec = SPEC
-        self.hook = HookWorld(num_threads, starts)
+        self.hook = HookWorld(num_threads)
 
     def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
         """New episodes, one for each generator: their state and desired goals `[E, 3]`."""

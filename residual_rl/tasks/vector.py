@@ -105,6 +105,9 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         """Starts new episodes, in all lanes or in those of `options["reset_mask"]` (`[E]` bool).
 
         An integer seed gives lane i the seed `seed + i`. The same seed gives the same episode in any lane.
+
+        Raises:
+            ValueError: the mask, or a sequence of seeds, is not one for each lane.
         """
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool))
         if mask.shape != (self.num_envs,) or mask.dtype != bool:
@@ -145,7 +148,14 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         return observation
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One action `[E, A]` in every lane; values beyond the action space are clipped to it."""
+        """One action `[E, A]` in every lane; values beyond the action space are clipped to it.
+
+        Returns:
+            `Observation[E]`, reward, terminated and truncated `[E]`, and an info with `is_success` `[E]`.
+
+        Raises:
+            ResetNeeded: nothing was reset yet, or episodes have ended that nothing but `reset` begins anew.
+        """
         if self._state is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
         finished = self._elapsed >= self.horizon

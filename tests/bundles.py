@@ -33,6 +33,7 @@ ALGORITHMS = {
     "residual-scored": GatedDDPG(hidden=(32, 32), cautions=(0.1,), composition=Composition(critic_scores="residual")),
     "ungated": GatedDDPG(hidden=(16,), num_critics=2, cautions=(None,)),
     "published": DDPG(hidden=(32, 32)),
+    "published-frames": DDPG(hidden=(32, 32), frames=2),
     "published-base-seen": DDPG(hidden=(32, 32), composition=Composition(scale=2.0, actor_sees_base=True)),
 }
 

@@ -95,12 +95,13 @@ def test_far_too_many_seeds_are_refused() -> None:
 
 
 def test_the_published_preset_is_what_was_published_for_the_task() -> None:
-    def settings(task: str, **fields: Any) -> tuple[int, float]:
+    def settings(task: str, **fields: Any) -> tuple[int, float, int]:
         config = Trial(task, "silver2018", 0, 1, preset="silver2018", fields=fields).config()
         assert isinstance(config.algorithm, DDPG)
-        return config.episodes_per_cycle, config.algorithm.noise
+        return config.episodes_per_cycle, config.algorithm.noise, config.algorithm.frames
 
-    assert settings("slippery-push") == (8, 0.2)
-    assert settings("noisy-hook") == settings("complex-hook") == (4, 0.1)
-    assert settings("mbrl-pusher") == (2, 0.2)
-    assert settings("noisy-hook", **{"algorithm.noise": 0.3}) == (4, 0.3)
+    assert settings("slippery-push") == (8, 0.2, 1)
+    assert settings("hook") == settings("complex-hook") == (4, 0.1, 1)
+    assert settings("noisy-hook") == settings("noisy-hook-as-described") == (4, 0.1, 2)
+    assert settings("mbrl-pusher") == (2, 0.2, 1)
+    assert settings("noisy-hook", **{"algorithm.noise": 0.3}) == (4, 0.3, 2)

@@ -24,6 +24,7 @@ from residual_rl.bundles import runtime
 from residual_rl.config import Config
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning import normalizer as norm
+from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.networks import MLP
 from residual_rl.policy import Residual
@@ -172,6 +173,7 @@ def _manifest(residual: Residual, spec: Spec, config: Config, verdict: Verdict, 
         "features": features + ["base_action"] * algorithm.composition.actor_sees_base,
         "normalizer": {"clip_before": norm.CLIP_BEFORE, "clip_after": norm.CLIP_AFTER},
         "hidden": list(config.algorithm.hidden),
+        "frames": algorithm.frames if isinstance(algorithm, DDPG) else 1,
         "composition": {
             "scale": algorithm.composition.scale,
             "clip_base": algorithm.composition.clip_base,

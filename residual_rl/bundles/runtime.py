@@ -34,6 +34,7 @@ MAX_WEIGHTS = 1 << 28  # bytes
 MAX_SIZE = 1 << 16  # of an observation, a goal, an action or a hidden layer
 MAX_LAYERS = 16
 MAX_CRITICS = 64
+MAX_FRAMES = 64
 FEATURES = ("observation", "desired_goal", "to_goal", "base_action")
 """What a network may see; `to_goal` is the way from the achieved to the desired goal."""
 
@@ -87,6 +88,7 @@ class Policy:
         self._clips = manifest["normalizer"]["clip_before"], manifest["normalizer"]["clip_after"]
         self._gate: Mapping[str, Any] | None = manifest["gate"]
         self._caution = None if self._gate is None else self._gate["caution"]
+        self._frames = manifest.get("frames", 1)
         self.mean, self.factor = arrays["normalizer.mean"], arrays["normalizer.factor"]
         """[F] mean of the features, and what they are multiplied by after it is subtracted."""
         count = len(manifest["hidden"]) + 1
@@ -147,13 +149,21 @@ class Policy:
         with np.errstate(all="ignore"):
             unit = ((base if self._clip_base else rows) - self._middle) / self._half  # [B, A]: the bounds are -1 and 1
             features = self._features(observation, unit, proposal.shape[:-1])
-            residual = np.tanh(_network(self.actor, features, 0.0))
+            residual = np.tanh(sum(_network(self.actor, each, 0.0) for each in self.per_frame(features)) / self._frames)
             action = (unit + self._scale * residual).clip(-1.0, 1.0) * self._half + self._middle
             acts = np.isfinite(action).all(axis=1, keepdims=True)
             if self._gate is not None and self._caution is not None:
                 acts = acts & (self._margin(self._gate, self._caution, features, unit.astype(np.float32), residual) > 0.0)
         # Clipped once more: the way there and back can end a rounding error beyond a bound.
         return np.where(acts, action, base).astype(rows.dtype).clip(low, high).reshape(proposal.shape)
+
+    def per_frame(self, features: np.ndarray) -> list[np.ndarray]:
+        """Of an observation that consists of several frames, features `[..., F]` with one of them each."""
+        if self._frames == 1:
+            return [features]
+        size = self._sizes["observation"] // self._frames
+        before = [features[..., frame * size : (frame + 1) * size] for frame in range(self._frames)]
+        return [np.concatenate([each, features[..., self._frames * size :]], axis=-1) for each in before]
 
     def _features(self, observation: Any, unit: np.ndarray, batch: Tuple[int, ...]) -> np.ndarray:
         """What the networks see, normalised: `[B, F]` float32."""
@@ -267,8 +277,12 @@ def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     if not isinstance(manifest["hidden"], list) or not 1 <= len(manifest["hidden"]) <= MAX_LAYERS:
         raise ValueError(f"hidden must hold 1 to {MAX_LAYERS} sizes")
     hidden = [_whole(size, "hidden", 1, MAX_SIZE) for size in manifest["hidden"]]
+    frames = _whole(manifest.get("frames", 1), "frames", 1, MAX_FRAMES)
+    if frames > 1 and (gate is not None or features[0] != "observation" or lengths["observation"] % frames):
+        raise ValueError("frames are of a policy without a gate, whose observation consists of so many")
+    shown = seen - (frames - 1) * lengths["observation"] // frames
     shapes: dict[str, tuple[int, ...]] = {"normalizer.mean": (seen,), "normalizer.factor": (seen,)}
-    for i, (fan_in, fan_out) in enumerate(zip([seen, *hidden], [*hidden, actions])):
+    for i, (fan_in, fan_out) in enumerate(zip([shown, *hidden], [*hidden, actions])):
         shapes |= {f"actor.{i}.weight": (fan_in, fan_out), f"actor.{i}.bias": (fan_out,)}
     if gate is not None:
         critics = _whole(gate["critics"], "gate.critics", 1, MAX_CRITICS)

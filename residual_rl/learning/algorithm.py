@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from residual_rl.errors import ResidualRLError
 from residual_rl.learning import normalizer as norm
 from residual_rl.learning.bandit import Scores
 from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
-from residual_rl.learning.networks import MLP, make_actor, make_critics, values_of
+from residual_rl.learning.networks import MLP, Frames, make_actor, make_critics, values_of
 from residual_rl.learning.normalizer import Normalizer, normalize
 from residual_rl.residual import Composition
 from residual_rl.types import Array, Observation, Spec, Transition
@@ -116,11 +117,19 @@ def init_learner(
     layer_norm: bool,
     optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
     key: Array,
+    frames: int = 1,
 ) -> Learner:
-    """Fresh networks, their targets, and the state of the actor's and the critics' optimizer."""
+    """Fresh networks, their targets, and the state of the actor's and the critics' optimizer.
+
+    Raises:
+        ResidualRLError: an observation is not made of so many frames.
+    """
+    if spec.observation_size % frames:
+        raise ResidualRLError(f"frames is {frames}, which an observation of {spec.observation_size} numbers is not made of")
+    shown = Frames(frames, spec.observation_size // frames)
     actor_key, critic_key = jax.random.split(key)
-    actor = make_actor(feature_size, spec.action_size, hidden, key=actor_key)
-    critics = make_critics(num_critics, feature_size + spec.action_size, hidden, layer_norm, key=critic_key)
+    actor = make_actor(feature_size, spec.action_size, hidden, shown, key=actor_key)
+    critics = make_critics(num_critics, feature_size + spec.action_size, hidden, layer_norm, shown, key=critic_key)
     return Learner(
         actor=actor,
         critics=critics,

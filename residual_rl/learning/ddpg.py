@@ -33,6 +33,9 @@ class DDPG:
     composition: Composition = SILVER2018
     burn_in: Annotated[FixedBurnIn | ValueChangeBurnIn, Field(discriminator="rule")] = ValueChangeBurnIn()
     hidden: Hidden = (256, 256, 256)
+    frames: int = Field(default=1, ge=1, le=64)
+    """Of which an observation consists. Actor and critic are shown one at a time, and what they say is averaged: published for
+    NoisyHook. So they cannot compare frames."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's, for actor and critic."""
     target_rate: float = Field(default=0.05, gt=0, le=1)
@@ -53,7 +56,7 @@ class DDPG:
         if self.composition.actor_sees_base:
             feature_size += spec.action_size
         optimizer = optax.adam(self.learning_rate)
-        return init_learner(spec, feature_size, self.hidden, 1, False, (optimizer, optimizer), key)
+        return init_learner(spec, feature_size, self.hidden, 1, False, (optimizer, optimizer), key, self.frames)
 
     def features(self, observation: Observation, base_action: Array) -> Array:
         """Observation and desired goal, and the base action where the composition shows it: `[B, F]`."""

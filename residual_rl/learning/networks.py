@@ -1,6 +1,6 @@
 """The actor's and the critics' network."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,15 +13,32 @@ Hidden = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(max
 """Widths of the hidden layers, within what a bundle may hold; none for a linear function."""
 
 
+class Frames(NamedTuple):
+    """How many frames an input begins with, and how many numbers each has."""
+
+    number: int = 1
+    size: int = 0
+
+
+ONE_FRAME = Frames()
+
+
 class MLP(eqx.Module):
-    """Fully connected layers with ReLU between them, `[..., I] -> [..., out]`."""
+    """Fully connected layers with ReLU between them, `[..., I] -> [..., out]`.
+
+    Of several frames it is shown one at a time, each with the rest of the input, and what comes out is averaged.
+    """
 
     layers: tuple[eqx.nn.Linear, ...]
     norms: tuple[eqx.nn.LayerNorm, ...]
     """One after each hidden layer, before its ReLU; or none."""
+    frames: Frames = eqx.field(static=True)
 
-    def __init__(self, in_size: int, out_size: int, hidden: tuple[int, ...], layer_norm: bool, *, key: Array):
-        sizes = (in_size, *hidden, out_size)
+    def __init__(
+        self, in_size: int, out_size: int, hidden: tuple[int, ...], layer_norm: bool, frames: Frames = ONE_FRAME, *, key: Array
+    ):
+        sizes = (in_size - (frames.number - 1) * frames.size, *hidden, out_size)
+        self.frames = frames
         keys = jax.random.split(key, len(sizes) - 1)
         self.layers = tuple(
             _xavier(fan_in, fan_out, layer_key) for fan_in, fan_out, layer_key in zip(sizes[:-1], sizes[1:], keys, strict=True)
@@ -30,6 +47,16 @@ class MLP(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """`[..., I] -> [..., out]`."""
+        return self._through(x) if self.frames.number == 1 else self._through(self._one_by_one(x)).mean(axis=-2)
+
+    def _one_by_one(self, x: Array) -> Array:
+        """Each frame with all that is no frame: `[..., I] -> [..., number, I - (number - 1) size]`."""
+        number, size = self.frames
+        frames = x[..., : number * size].reshape(*x.shape[:-1], number, size)
+        rest = x[..., None, number * size :]
+        return jnp.concatenate([frames, jnp.broadcast_to(rest, (*frames.shape[:-1], rest.shape[-1]))], axis=-1)
+
+    def _through(self, x: Array) -> Array:
         for index, layer in enumerate(self.layers[:-1]):
             x = _linear(layer, x)
             if self.norms:
@@ -38,16 +65,18 @@ class MLP(eqx.Module):
         return _linear(self.layers[-1], x)
 
 
-def make_actor(in_size: int, action_size: int, hidden: tuple[int, ...], *, key: Array) -> MLP:
+def make_actor(in_size: int, action_size: int, hidden: tuple[int, ...], frames: Frames = ONE_FRAME, *, key: Array) -> MLP:
     """An actor whose residual is exactly zero everywhere: its last layer is."""
-    actor = MLP(in_size, action_size, hidden, layer_norm=False, key=key)
+    actor = MLP(in_size, action_size, hidden, layer_norm=False, frames=frames, key=key)
     return eqx.tree_at(lambda mlp: mlp.layers[-1].weight, actor, jnp.zeros_like(actor.layers[-1].weight))
 
 
-def make_critics(count: int, in_size: int, hidden: tuple[int, ...], layer_norm: bool, *, key: Array) -> MLP:
+def make_critics(
+    count: int, in_size: int, hidden: tuple[int, ...], layer_norm: bool, frames: Frames = ONE_FRAME, *, key: Array
+) -> MLP:
     """Independent critics in one network whose every parameter has a leading axis `[Q]`."""
     keys = jax.random.split(key, count)
-    return eqx.filter_vmap(lambda one_key: MLP(in_size, 1, hidden, layer_norm, key=one_key))(keys)
+    return eqx.filter_vmap(lambda one_key: MLP(in_size, 1, hidden, layer_norm, frames, key=one_key))(keys)
 
 
 def residual_of(actor: MLP, features: Array) -> Array:

@@ -1,11 +1,10 @@
 """The experiments of Silver et al. 2018 on the Fetch robot: figures 3 and 4.
 
 Source: the published scripts, whose 19 processes are one here, with one large batch, and one coin for all episodes of a cycle
-of the burn-in. Differs: MBRLPusher is missing, for the table of a planner's moments that is its base is not here; NoisyHook's
-networks see both frames in one vector, because the published network for two frames is missing too. Expert-explore has the
-paper's shares, 0.6 and 0.8, where the scripts had others for the pushes; on Push its learner sees what the others see, not the
-simulator's state. The paper draws Push over the planner and Push from scratch into one panel, whose actions differ by a factor
-of 10.
+of the burn-in. Differs: MBRLPusher is missing, for the table of a planner's moments that is its base is not here.
+Expert-explore has the paper's shares, 0.6 and 0.8, where the scripts had others for the pushes; on Push its learner sees what
+the others see, not the simulator's state. The paper draws Push over the planner and Push from scratch into one panel, whose
+actions differ by a factor of 10.
 """
 
 from typing import Any

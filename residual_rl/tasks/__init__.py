@@ -9,6 +9,7 @@ from residual_rl.types import Spec
 
 HOOK = {"episodes_per_cycle": 4, "algorithm.noise": 0.1}
 """Published for all hooks."""
+TWO_FRAMES = HOOK | {"algorithm.frames": 2}
 
 
 def _complex_hook(suffix: str, summary: str, gymnasium_id: str, variant: complex_hook.Variant) -> Task:
@@ -107,7 +108,7 @@ TASKS = {
             make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_RUN, num_threads),
             reward=fetch.reward,
             success=fetch.success,
-            published=HOOK,
+            published=TWO_FRAMES,
             view=view.HOOK,
         ),
         Task(
@@ -119,7 +120,7 @@ TASKS = {
             make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_DESCRIBED, num_threads),
             reward=fetch.reward,
             success=fetch.success,
-            published=HOOK,
+            published=TWO_FRAMES,
             view=view.HOOK,
         ),
         Task(

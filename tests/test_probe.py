@@ -12,8 +12,8 @@ from worlds import BUDGET, Aim, Reach, straight
 
 import residual_rl
 from residual_rl.controllers.adapted import Adapted, Character, per_lane
-from residual_rl.controllers.controller import asked_again, batched, propose, start_episodes
-from residual_rl.controllers.models import StableBaselinesModel
+from residual_rl.controllers.controller import asked_again, batched, name_of, propose, start_episodes
+from residual_rl.controllers.models import OnnxModel, StableBaselinesModel
 from residual_rl.controllers.probe import advice, character_of
 from residual_rl.environments import controller_of
 from residual_rl.errors import ControllerError
@@ -250,6 +250,25 @@ def test_models_of_stable_baselines_are_told_apart_by_their_weights() -> None:
 def test_an_onnx_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ControllerError, match=r"there is no file .*nothing\.onnx"):
         residual_rl.evaluate(Aim, str(tmp_path / "nothing.onnx"), horizon=20)
+
+
+def test_networks_whose_weights_lie_beside_them_are_told_apart(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    names = []
+    for gain in (1.0, 2.0):
+        weights = onnx.numpy_helper.from_array(np.full((1, 1), gain, np.float32), "weights")
+        values = [helper.make_tensor_value_info(name, kind, ["B", 1]) for name in "xy"]
+        graph = helper.make_graph(
+            [helper.make_node("MatMul", ["x", "weights"], ["y"])], "law", [values[0]], [values[1]], [weights]
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        path = tmp_path / str(gain) / "law.onnx"
+        path.parent.mkdir()
+        onnx.save(model, path, save_as_external_data=True, location="law.data", size_threshold=0)
+        names.append(name_of(OnnxModel(path)))
+    assert names[0] != names[1]
+    assert all(name.startswith("law-") for name in names)
 
 
 def test_an_onnx_file_is_a_controller(tmp_path: Path) -> None:

@@ -105,7 +105,8 @@ def _collected(training: Training, envs: Lanes, state: State, actor_learns: bool
     seeds = [training_seed(config.seed, first + lane) for lane in range(envs.num_envs)]
     episodes, reasons = collect(envs, training.controller, config.algorithm.composition, act, seeds)
     if reasons:
-        warn(f"episodes that break in training are dropped: {reasons[0]}", RuntimeWarning, stacklevel=2)
+        what = reasons[0].partition(" raised ")[2] or reasons[0]  # without the step: a text is shown once
+        warn(f"episodes that break in training are dropped: {what}", RuntimeWarning, stacklevel=2)
     if not episodes and state.dropped_in_a_row + len(reasons) >= MAX_DROPPED_IN_A_ROW:
         raise WorldError(
             f"{state.dropped_in_a_row + len(reasons)} episodes in a row had to be dropped; the last one because {reasons[-1]}"

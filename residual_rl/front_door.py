@@ -67,7 +67,7 @@ def improve(
         env: a task's name (`residual-rl list` shows them), any Gymnasium id, a function without arguments that makes a
             `gymnasium.Env`, a `gymnasium.Env`, or a `gymnasium.vector.VectorEnv`. Observations may be a `Box`, a `Dict` of
             them, or a goal environment's; actions a `Box` with bounds. Of an id or a function as many are made as a cycle has
-            episodes.
+            episodes, and one more where hindsight asks about goals.
         controller: a callable of what the environment shows, one observation or a batch, to an action in the environment's
             units; a model of Stable-Baselines3; the name of an `.onnx` file, of a table's `.npz` file, or of one of
             `CONTROLLERS`; None for the task's own. In a task of the library a callable takes a batch, see `Controller`.

@@ -410,8 +410,9 @@ def test_a_success_that_is_not_a_number_is_none() -> None:
         def step(self, action: np.ndarray) -> Any:
             return *super().step(action)[:4], {"is_success": np.nan}
 
-    evaluated = residual_rl.evaluate(Unsure, Aim.off_by(0.0), horizon=10, episodes=3, tell=lambda line: None)
-    assert evaluated.base.success_rate == 0.0
+    for env in (Unsure, SyncVectorEnv([Unsure] * 3)):
+        evaluated = residual_rl.evaluate(env, Aim.off_by(0.0), horizon=10, episodes=3, tell=lambda line: None)
+        assert evaluated.base.success_rate == 0.0
 
 
 def test_of_a_vector_environment_that_raises_the_other_batches_count() -> None:

@@ -225,10 +225,13 @@ def test_a_push_to_a_folder_follows_no_link_and_is_whole_or_not_at_all(
     shared, precious = tmp_path / "shared", tmp_path / "precious"
     residual_rl.push(exported, shared)
     precious.write_text("mine")
+    (shared / ONNX).write_text("of an older bundle")
     (shared / "README.md").unlink()
     (shared / "README.md").symlink_to(precious)
     residual_rl.push(exported, shared)
     assert precious.read_text() == "mine"
+    assert not (shared / ONNX).exists()
+    (shared / ONNX).write_text("of an older bundle")
     assert not (shared / "README.md").is_symlink()
     before = {file.name: file.read_bytes() for file in shared.iterdir()}
 

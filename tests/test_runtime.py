@@ -76,6 +76,8 @@ def test_a_dictionary_is_joined_as_in_training(tmp_path: Path, goal_size: int) -
     assert (action != proposal).any()
     for row, one in enumerate(vector.utils.iterate(vector.utils.batch_space(space, 30), shown)):
         np.testing.assert_allclose(policy(one, proposal[row]), action[row], atol=1e-6)
+    if not goal_size:
+        np.testing.assert_array_equal(action, policy(flat, proposal))  # by the library's names
     inner = shown["observation"] if goal_size else shown
     del inner["seen"]["a/b"]
     with pytest.raises(ValueError, match="no 'seen/a/b'"):

@@ -121,14 +121,18 @@ class _Folder:
             ):
                 raise HubError(f"{self.path} holds other things than a bundle; choose another folder")
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / ONNX).unlink(missing_ok=True)  # of the bundle that was there
+            for left in self.path.glob(f"{PUSHING}*"):  # by a push that was killed
+                shutil.rmtree(left, ignore_errors=True)
             # As anybody's files; the folder keeps its own mode. All are there before the first takes its place, and what has it
             # is replaced, not followed.
+            names = sorted((file.name for file in staged.iterdir()), key=runtime.MANIFEST.__eq__)  # the manifest last
             with TemporaryDirectory(dir=self.path, prefix=PUSHING) as beside:
-                for file in staged.iterdir():
-                    shutil.copyfile(file, Path(beside) / file.name)
-                for file in staged.iterdir():
-                    os.replace(Path(beside) / file.name, self.path / file.name)
+                for name in names:
+                    shutil.copyfile(staged / name, Path(beside) / name)
+                for name in names:
+                    os.replace(Path(beside) / name, self.path / name)
+            if ONNX not in names:  # of the bundle that was there
+                (self.path / ONNX).unlink(missing_ok=True)
         return str(self.path)
 
 

@@ -96,9 +96,10 @@ def _policy(graph: _Graph, policy: Policy) -> None:
         return graph("Clip", graph("Add", unit, graph("Mul", "scale", residual)), -1.0, 1.0)
 
     features = _features(graph, policy.manifest, unit, policy.mean, policy.factor)
-    # What is shown of each frame: a product with ones and zeros takes it out of the features.
-    chosen = policy.per_frame(np.eye(len(policy.mean), dtype=np.float32))
-    shown = [features] if len(chosen) == 1 else [graph("MatMul", features, each) for each in chosen]
+    shown = [features]
+    if policy.manifest["frames"] > 1:  # a product with ones and zeros takes what is shown of each out of the features
+        chosen = policy.per_frame(np.eye(len(policy.mean), dtype=np.float32))
+        shown = [graph("MatMul", features, each) for each in chosen]
     residual = graph("Tanh", graph("Mean", *(_network(graph, policy.actor, each, 0.0) for each in shown)))
     action = graph("Add", graph("Mul", composed(residual), half), middle)
     acts = graph("Greater", "scale", 0.0)

@@ -35,6 +35,8 @@ MAX_SIZE = 1 << 16  # of an observation, a goal, an action or a hidden layer
 MAX_LAYERS = 16
 MAX_CRITICS = 64
 MAX_FRAMES = 64
+MAX_ENTRIES = 4096  # of an observation
+MAX_AXES = 32  # of an entry
 FEATURES = ("observation", "desired_goal", "to_goal", "base_action")
 """What a network may see; `to_goal` is the way from the achieved to the desired goal."""
 
@@ -167,8 +169,7 @@ class Policy:
 
     def _features(self, observation: Any, unit: np.ndarray, batch: Tuple[int, ...]) -> np.ndarray:
         """What the networks see, normalised: `[B, F]` float32."""
-        in_parts = isinstance(observation, Mapping) and (self._sizes["goal"] > 0 or not self._is_dictionary("observation"))
-        shown = observation if in_parts else {"observation": observation}
+        shown = observation if self._in_parts(observation) else {"observation": observation}
 
         def rows(name: str, size: str) -> np.ndarray:
             if name not in shown:
@@ -193,7 +194,7 @@ class Policy:
         if not self._is_dictionary(size) or not isinstance(shown, Mapping):
             array = _array(shown, size)
             whole = [entry["shape"] for entry in self._entries.get(size, []) if not entry["path"]]
-            return array.reshape(*batch, -1) if [*array.shape[len(batch) :]] in whole else array
+            return array.reshape(*batch, self._sizes[size]) if [*array.shape[len(batch) :]] in whole else array
         parts = []
         for entry in self._entries[size]:
             part, path = shown, "/".join(entry["path"])
@@ -204,8 +205,15 @@ class Policy:
             array = _array(part, path)
             if array.shape != (*batch, *entry["shape"]):
                 raise ValueError(f"{path!r} has shape {array.shape}, expected {entry['shape']}, with a leading axis in a batch")
-            parts.append(array.reshape(*batch, -1))
+            parts.append(array.reshape(*batch, math.prod(entry["shape"])))
         return np.concatenate(parts, axis=-1)
+
+    def _in_parts(self, observation: Any) -> bool:
+        """Whether this holds observation and goals by their names, and is not a dictionary that is the observation."""
+        own = [entry["path"][0] for entry in self._entries.get("observation", []) if entry["path"]]
+        if not isinstance(observation, Mapping) or self._sizes["goal"] or not own:
+            return isinstance(observation, Mapping)
+        return "observation" in observation and "observation" not in own
 
     def _is_dictionary(self, size: str) -> bool:
         """Whether an observation, or a goal, was a dictionary in training."""
@@ -347,6 +355,8 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
     if not all(high - low >= 1e-6 for low, high in zip(bounds["low"], bounds["high"])):
         raise ValueError("bounds.low must lie below bounds.high")
     for size, entries in _entries(manifest).items():
+        if size not in ("observation", "goal") or not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
+            raise ValueError(f"entries may hold those of an observation and of a goal, {MAX_ENTRIES} at most")
         if sum(_entry_size(entry, size) for entry in entries) != manifest["sizes"][size]:
             raise ValueError(f"entries.{size} must be as large together as sizes.{size} says")
     if not isinstance(manifest["verdict"], dict) or not isinstance(manifest["verdict"]["promoted"], bool):
@@ -369,6 +379,8 @@ def _entries(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
 def _entry_size(entry: Any, size: str) -> int:
     if not isinstance(entry["path"], list) or not all(isinstance(key, str) for key in entry["path"]):
         raise ValueError(f"entries.{size} must each have a path, a list of keys")
+    if not isinstance(entry["shape"], list) or len(entry["shape"]) > MAX_AXES:
+        raise ValueError(f"entries.{size} must each have a shape, {MAX_AXES} lengths at most")
     return math.prod(_whole(length, f"entries.{size}.shape", 0, MAX_SIZE) for length in entry["shape"])
 
 

@@ -17,7 +17,7 @@ from residual_rl.types import Observation, Spec, Transition
 
 SUFFIX = ".npz"
 NAME = "table-"  # what a table's name begins with
-MAX_BYTES = 1 << 28  # of a table's file when it is unpacked: a small file can hold as many zeros as it likes
+MAX_BYTES = (1 << 28) + (1 << 12)  # of a table, and of its file unpacked: a small file can hold as many zeros as it likes
 
 
 class TableController:
@@ -43,6 +43,7 @@ class TableController:
         self.states, self.actions = (_numbers(name, array) for name, array in (("states", states), ("actions", actions)))
         if len(self.states) != len(self.actions):
             raise ControllerError(f"a table needs one action for each state; it has {len(self.states)} and {len(self.actions)}")
+        _check_size(self.states.nbytes + self.actions.nbytes, "it")
         self._tree = scipy.spatial.KDTree(self.states)
         self._proposals = self.actions
 
@@ -111,11 +112,12 @@ class TableController:
         try:
             content = BytesIO(Path(path).read_bytes())
             with ZipFile(content) as files:
-                size = sum(entry.file_size for entry in files.infolist())
-            if size > MAX_BYTES:
-                raise ValueError(f"unpacked it has {size} bytes, more than the {MAX_BYTES} that it may have")
+                _check_size(sum(entry.file_size for entry in files.infolist()), path)
+            content.seek(0)
             with np.load(content, allow_pickle=False) as archive:
                 states, actions = archive["states"], archive["actions"]
+        except ControllerError:
+            raise
         except KeyError as error:
             raise ControllerError(f"{path} holds no table: it needs the arrays 'states' and 'actions'") from error
         except Exception as error:  # zlib, zipfile, struct and NumPy each have their own way to say that bytes are wrong
@@ -131,6 +133,11 @@ class TableController:
                 f" {spec.observation_size} and {spec.action_size} are needed"
             )
         return table
+
+
+def _check_size(size: int, name: object) -> None:
+    if size > MAX_BYTES:
+        raise ControllerError(f"a table may have {MAX_BYTES} bytes, and {name} has {size}")
 
 
 def _numbers(name: str, array: np.ndarray) -> np.ndarray:

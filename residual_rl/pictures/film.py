@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from residual_rl.controllers import reads_state
-from residual_rl.errors import ControllerError, ResidualRLError
+from residual_rl.controllers import CONTROLLERS, reads_state
+from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import MAX_LANES, Act, Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.pictures.rendering import Take, render
 from residual_rl.policy import base_plus_residual, restore_residual
-from residual_rl.run import ENVIRONMENT, read_policy, read_verdict
+from residual_rl.run import ENVIRONMENT, TABLE, read_policy, read_verdict
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.setting import controller_of_run
 from residual_rl.tasks import find_task
@@ -182,12 +182,11 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
     verdict = read_verdict(path)
     if (path / ENVIRONMENT).exists():
         raise ResidualRLError(f"{config.task!r} is an environment of your own, which does not say how it is looked at")
+    if config.controller not in CONTROLLERS and not (path / TABLE).exists():
+        raise ResidualRLError(f"the controller {config.controller!r} is yours, and not part of the run directory")
     task = replace(find_task(config.task), measured_by=config.measured_by)
     view_of(task)  # before anything is rolled out
-    try:
-        controller = controller_of_run(path, None, task.spec)
-    except ControllerError:
-        raise ResidualRLError(f"the controller {config.controller!r} is yours, and not part of the run directory") from None
+    controller = controller_of_run(path, None, task.spec)
     composition, size = config.algorithm.composition, task.spec.action_size
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path / "policy.safetensors"))
     alone, both = base_alone(controller, composition, size), base_plus_residual(controller, composition, residual, size)

@@ -188,14 +188,20 @@ class Opened:
         )
 
     def _reset_once(self) -> gymnasium.Env:
-        """What hindsight asks about goals: one that takes no part in training, where one can be made for that.
+        """What hindsight asks about goals, reset once.
 
-        It is in the same episode whenever it is opened, so that a run that goes on is answered as before.
+        It is one that takes no part in training, and so in the same episode in a run that goes on. Where no other can be made
+        it is the first, and what depends on its episode is not the same.
         """
         assert self.first is not None
         asked = self.first
         if self.make is not None and not self.processes:
-            asked = self._asked = _made(self.make, self.name)
+            try:
+                asked = _made(self.make, self.name)
+            except WorldError:
+                asked = self.first
+            if asked is not self.first:
+                self._asked = asked
         try:
             asked.reset(seed=ASKED_SEED)
         except Exception as error:

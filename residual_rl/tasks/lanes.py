@@ -18,7 +18,6 @@ from residual_rl.tasks.layout import Layout, layout_of
 from residual_rl.types import Observation, Spec, map_observation
 
 SUCCESS_KEYS = ("is_success", "success")
-FLAGGED = ("reward", "terminated", "truncated")
 FLAGS = 3  # terminated, truncated, success
 PATIENCE = 5.0  # seconds that a process has for an answer that it owes, or to end when it is told to
 
@@ -105,12 +104,12 @@ class RowEnv(gymnasium.Env):
             return 0.0, {}
         try:
             shown, reward, terminated, truncated, info = self.env.step(action)
-            reward, terminated, truncated = (
-                _number(name, each) for name, each in zip(FLAGGED, (reward, terminated, truncated), strict=True)
-            )
+            reward = reward if type(reward) is float else _number("reward", reward)
+            terminated = terminated if type(terminated) is bool else _flag("terminated", terminated)
+            truncated = truncated if type(truncated) is bool else _flag("truncated", truncated)
             self._elapsed += 1
             self.layout.write(shown, row)
-            truncated = bool(truncated) or (self._elapsed >= self.horizon and not terminated)
+            truncated = truncated or (self._elapsed >= self.horizon and not terminated)
             row[-3], row[-2], row[-1] = terminated, truncated, self._success(info)
         except Exception as error:
             return np.nan, self._broken(row, f"step {self._elapsed} raised {type(error).__name__}: {error}")
@@ -122,7 +121,7 @@ class RowEnv(gymnasium.Env):
         for key in SUCCESS_KEYS:
             if key in info:
                 self.tells_success = True
-                return info[key] is not None and _number(key, info[key]) > 0  # NaN is no success
+                return info[key] if type(info[key]) is bool else _flag(key, info[key])
         return False
 
     def _broken(self, row: np.ndarray, reason: str) -> dict[str, Any]:
@@ -258,7 +257,7 @@ class VectorLanes:
         for key in SUCCESS_KEYS:
             if key in info:
                 self.tells_success = True
-                return np.array([bool(one) for one in info[key]]) & info.get(f"_{key}", True)
+                return np.array([_flag(key, one) for one in info[key]]) & info.get(f"_{key}", True)
         return np.zeros(self.num_envs, dtype=bool)
 
     def close(self) -> None:
@@ -299,17 +298,24 @@ def _check_alike(first: RowEnv, other: RowEnv) -> None:
 
 
 def _number(name: str, value: Any) -> float:
-    """A reward or a flag, also where it is an array of one.
+    """A number, also where it is an array of one.
 
     Raises:
         ValueError: it is none.
     """
-    if isinstance(value, float | int | np.bool_ | np.number):
+    try:
+        if np.ndim(value):
+            (value,) = np.asarray(value).ravel()
+        if isinstance(value, str | bytes):
+            raise TypeError
         return float(value)
-    array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "fiub":
-        raise ValueError(f"{name} is {value!r}, not one number")
-    return float(array.item())
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}, not one number") from None
+
+
+def _flag(name: str, value: Any) -> bool:
+    """Whether it is so; not where it is None or NaN."""
+    return value is not None and _number(name, value) > 0.0
 
 
 def close_quietly(env: gymnasium.Env) -> None:

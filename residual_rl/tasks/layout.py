@@ -118,9 +118,9 @@ class Layout:
             if array.shape != batch + shape:
                 name = "/".join(path) or "observation"
                 raise ValueError(f"{name!r} has shape {array.shape}, its space says {batch + shape}")
-            if whole and array.dtype.kind not in "iub" and (array % 1).any():
+            if whole and array.dtype.kind not in "iub" and (fractions := np.isfinite(array) & (array != np.floor(array))).any():
                 name = "/".join(path) or "observation"
-                raise ValueError(f"{name!r} holds {array[array % 1 != 0].flat[0]}, its space says whole numbers")
+                raise ValueError(f"{name!r} holds {array[fractions].flat[0]}, its space says whole numbers")
             rows[..., start:stop] = array if array.ndim == rows.ndim else array.reshape(*batch, stop - start)
 
     def split(self, rows: np.ndarray) -> Observation:

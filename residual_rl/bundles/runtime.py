@@ -193,6 +193,8 @@ class Policy:
         """An observation or goal as the environment showed it, its entries joined as in training: `[*batch, N]`."""
         if not self._is_dictionary(size) or not isinstance(shown, Mapping):
             array = _array(shown, size)
+            if not self._entries:
+                return array
             whole = [entry["shape"] for entry in self._entries.get(size, []) if not entry["path"]]
             return array.reshape(*batch, self._sizes[size]) if [*array.shape[len(batch) :]] in whole else array
         parts = []
@@ -210,6 +212,8 @@ class Policy:
 
     def _in_parts(self, observation: Any) -> bool:
         """Whether this holds observation and goals by their names, and is not a dictionary that is the observation."""
+        if not self._entries:
+            return isinstance(observation, Mapping)
         own = [entry["path"][0] for entry in self._entries.get("observation", []) if entry["path"]]
         if not isinstance(observation, Mapping) or self._sizes["goal"] or not own:
             return isinstance(observation, Mapping)

@@ -1,5 +1,6 @@
 """The default learner beside its base and the published ones, with and without a controller: four tasks, five seeds."""
 
+from residual_rl.studies import silver2018
 from residual_rl.studies.trial import INITIAL, Study, Trial
 
 EPISODES = 500
@@ -43,15 +44,8 @@ STUDY = Study(
         ),
     ),
     paper={
-        ("slippery-push", "initial"): 0.45,
-        ("slippery-push", "silver2018"): 1.0,
-        ("slippery-push", "scratch"): 1.0,
-        ("pick-and-place", "initial"): 0.5,
-        ("pick-and-place", "silver2018"): 1.0,
-        ("pick-and-place", "scratch"): 1.0,
-        ("push", "scratch"): 1.0,
-        ("noisy-hook", "initial"): 0.15,
-        ("noisy-hook", "silver2018"): 0.8,
-        ("noisy-hook", "scratch"): 0.0,
+        (task, "silver2018" if variant == "rpl" else variant): rate
+        for (task, variant), rate in silver2018.STUDY.paper.items()
+        if task in BUDGETS
     },
 )

@@ -18,10 +18,11 @@ from residual_rl.errors import ControllerError, RunError, WorldError
 from residual_rl.residual import Composition
 from residual_rl.rollout import Episode, collect
 from residual_rl.seeds import Purpose
-from residual_rl.tasks.foreign import Findings, Opened
-from residual_rl.tasks.goals import find_rules, goals_of, is_sparse
+from residual_rl.tasks.foreign.goals import find_rules, goals_of, is_sparse
+from residual_rl.tasks.foreign.layout import GOAL_KEYS, Layout
+from residual_rl.tasks.foreign.opened import Opened
+from residual_rl.tasks.foreign.task import Findings
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.tasks.layout import GOAL_KEYS, Layout
 from residual_rl.types import Observation, Spec, Transition, map_observation
 
 LOOKED_AT = 400  # steps of the base
@@ -126,11 +127,11 @@ def look(opened: Opened, controller: Any, tell: Callable[[str], None]) -> Descri
         tell(f"{name}: {character}")
         if slow := advice(controller, character, opened.fixed_lanes):
             tell(slow)
-    succeeded = [episode.success for episode in episodes] if opened.tells_success else None
-    rules, why = find_rules(opened.first, layout, steps, succeeded) if layout.goal else (None, "")
+    succeeded = [episode.success for episode in episodes] if lanes.tells_success else None
+    rules, why = find_rules(opened.one, layout, steps, succeeded) if layout.goal else (None, "")
     if why:
         tell(f"{opened.name}: no hindsight, because {why}")
-    sparse = rules is not None and is_sparse(goals_of(opened.first, layout, rules), steps)
+    sparse = rules is not None and is_sparse(goals_of(opened.one, layout, rules), steps)
     findings = Findings(
         measured_by="return" if succeeded is None else "success",
         reward_scale=reward_scale(np.concatenate([one.reward for one in steps])),

@@ -15,7 +15,7 @@ from residual_rl.errors import EpisodesLost
 from residual_rl.residual import Composition
 from residual_rl.rollout import Watch, base_policy
 from residual_rl.seeds import Purpose, evaluation_seeds
-from residual_rl.tasks.foreign import AnyTask
+from residual_rl.tasks.foreign.task import AnyTask
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Measure, Observation
 

@@ -35,7 +35,9 @@ from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
 from residual_rl.setting import NOWHERE, controller_of_run, default_directory, described, open_setting
 from residual_rl.state import Training
 from residual_rl.tasks import TASKS, find_task, spec_of
-from residual_rl.tasks.foreign import AnyEnv, AnyTask, Opened
+from residual_rl.tasks.foreign.opened import Opened
+from residual_rl.tasks.foreign.sources import AnyEnv
+from residual_rl.tasks.foreign.task import AnyTask
 from residual_rl.train import Progress, diagnosis_so_far, train
 from residual_rl.types import Measure, Spec
 from residual_rl.verdict import Side, Verdict, judge, side_of

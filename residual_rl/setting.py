@@ -12,7 +12,9 @@ from residual_rl.errors import ControllerError, ResidualRLError
 from residual_rl.pace import pace, paced, unless_said
 from residual_rl.run import ENVIRONMENT, TABLE, is_begun, read_config, read_environment
 from residual_rl.tasks import find_task, is_task
-from residual_rl.tasks.foreign import AnyEnv, AnyTask, Opened
+from residual_rl.tasks.foreign.opened import Opened
+from residual_rl.tasks.foreign.sources import AnyEnv
+from residual_rl.tasks.foreign.task import AnyTask
 from residual_rl.tasks.task import Task
 from residual_rl.types import Spec
 

@@ -15,7 +15,7 @@ from residual_rl.learning.bandit import Scores
 from residual_rl.learning.replay import Replay
 from residual_rl.learning.serialization import from_arrays, to_arrays
 from residual_rl.run import Run
-from residual_rl.tasks.foreign import AnyTask
+from residual_rl.tasks.foreign.task import AnyTask
 
 
 class Training(NamedTuple):

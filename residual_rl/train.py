@@ -25,7 +25,7 @@ from residual_rl.run import Run, read_rows
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.state import State, Training, fresh, restored, save
 from residual_rl.stopping import stop_requested
-from residual_rl.tasks.foreign import AnyTask
+from residual_rl.tasks.foreign.task import AnyTask
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Measure
 

@@ -19,7 +19,7 @@ from residual_rl.evaluation import base_alone, roll_out
 from residual_rl.residual import Composition
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.studies.worlds import WORLDS
-from residual_rl.tasks.foreign import Opened
+from residual_rl.tasks.foreign.opened import Opened
 from residual_rl.verdict import in_digits
 
 ROOT = Path(__file__).parents[1]

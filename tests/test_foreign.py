@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -21,8 +21,12 @@ from residual_rl.evaluation import base_alone, roll_out
 from residual_rl.pace import pace
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
-from residual_rl.tasks.foreign import Findings, Opened
-from residual_rl.tasks.lanes import Lanes, VectorLanes
+from residual_rl.tasks.foreign.opened import Opened
+from residual_rl.tasks.foreign.row_lanes import RowLanes
+from residual_rl.tasks.foreign.rows import ProcessRows
+from residual_rl.tasks.foreign.task import Findings
+from residual_rl.tasks.foreign.vector_lanes import VectorLanes
+from residual_rl.tasks.lanes import Lanes
 
 SEEDS = list(range(40, 46))
 BATCH = Character(True, False, False, False, True, 0.0)
@@ -245,12 +249,18 @@ def test_each_environment_may_have_a_process_of_its_own() -> None:
     assert rewards[0] == rewards[1]
 
 
+def processes_of(lanes: Lanes) -> Sequence[Any]:
+    assert isinstance(lanes, RowLanes)
+    assert isinstance(lanes.rows, ProcessRows)
+    return lanes.rows.processes
+
+
 def test_ctrl_c_does_not_reach_the_processes_of_environments() -> None:
     """A terminal sends it to all of them."""
     with closing(Opened("Pendulum-v1", 5, processes=True)) as opened:
         lanes = opened.task(Findings("return", 1.0, False, 5.0, None), 2).make_envs()
         base = Adapted(lambda shown: np.zeros((2, 1)), opened.layout, BATCH)
-        signals = [process.pid for process in opened._vector.processes]
+        signals = [process.pid for process in processes_of(lanes)]
 
         def act(observation: Any, base_action: np.ndarray, step: int) -> np.ndarray:
             if step == 2:
@@ -283,14 +293,14 @@ def test_a_process_that_ends_by_itself_is_named_and_closed(victim: int, within_a
 
         def act(observation: Any, base_action: np.ndarray, step: int) -> np.ndarray:
             if step == 2:
-                os.kill(opened._vector.processes[victim].pid, signal.SIGKILL)
+                os.kill(processes_of(lanes)[victim].pid, signal.SIGKILL)
             return np.zeros_like(base_action)
 
         for _ in range(2):  # it stays ended
             episodes, dropped = collect(lanes, base, Composition(), act, [0, 1])
             assert episodes == []
             assert dropped == ["a process of the environments has ended, as where memory runs out or a simulator crashes"] * 2
-    assert not any(process.is_alive() for process in opened._vector.processes)
+    assert not any(process.is_alive() for process in processes_of(lanes))
 
 
 def test_a_process_that_ends_while_its_environment_is_made_is_named() -> None:

@@ -14,7 +14,7 @@ import residual_rl
 from residual_rl.environments import look
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.run import Run, read_rows
-from residual_rl.tasks.foreign import Opened
+from residual_rl.tasks.foreign.opened import Opened
 
 
 def found(env: Callable[[], gymnasium.Env], lines: list[str] | None = None) -> Any:

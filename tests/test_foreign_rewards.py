@@ -7,9 +7,9 @@ import pytest
 from gymnasium import spaces
 
 from residual_rl.environments import reward_scale, usual_value
-from residual_rl.tasks.foreign import ForeignTask
-from residual_rl.tasks.goals import NO_GOALS
-from residual_rl.tasks.layout import layout_of
+from residual_rl.tasks.foreign.goals import NO_GOALS
+from residual_rl.tasks.foreign.layout import layout_of
+from residual_rl.tasks.foreign.task import ForeignTask
 from residual_rl.types import Spec, Transition
 
 

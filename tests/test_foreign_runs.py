@@ -16,7 +16,7 @@ import residual_rl
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError
 from residual_rl.evaluation import roll_out
 from residual_rl.run import Run, read_policy, read_rows, read_safetensors
-from residual_rl.tasks.goals import GoalRules
+from residual_rl.tasks.foreign.goals import GoalRules
 from residual_rl.verdict import Verdict
 
 

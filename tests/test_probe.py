@@ -22,8 +22,9 @@ from residual_rl.policy import Policy
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
 from residual_rl.setting import _shown_base
-from residual_rl.tasks.foreign import Findings, Opened
-from residual_rl.tasks.layout import layout_of
+from residual_rl.tasks.foreign.layout import layout_of
+from residual_rl.tasks.foreign.opened import Opened
+from residual_rl.tasks.foreign.task import Findings
 from residual_rl.types import Observation
 
 BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32)

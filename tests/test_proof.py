@@ -22,7 +22,7 @@ from residual_rl.studies.trial import Study, Trial
 from residual_rl.studies.trial_directory import TrialState, begin, confirm, end
 from residual_rl.studies.worlds import WORLDS, locomotion
 from residual_rl.studies.worlds.imperfections import Biased, Delayed, Miscalibrated, Noisy, Weak
-from residual_rl.tasks.layout import layout_of
+from residual_rl.tasks.foreign.layout import layout_of
 
 ROOT = Path(__file__).parents[1]
 FEW = {"episodes_per_cycle": 2, "evaluation_episodes": 4, "verdict_episodes": 8}

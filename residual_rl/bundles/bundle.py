@@ -28,7 +28,7 @@ from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.networks import MLP
 from residual_rl.policy import Residual
-from residual_rl.tasks.layout import Entry, Layout
+from residual_rl.tasks.foreign.layout import Entry, Layout
 from residual_rl.types import Observation, Spec
 from residual_rl.verdict import Verdict
 

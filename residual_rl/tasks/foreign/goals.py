@@ -10,7 +10,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as record
 
 from residual_rl.errors import WorldError
-from residual_rl.tasks.layout import Layout
+from residual_rl.tasks.foreign.layout import Layout
 from residual_rl.types import RewardFunction, SuccessFunction, Transition, row_of
 
 SuccessName = Literal["is_success", "_is_success"]

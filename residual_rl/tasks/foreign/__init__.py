@@ -1,0 +1,1 @@
+"""Environments that somebody brings, as tasks."""

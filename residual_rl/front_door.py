@@ -30,7 +30,8 @@ from residual_rl.errors import ControllerError, ResidualRLError, RunError
 from residual_rl.evaluation import base_outcome, evaluation_envs, roll_out
 from residual_rl.policy import Policy, base_plus_residual, restore_residual
 from residual_rl.residual import Composition
-from residual_rl.run import Run, read_config, read_diagnosis, read_policy, read_verdict
+from residual_rl.run import Run
+from residual_rl.run_files import read_config, read_diagnosis, read_policy, read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
 from residual_rl.setting import NOWHERE, controller_of_run, default_directory, described, open_setting
 from residual_rl.state import Training
@@ -224,24 +225,37 @@ def evaluate(
     numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
     episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
     if isinstance(target, str | Path) and Path(target).is_dir() and str(target) not in TASKS:
-        path, about, config = Path(target), described(target), read_config(target)
-        if about is None:
-            task = find_task(config.task)
-            resolved = controller_of_run(path, controller, task.spec, num_threads)
-            return compare(path, task, resolved, episodes, num_threads, purpose)
-        if env is None:
-            raise RunError(f"{path} was trained in {about.task!r}, an environment of your own: pass it as env=...")
-        with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
-            same_environment(about, opened, path)
-            resolved = adapted(controller_of_run(path, controller, about.spec), about.layout, about.character)
-            foreign = opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle)
-            return compare(path, foreign, resolved, episodes, num_threads, purpose)
+        return _evaluate_run(Path(target), controller, env, episodes, horizon, processes, num_threads, purpose)
     if isinstance(target, Path):
         raise RunError(f"there is no run directory {target}")
     said = {"method": "rpl", "preset": "default", "seed": 0}
     with open_setting(target, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
         outcome = base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
     return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
+
+
+def _evaluate_run(
+    path: Path,
+    controller: Any,
+    env: AnyEnv | None,
+    episodes: int,
+    horizon: int | None,
+    processes: bool,
+    num_threads: int | None,
+    purpose: Purpose,
+) -> Verdict:
+    about, config = described(path), read_config(path)
+    if about is None:
+        task = find_task(config.task)
+        resolved = controller_of_run(path, controller, task.spec, num_threads)
+        return compare(path, task, resolved, episodes, num_threads, purpose)
+    if env is None:
+        raise RunError(f"{path} was trained in {about.task!r}, an environment of your own: pass it as env=...")
+    with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
+        same_environment(about, opened, path)
+        resolved = adapted(controller_of_run(path, controller, about.spec), about.layout, about.character)
+        foreign = opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle)
+        return compare(path, foreign, resolved, episodes, num_threads, purpose)
 
 
 def diagnose(path: str | Path, controller: Controller | str | None = None) -> Diagnosis:

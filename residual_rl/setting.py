@@ -10,7 +10,7 @@ from residual_rl.controllers import CONTROLLERS, Controller, is_random, remember
 from residual_rl.environments import Description, adapted, controller_of, description_from, look, same_environment
 from residual_rl.errors import ControllerError, ResidualRLError
 from residual_rl.pace import pace, paced, unless_said
-from residual_rl.run import ENVIRONMENT, TABLE, is_begun, read_config, read_environment
+from residual_rl.run_files import ENVIRONMENT, TABLE, is_begun, read_config, read_environment
 from residual_rl.tasks import find_task, is_task
 from residual_rl.tasks.foreign.opened import Opened
 from residual_rl.tasks.foreign.sources import AnyEnv

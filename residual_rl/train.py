@@ -21,7 +21,8 @@ from residual_rl.evaluation import Outcome, base_alone, bounded, evaluation_envs
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.policy import Residual, base_plus_residual
 from residual_rl.rollout import base_policy
-from residual_rl.run import Run, read_rows
+from residual_rl.run import Run
+from residual_rl.run_files import read_rows
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.state import State, Training, fresh, restored, save
 from residual_rl.stopping import stop_requested

@@ -19,7 +19,7 @@ import jax
 
 import residual_rl
 from residual_rl import cycle
-from residual_rl.run import read_rows
+from residual_rl.run_files import read_rows
 
 BURN_IN = 15  # cycles of the default preset on episodes of 50 steps
 ROUNDS = 3

@@ -9,7 +9,7 @@ import pytest
 
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.gated_ddpg import GatedDDPG
-from residual_rl.run import read_verdict
+from residual_rl.run_files import read_verdict
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"

@@ -16,7 +16,7 @@ from residual_rl.learning import algorithm as learning
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.hindsight import Hindsight
 from residual_rl.residual import Composition
-from residual_rl.run import read_rows
+from residual_rl.run_files import read_rows
 
 ROWS = 8_000
 

@@ -22,7 +22,8 @@ from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.reports.report import write_report
 from residual_rl.residual import SILVER2018
-from residual_rl.run import Run, read_config
+from residual_rl.run import Run
+from residual_rl.run_files import read_config
 
 
 @pytest.fixture(scope="module")

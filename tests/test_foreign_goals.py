@@ -13,7 +13,8 @@ from worlds import BUDGET, Aim, Reach, straight
 import residual_rl
 from residual_rl.environments import look
 from residual_rl.errors import Interrupted, ResidualRLError
-from residual_rl.run import Run, read_rows
+from residual_rl.run import Run
+from residual_rl.run_files import read_rows
 from residual_rl.tasks.foreign.opened import Opened
 
 

@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from worlds import BUDGET, QUICK, Aim, Reach
 
 import residual_rl
+from residual_rl.arrays import read_arrays
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError
 from residual_rl.evaluation import roll_out
-from residual_rl.run import Run, read_policy, read_rows, read_safetensors
+from residual_rl.run import Run
+from residual_rl.run_files import read_policy, read_rows
 from residual_rl.tasks.foreign.goals import GoalRules
 from residual_rl.verdict import Verdict
 
@@ -202,7 +204,7 @@ def test_updates_in_parts_are_as_many(tmp_path: Path, monkeypatch: pytest.Monkey
         out = tmp_path / str(most)
         with pytest.raises(Interrupted):
             residual_rl.improve(Aim, Aim.off_by(1.0), out=out, steps=3000, on_progress=stop_after(3), **BUDGET)
-        arrays, _ = read_safetensors(out / "checkpoint.safetensors")
+        arrays, _ = read_arrays(out / "checkpoint.safetensors")
         made.append(int(arrays["learner.updates"]))
         rows = read_rows(out / "metrics.csv")
     assert made[0] == made[1] == 30 * len(rows) > 30

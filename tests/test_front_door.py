@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 
 import residual_rl
+from residual_rl.arrays import read_arrays
 from residual_rl.config import make_config
 from residual_rl.controllers import ReactivePush
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError, UnknownName, WorldError
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.residual import Composition
-from residual_rl.run import Run, read_config, read_rows, read_safetensors, read_verdict
+from residual_rl.run import Run
+from residual_rl.run_files import read_config, read_rows, read_verdict
 from residual_rl.state import Training
 from residual_rl.train import Progress
 from residual_rl.types import Observation
@@ -46,7 +48,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def policy_arrays(path: Path) -> dict[str, np.ndarray]:
-    return read_safetensors(path / "policy.safetensors")[0]
+    return read_arrays(path / "policy.safetensors")[0]
 
 
 def metrics(path: Path) -> list[dict[str, float]]:

@@ -13,7 +13,7 @@ from test_study import dotted
 
 from residual_rl.controllers import per_lane
 from residual_rl.errors import ResidualRLError
-from residual_rl.run import read_verdict
+from residual_rl.run_files import read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds, training_seed
 from residual_rl.studies.estimate import estimates
 from residual_rl.studies.results import collect, read_results

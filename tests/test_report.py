@@ -21,7 +21,8 @@ from residual_rl.learning.serialization import to_arrays
 from residual_rl.reports.acting import ACTING_EPISODES, acting_average
 from residual_rl.reports.figures import COLORS, NAME_GAP, _name_ends, learning_curve
 from residual_rl.reports.report import _burn_in, write_report
-from residual_rl.run import Run, read_config, read_diagnosis
+from residual_rl.run import Run
+from residual_rl.run_files import read_config, read_diagnosis
 from residual_rl.tasks import find_task
 from residual_rl.verdict import Verdict, judge
 

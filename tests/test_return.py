@@ -17,7 +17,8 @@ from residual_rl.errors import Interrupted
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.reports.report import write_report
-from residual_rl.run import Run, read_config, read_policy, read_rows
+from residual_rl.run import Run
+from residual_rl.run_files import read_config, read_policy, read_rows
 from residual_rl.tasks import TASKS
 from residual_rl.train import Progress
 

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from residual_rl.arrays import digest, read_arrays
 from residual_rl.config import make_config
 from residual_rl.disk import rounded
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.run import METRICS, Run, digest, read_config, read_environment, read_policy, read_rows, read_safetensors
+from residual_rl.run import Run
+from residual_rl.run_files import METRICS, read_config, read_environment, read_policy, read_rows
 
 CONFIG = make_config(task="push", controller="zero")
 
@@ -248,7 +250,7 @@ def test_a_policy_that_does_not_say_by_which_rule_it_acts_acts_by_its_runs(tmp_p
     with Run(tmp_path, CONFIG) as run:
         run.save_policy({"a": np.ones(4, np.float32)}, CONFIG.algorithm, 0)
     path = tmp_path / "policy.safetensors"
-    arrays, metadata = read_safetensors(path)
+    arrays, metadata = read_arrays(path)
     said = json.loads(metadata["policy"])
     said = {name: said[name] for name in ("config", "step")}
     path.write_bytes(save(arrays, {"policy": json.dumps(said | {"digest": digest(arrays, said)})}))

@@ -24,7 +24,8 @@ from test_front_door import TINY
 from residual_rl.commands.trials import carry_out, lines
 from residual_rl.config import to_json
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
-from residual_rl.run import EVALUATIONS, METRICS, Run
+from residual_rl.run import Run
+from residual_rl.run_files import EVALUATIONS, METRICS
 from residual_rl.studies import STUDIES, runner
 from residual_rl.studies.estimate import estimates
 from residual_rl.studies.results import COLUMNS, collect, read_results, rows_of

@@ -18,7 +18,7 @@ from residual_rl.controllers import TableController, Zero, make_controller, name
 from residual_rl.errors import ControllerError, RunError
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
 from residual_rl.residual import Composition
-from residual_rl.run import read_rows
+from residual_rl.run_files import read_rows
 from residual_rl.tasks import TASKS
 from residual_rl.types import Observation, Spec, Transition
 

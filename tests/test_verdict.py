@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, ttest_rel
 
 from residual_rl.evaluation import Outcome, wilson_interval
-from residual_rl.run import read_verdict
+from residual_rl.run_files import read_verdict
 from residual_rl.verdict import compare_returns, in_digits, judge, mcnemar, paired_interval
 
 

@@ -189,7 +189,7 @@ class _Speed(ProgressColumn):
 
 def _print_warnings(run: Path) -> None:
     """What may be why a policy was not promoted; nothing for runs that were finished before that was kept."""
-    from residual_rl.run import read_diagnosis
+    from residual_rl.run_files import read_diagnosis
 
     diagnosis = read_diagnosis(run)
     for finding in diagnosis.warnings if diagnosis else ():

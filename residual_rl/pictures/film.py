@@ -13,7 +13,7 @@ from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import MAX_LANES, Act, Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.pictures.rendering import Take, render
 from residual_rl.policy import base_plus_residual, restore_residual
-from residual_rl.run import ENVIRONMENT, TABLE, read_policy, read_verdict
+from residual_rl.run_files import ENVIRONMENT, TABLE, read_policy, read_verdict
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.setting import controller_of_run
 from residual_rl.tasks import find_task

@@ -21,7 +21,7 @@ from residual_rl.pictures.rendering import Take, render
 from residual_rl.pictures.video import Caption
 from residual_rl.policy import Policy
 from residual_rl.residual import Composition
-from residual_rl.run import read_config
+from residual_rl.run_files import read_config
 from residual_rl.setting import resolve
 from residual_rl.tasks import find_task
 from residual_rl.tasks.task import Task

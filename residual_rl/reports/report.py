@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residual_rl import run as files
+from residual_rl import run_files as files
 from residual_rl.config import Config, to_json
 from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.disk import write_whole

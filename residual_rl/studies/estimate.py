@@ -17,7 +17,7 @@ from residual_rl.evaluation import base_outcome
 from residual_rl.front_door import evaluate, improve
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.pace import LONGEST_CYCLE, pace, unless_said
-from residual_rl.run import read_rows
+from residual_rl.run_files import read_rows
 from residual_rl.seeds import Purpose
 from residual_rl.setting import described
 from residual_rl.studies.trial import INITIAL, Trial

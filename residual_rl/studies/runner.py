@@ -23,7 +23,7 @@ from residual_rl.disk import acquire, make_directory, rounded
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import base_outcome, evaluation_row
 from residual_rl.front_door import evaluate, improve
-from residual_rl.run import EVALUATIONS
+from residual_rl.run_files import EVALUATIONS
 from residual_rl.seeds import Purpose
 from residual_rl.stopping import stop_requested
 from residual_rl.studies.results import rows_of, write_rows

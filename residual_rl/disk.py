@@ -5,12 +5,15 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
-from filelock import BaseFileLock, Timeout
+from filelock import AcquireReturnProxy, BaseFileLock, Timeout
 from safetensors import SafetensorError
 
 from residual_rl.errors import RunError
+
+PARTIAL = ".partial"  # ends the hidden name of a file that is being written, or was when its process was killed
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -23,7 +26,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         RunError: it cannot be written; what was there before is still there.
     """
-    beside = path.with_name(f".{path.name}.partial")
+    beside = path.with_name(f".{path.name}.{token_hex(4)}{PARTIAL}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.touch()  # better now than after a thousand frames
@@ -68,15 +71,15 @@ def read_json(path: Path, otherwise: str = "") -> Any:
         raise RunError(f"{path} is damaged: {error}") from error
 
 
-def acquire(lock: BaseFileLock, path: Path) -> None:
-    """Takes the lock of a directory, without waiting.
+def acquire(lock: BaseFileLock, path: Path) -> AcquireReturnProxy:
+    """Takes the lock of a directory, without waiting. What is returned may be entered, and releases it.
 
     Raises:
         RunError: another process holds it, or it cannot be written.
     """
     with disk_errors(path):
         try:
-            lock.acquire(timeout=0)
+            return lock.acquire(timeout=0)
         except Timeout:
             raise RunError(f"{path} is in use by another process") from None
 

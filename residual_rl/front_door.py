@@ -41,7 +41,7 @@ from residual_rl.tasks.foreign.sources import AnyEnv
 from residual_rl.tasks.foreign.task import AnyTask
 from residual_rl.train import Progress, diagnosis_so_far, train
 from residual_rl.types import Measure, Spec
-from residual_rl.verdict import Side, Verdict, judge, side_of
+from residual_rl.verdict import Comparison, Side, Verdict, compared, side_of
 
 
 def improve(
@@ -116,7 +116,7 @@ def improve(
                 run.save_environment(about.to_json())
             if not run.finished:
                 train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, tell)
-                run.finish(compare(run.path, task, controller, config.verdict_episodes, num_threads))
+                run.finish(Verdict.on(compare(run.path, task, controller, config.verdict_episodes, num_threads)))
     return run
 
 
@@ -203,8 +203,10 @@ def evaluate(
     num_threads: int | None = None,
     fresh: bool = False,
     tell: Callable[[str], None] = print,
-) -> Verdict | Baseline:
+) -> Comparison | Baseline:
     """Evaluates on the verdict's initial states, which no training and no selection ever sees.
+
+    What a run delivers was decided once, by its verdict: no later evaluation changes it.
 
     Args:
         target: a run's directory: its selected policy is compared with its base. Or an environment as for `improve`: the
@@ -217,6 +219,9 @@ def evaluate(
         num_threads: physics threads; None for one a core.
         fresh: on initial states that the verdict has not seen either: is what it promoted still better there?
         tell: is told, in a line, what a controller of your own was found to be.
+
+    Returns:
+        Of a run the comparison, of a controller how it does.
 
     Raises:
         ResidualRLError: a name, run or controller that cannot be used.
@@ -243,7 +248,7 @@ def _evaluate_run(
     processes: bool,
     num_threads: int | None,
     purpose: Purpose,
-) -> Verdict:
+) -> Comparison:
     about, config = described(path), read_config(path)
     if about is None:
         task = find_task(config.task)
@@ -291,8 +296,8 @@ def compare(
     episodes: int,
     num_threads: int | None,
     purpose: Purpose = Purpose.VERDICT,
-) -> Verdict:
-    """The verdict on a run's selected policy, from fresh initial states."""
+) -> Comparison:
+    """A run's selected policy beside its base, from the initial states of a purpose."""
     arrays, config, _ = read_policy(path)
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
     composition = config.algorithm.composition
@@ -300,7 +305,7 @@ def compare(
     both = base_plus_residual(controller, composition, residual, task.spec.action_size)
     with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
         policy = roll_out(envs, both, evaluation_seeds(purpose, episodes))
-    return judge(task.name, config.controller, base, policy, config.measured_by)
+    return compared(task.name, config.controller, base, policy, config.measured_by)
 
 
 def _spec_of(config: Config, about: Description | None) -> Spec:

@@ -19,7 +19,7 @@ from residual_rl import config as configuration
 from residual_rl.arrays import digest, read_arrays, write_arrays
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
-from residual_rl.disk import acquire, disk_errors, make_directory, rounded, write_json, write_whole
+from residual_rl.disk import PARTIAL, acquire, disk_errors, make_directory, rounded, write_json, write_whole
 from residual_rl.errors import RunError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
@@ -46,6 +46,8 @@ class Run:
         try:
             with disk_errors(self.path):
                 self._claim()
+                for left in self.path.glob(f".*.safetensors.*{PARTIAL}"):  # by a kill; others of its kind are small
+                    left.unlink(missing_ok=True)
                 if self.finished:  # a kill may have come between the verdict and this
                     self._free_checkpoint()
         except BaseException:
@@ -72,7 +74,7 @@ class Run:
             # A first call that failed, over a controller that raised for example, has left nothing worth keeping.
             for name in (ENVIRONMENT, TABLE):
                 (self.path / name).unlink(missing_ok=True)
-        elif strangers := [one.name for one in self.path.iterdir() if one.name not in (".lock", ".config.json.partial")]:
+        elif strangers := [one.name for one in self.path.iterdir() if one.name != ".lock" and one.suffix != PARTIAL]:
             raise RunError(f"{self.path} is not a run, and not empty (it holds {strangers[0]}); choose another directory")
         write_json(self.path / "config.json", {"config": wanted, "made_by": provenance()})
 

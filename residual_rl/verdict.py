@@ -1,5 +1,6 @@
 """Is base plus residual better than the base? Both are run from the same initial states, so episodes come in pairs."""
 
+from dataclasses import field
 from typing import Annotated, Any
 
 import numpy as np
@@ -33,8 +34,8 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The paired comparison and the decision."""
+class Comparison:
+    """A policy beside its base, from the same initial states."""
 
     task: str
     controller: str
@@ -51,32 +52,64 @@ class Verdict:
     """95 % interval of the difference, see `paired_interval` and `compare_returns`."""
     p_value: float
     """Two-sided: how likely so large a difference is if the two were equally good. For success the exact McNemar test."""
-    promoted: bool
-    """Whether the policy is delivered: only if the interval of the difference excludes a loss. Otherwise the base is."""
     measured_by: Measure = "success"
-    """What difference, interval, p-value and decision are about."""
+    """What difference, interval and p-value are about."""
+
+    @property
+    def better(self) -> bool:
+        """Whether the interval of the difference excludes a loss."""
+        return self.difference_interval[0] > 0.0
+
+    @property
+    def conclusion(self) -> str:
+        """What the comparison shows, in a word or two."""
+        if self.better:
+            return "better"
+        return "worse" if self.difference_interval[1] < 0.0 else "neither better nor worse beyond chance"
 
     def __str__(self) -> str:
-        decision = "promoted" if self.promoted else "not promoted, the base is delivered"
-        decision += f" ({_p_text(self.p_value)})"
+        conclusion = f"{self.conclusion} ({_p_text(self.p_value)})"
         if self.measured_by == "return":
             low, high = map(in_digits, self.difference_interval)
             return (
                 f"base {in_digits(self.base.mean_return)} -> {in_digits(self.policy.mean_return)} mean return, "
-                f"difference {in_digits(self.difference)} ({low} to {high}); {decision}"
+                f"difference {in_digits(self.difference)} ({low} to {high}); {conclusion}"
             )
         failures = round(self.episodes * (1 - self.base.success_rate))
         return (
             f"base {self.base.success_rate:.3f} -> {self.policy.success_rate:.3f}, "
-            f"fixed {self.fixed} of {failures} failures, broke {self.broken}; {decision}"
+            f"fixed {self.fixed} of {failures} failures, broke {self.broken}; {conclusion}"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The verdict as plain JSON values."""
+        """The numbers as plain JSON values."""
         return records.to_json(self)
 
 
+@dataclass(frozen=True)
+class Verdict(Comparison):
+    """The comparison that decides what a run delivers."""
+
+    promoted: bool = field(kw_only=True)
+    """Whether the policy is delivered: only if it is `better`. Otherwise the base is."""
+
+    @classmethod
+    def on(cls, comparison: Comparison) -> "Verdict":
+        """The verdict that follows from a comparison."""
+        return cls(**vars(comparison), promoted=comparison.better)
+
+    @property
+    def conclusion(self) -> str:
+        """What is delivered."""
+        return "promoted" if self.promoted else "not promoted, the base is delivered"
+
+
 def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_by: Measure = "success") -> Verdict:
+    """The verdict on two outcomes on the same seeds, see `compared`."""
+    return Verdict.on(compared(task, controller, base, policy, measured_by))
+
+
+def compared(task: str, controller: str, base: Outcome, policy: Outcome, measured_by: Measure = "success") -> Comparison:
     """Compares two outcomes on the same seeds, episode by episode."""
     base, policy = bounded(base, policy)
     fixed, broken = policy.fixed_and_broken(base)
@@ -86,7 +119,7 @@ def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_b
     else:
         difference, p_value = (fixed - broken) / episodes, mcnemar(fixed, broken)
         interval = paired_interval(fixed, broken, episodes)
-    return Verdict(
+    return Comparison(
         task=task,
         controller=controller,
         episodes=episodes,
@@ -97,7 +130,6 @@ def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_b
         difference=difference,
         difference_interval=interval,
         p_value=p_value,
-        promoted=interval[0] > 0.0,
         measured_by=measured_by,
     )
 

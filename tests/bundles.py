@@ -58,7 +58,7 @@ def made_residual(algorithm: Any, spec: Spec = SPEC) -> Residual:
 
 
 def made_verdict(promoted: bool) -> Verdict:
-    return Verdict("push", "mine", 20, SIDE, SIDE, 4, 1, 0.15, (0.01, 0.2), 0.04, promoted)
+    return Verdict("push", "mine", 20, SIDE, SIDE, 4, 1, 0.15, (0.01, 0.2), 0.04, promoted=promoted)
 
 
 def made_config(algorithm: Any) -> Config:

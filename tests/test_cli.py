@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_front_door import TINY
 
@@ -77,11 +78,27 @@ def test_json_of_a_controller_is_one_object_and_nothing_else() -> None:
     assert "policy" not in result
 
 
-def test_json_of_a_run_holds_the_whole_verdict(finished: Path) -> None:
+def test_json_of_a_run_holds_the_whole_comparison(finished: Path) -> None:
     result = json.loads(command("evaluate", finished, "--episodes", "8", "--json").stdout)
-    assert {"task", "episodes", "base", "policy", "fixed", "broken", "p_value", "promoted"} <= result.keys()
+    assert {"task", "episodes", "base", "policy", "fixed", "broken", "p_value", "difference_interval"} <= result.keys()
+    assert "promoted" not in result  # that is the verdict's to say
     assert {"success_rate", "interval", "mean_return", "return_interval"} <= result["policy"].keys()
     assert result["measured_by"] == "success"
+
+
+def test_json_of_a_network_is_one_object_too(tmp_path: Path) -> None:
+    """What was found out about it is said elsewhere."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = onnx.numpy_helper.from_array(np.zeros((3, 1), np.float32), "weights")
+    ends = [helper.make_tensor_value_info(name, kind, ["B", size]) for name, size in (("shown", 3), ("action", 1))]
+    node = helper.make_node("MatMul", ["shown", "weights"], ["action"])
+    graph = helper.make_graph([node], "law", ends[:1], ends[1:], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "law.onnx")
+    done = command("evaluate", "Pendulum-v1", "--controller", tmp_path / "law.onnx", "--episodes", "2", "--json")
+    assert json.loads(done.stdout)["measured_by"] == "return"
+    assert "deterministic" in done.stderr
 
 
 def test_json_of_a_diagnosis_is_one_object_and_nothing_else(finished: Path) -> None:

@@ -232,6 +232,7 @@ def test_a_page_holds_every_line_of_the_table_and_needs_nothing_outside_itself(r
     for each in compared(ROWS):
         assert each.variant in cells
     assert "1 unfinished, 1 failed" in text
+    assert "ours (1 of 3 not finished)" in text
     assert "Learning curves" in text
     assert "<script" not in text
     assert "http" not in re.sub(

@@ -204,8 +204,22 @@ def test_a_reward_that_is_not_the_success_is_warned_of(evidence):
     against = evidence._replace(rows=evidence.rows._replace(reward=-evidence.rows.reward))
     assert standing("reward", against) == "warning"
     constant = evidence._replace(rows=evidence.rows._replace(reward=np.zeros_like(evidence.rows.reward)))
-    assert standing("reward", constant, config=replace(CONFIG, hindsight=Hindsight(relabel_ratio=0.0))) == "warning"
+    alone = replace(CONFIG, hindsight=Hindsight(relabel_ratio=0.0))
+    assert standing("reward", constant, config=alone) == "warning"
     assert standing("reward", constant) == "unknown"
+    for one in (-1.0, -0.1, 0.3):  # of most numbers float32's deviation is not exactly 0
+        rows = evidence.rows._replace(reward=np.full_like(evidence.rows.reward, one))
+        assert standing("reward", evidence._replace(rows=rows), config=alone) == "warning"
+
+
+def test_a_constant_reward_teaches_where_episodes_end_early(evidence):
+    """As where every step costs one until the goal is reached."""
+    ends = np.append(np.diff(evidence.starts), len(evidence.rows.reward) - evidence.starts[-1]) + evidence.starts - 1
+    terminated = np.zeros(len(evidence.rows.reward), dtype=bool)
+    terminated[ends] = True
+    rows = evidence.rows._replace(reward=np.full_like(evidence.rows.reward, -1.0), terminated=terminated)
+    by_return = replace(CONFIG, hindsight=Hindsight(relabel_ratio=0.0), measured_by="return")
+    assert standing("reward", evidence._replace(rows=rows), config=by_return) == "unknown"
 
 
 def test_a_base_without_headroom_and_a_task_that_nobody_solves_are_warned_of(evidence):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import ALGORITHMS, SPEC, asked, made_bundle, made_config, made_residual, made_verdict
+from bundles import ALGORITHMS, SPEC, asked, made_bundle, made_config, made_residual, made_verdict, rewrite
 
 import residual_rl
 from residual_rl.bundles import bundle, runtime
@@ -127,6 +127,30 @@ def test_the_graph_is_the_same_function(tmp_path: Path, name: str) -> None:
         policy.scale = policy.trained_scale
         np.testing.assert_allclose(on, policy(observation, proposal), atol=2e-6)
         assert (out / bundle.ONNX).stat().st_size < (out / runtime.WEIGHTS).stat().st_size + 20_000
+
+
+def test_no_action_of_the_graph_leaves_its_bounds_by_a_rounding_error(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from residual_rl.bundles.onnx_graph import save_onnx
+
+    out, graph = tmp_path / "out", tmp_path / "policy.onnx"
+    made_bundle(out)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        middle, half = rng.uniform(-1.0, 1.0, 4), rng.uniform(0.01, 1.0, 4)
+        low, high = (each.astype(np.float32) for each in (middle - half, middle + half))
+        bounds = {"low": low.tolist(), "high": high.tolist()}
+        rewrite(out, lambda manifest, bounds=bounds: manifest.update(bounds=bounds))
+        policy = load(out)
+        save_onnx(policy, graph)
+        session = onnxruntime.InferenceSession(graph)
+        observation, _ = asked(policy, SPEC, 300)
+        given = {name: np.asarray(array, np.float32) for name, array in observation.items()}
+        given = {each.name: given[each.name] for each in session.get_inputs() if each.name in given}
+        proposal = np.where(rng.random((300, 4)) < 0.5, low, high)
+        (action,) = session.run(None, given | {"base_action": proposal})
+        assert ((action >= low) & (action <= high)).all()
 
 
 def test_the_published_compositions_scale_is_two() -> None:

@@ -19,7 +19,7 @@ from residual_rl.evaluation import roll_out
 from residual_rl.run import Run
 from residual_rl.run_files import read_policy, read_rows
 from residual_rl.tasks.foreign.goals import GoalRules
-from residual_rl.verdict import Verdict
+from residual_rl.verdict import Comparison
 
 
 def stop_after(cycles: int) -> Callable[[Any], None]:
@@ -43,11 +43,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_base_with_a_known_bias_is_improved_and_promoted(finished: Path) -> None:
-    verdict = residual_rl.evaluate(finished, Aim.off_by(1.0), env=Aim, episodes=128)
-    assert isinstance(verdict, Verdict)
-    assert verdict.measured_by == "return"
-    assert verdict.promoted, verdict
-    assert verdict.policy.mean_return > verdict.base.mean_return / 2, verdict
+    found = residual_rl.evaluate(finished, Aim.off_by(1.0), env=Aim, episodes=128)
+    assert isinstance(found, Comparison)
+    assert found.measured_by == "return"
+    assert found.better, found
+    assert found.policy.mean_return > found.base.mean_return / 2, found
 
 
 def test_the_policy_speaks_the_environments_language(finished: Path) -> None:

@@ -247,6 +247,24 @@ def test_a_push_to_a_folder_follows_no_link_and_is_whole_or_not_at_all(
     assert {file.name: file.read_bytes() for file in shared.iterdir()} == before
 
 
+def test_two_pushes_to_a_folder_do_not_mix(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one is under way the other is refused, and what the one has brought stays."""
+    shared, refused = tmp_path / "shared", []
+
+    def copied(source: Any, target: Path) -> None:
+        if str(target).startswith(str(shared)) and not refused:
+            with pytest.raises(ResidualRLError, match="in use by another process"):
+                residual_rl.push(exported, shared)
+            refused.append(target)
+        copyfile(source, target)
+
+    copyfile = shutil.copyfile
+    monkeypatch.setattr(shutil, "copyfile", copied)
+    residual_rl.push(exported, shared)
+    assert len(refused) == 1
+    runtime.load(shared)
+
+
 def test_a_home_that_is_not_there_is_named() -> None:
     with pytest.raises(HubError, match="no-such-user"):
         residual_rl.pull("~no-such-user-here/x", "out")

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -143,11 +144,11 @@ def improved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     begin(TRIAL, out / TRIAL.name)
     run_trial(TRIAL, out / TRIAL.name)
     end(out / TRIAL.name, TrialState.FINISHED)
+    collect(Study("proof", "", (TRIAL,)), out)
     return out
 
 
 def test_a_world_is_improved_as_anybody_would_and_its_results_say_what_it_is_measured_by(improved: Path) -> None:
-    collect(Study("proof", "", (TRIAL,)), improved)
     rows = read_results(improved / "results.csv")
     assert {(row["task"], row["measured_by"], row["controller"]) for row in rows} == {("pendulum", "return", "swing_up")}
     (verdict,) = read_rows_of(improved)
@@ -155,11 +156,12 @@ def test_a_world_is_improved_as_anybody_would_and_its_results_say_what_it_is_mea
     assert float(verdict["base_return_low"]) <= float(verdict["base_return"]) <= float(verdict["base_return_high"]) < 0.0
 
 
-def test_what_was_promoted_is_confirmed_in_the_verdicts(improved: Path) -> None:
-    again = replace(read_verdict(improved / TRIAL.name / "run"), difference=-2.0, difference_interval=(-3.0, -1.0))
-    confirm(again, improved / TRIAL.name)
-    collect(Study("proof", "", (TRIAL,)), improved)
-    (verdict,) = read_rows_of(improved)
+def test_what_was_promoted_is_confirmed_in_the_verdicts(improved: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(improved, tmp_path / "proof")
+    again = replace(read_verdict(out / TRIAL.name / "run"), difference=-2.0, difference_interval=(-3.0, -1.0))
+    confirm(again, out / TRIAL.name)
+    collect(Study("proof", "", (TRIAL,)), out)
+    (verdict,) = read_rows_of(out)
     assert (verdict["again"], verdict["again_low"], verdict["again_high"]) == ("-2.0", "-3.0", "-1.0")
     told = script().summary([verdict | {"promoted": "1"}], [])
     assert "worse than the base in the second test: 1 of 1" in told

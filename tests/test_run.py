@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from residual_rl.arrays import digest, read_arrays
 from residual_rl.config import make_config
-from residual_rl.disk import rounded
+from residual_rl.disk import rounded, write_whole
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.run import Run
 from residual_rl.run_files import METRICS, read_config, read_environment, read_policy, read_rows
@@ -183,10 +183,31 @@ def test_a_row_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_kill_at_the_very_first_file_blocks_nothing(tmp_path: Path) -> None:
-    (tmp_path / ".config.json.partial").write_text('{"conf')
+    (tmp_path / ".config.json.1a2b.partial").write_text('{"conf')
     with Run(tmp_path, CONFIG):
         pass
     assert read_config(tmp_path) == CONFIG
+
+
+def test_what_a_kill_left_of_a_checkpoint_is_gone_with_the_next_call(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint.safetensors.1a2b.partial").write_bytes(b"half")
+    with Run(tmp_path, CONFIG):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir() if entry.suffix == ".partial"] == []
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    """As two reports of one run, called at the same time."""
+    path, texts = tmp_path / "page.html", ["a" * 100_000, "b" * 100_000]
+
+    def inner(beside: Path) -> None:
+        beside.write_text(texts[0])
+        write_whole(path, lambda other: other.write_text(texts[1]))
+        assert path.read_text() == texts[1]
+
+    write_whole(path, inner)
+    assert path.read_text() == texts[0]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_checkpoint_with_one_altered_number_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,12 +250,21 @@ def test_a_trial_is_told_from_its_kind_and_tried_where_there_is_none(studied: Pa
     assert estimates([half], [TINY_TRIAL, half], studied) == {half: found[half]}
 
 
-def test_what_cannot_be_tried_has_no_hours_and_says_why(tmp_path: Path) -> None:
+def test_what_cannot_be_tried_has_no_hours_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     over_nothing = replace(TINY_TRIAL, controller="discrete-mpc", task="mbrl-pusher")
     found = estimates([over_nothing, BASE], [over_nothing, BASE], tmp_path)
     assert math.isnan(found[over_nothing].hours)
     assert found[over_nothing].told_from.startswith("cannot be tried: ")
     assert 0 < found[BASE].hours < 1
+    shown = Console(file=io.StringIO(), width=80)
+    monkeypatch.setitem(STUDIES, "tiny", Study("tiny", "", (over_nothing, BASE)))
+    monkeypatch.setattr("residual_rl.commands.trials.estimates", lambda *_: found)
+    carry_out("tiny", only=[], seeds=None, budget=None, jobs=1, dry_run=True, retry=False, out=tmp_path / "out", console=shown)
+    said = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert re.search(rf"{BASE.name} +waiting +{BASE.steps:,} +0\.\d\d +a try", said), said
+    assert re.search(rf"{over_nothing.name} +waiting +{over_nothing.steps:,} +\?", said), said
+    assert f"\n{over_nothing.name} {found[over_nothing].told_from}" in said
+    assert "without the 1 that cannot be told" in said.replace("\n", " ")
 
 
 def test_the_command_lists_without_running_then_runs_and_says_what_came_of_it(
@@ -281,7 +291,7 @@ def test_the_command_lists_without_running_then_runs_and_says_what_came_of_it(
 
 
 def test_trials_from_several_directories_are_gathered_in_one_table(studied: Path, tmp_path: Path) -> None:
-    made = Study("tiny", "", (TINY_TRIAL, FAILING, BASE))
+    made = Study("tiny", "", (TINY_TRIAL, FAILING, BASE), paper={(TINY_TRIAL.task, TINY_TRIAL.variant): 1.0})
     longer = replace(TINY_TRIAL, steps=2 * TINY_TRIAL.steps)
     other = replace(TINY_TRIAL, seed=5)
     elsewhere = [(longer, tmp_path / "longer"), (other, tmp_path / "other")]
@@ -293,6 +303,7 @@ def test_trials_from_several_directories_are_gathered_in_one_table(studied: Path
     variants = {(row["variant"], row["seed"], row["state"]) for row in rows if row["task"] == TINY_TRIAL.task}
     longest = f"{TINY_TRIAL.variant}-{longer.steps / 1000:g}k"
     assert {(longest, str(longer.seed), "unfinished"), (other.variant, "5", "unfinished")} < variants
+    assert {row["paper"] for row in rows if row["variant"] in (TINY_TRIAL.variant, longest)} == {"1.0"}
     alone = tmp_path / "alone"
     collect(made, alone, [studied])
     kept = [row for row in rows if row["state"] != "unfinished"]
@@ -331,6 +342,7 @@ def test_a_base_that_every_call_of_a_study_runs_is_taken_once(studied: Path, tmp
         (lambda text: text.rsplit(",", 3)[0], "line 4: it has too few"),
         (lambda text: text.replace("success,", "luck,", 1), "line 2: measured_by is 'luck'"),
         (lambda text: re.sub(r",\d+\.\d+,", ",zero,", text, count=1), "line 2: .* is 'zero', not a number"),
+        (lambda text: re.sub(r",\d+\.\d+,", ",,", text, count=1), "line 2: .* is '', not a number"),
     ],
 )
 def test_a_damaged_table_is_named_with_its_line(
@@ -340,6 +352,17 @@ def test_a_damaged_table_is_named_with_its_line(
     (tmp_path / "results.csv").write_text(change("".join(lines)))
     with pytest.raises(RunError, match=complaint):
         read_results(tmp_path / "results.csv")
+
+
+def test_how_far_a_trial_is_can_be_told_of_one_from_before_tasks_were_measured_by_return(studied: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(studied / TINY_TRIAL.name, tmp_path / "trial")
+    config = json.loads((out / "run" / "config.json").read_text())
+    del config["config"]["measured_by"]
+    (out / "run" / "config.json").write_text(json.dumps(config))
+    assert standing(TINY_TRIAL, out) == standing(TINY_TRIAL, studied / TINY_TRIAL.name)
+    (out / "run" / "config.json").write_text("[]")
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
+        standing(TINY_TRIAL, out)
 
 
 @pytest.mark.parametrize("text", ["{}", '{"state": "x"}', "[]", "no json"])

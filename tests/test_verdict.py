@@ -10,7 +10,7 @@ from scipy.stats import binom, binomtest, ttest_rel
 
 from residual_rl.evaluation import Outcome, wilson_interval
 from residual_rl.run_files import read_verdict
-from residual_rl.verdict import compare_returns, in_digits, judge, mcnemar, paired_interval
+from residual_rl.verdict import compare_returns, compared, in_digits, judge, mcnemar, paired_interval
 
 
 def outcome(success, steps=20.0):
@@ -218,6 +218,21 @@ def test_a_verdict_reads_as_one_line():
 )
 def test_what_a_verdict_says(counts, line):
     assert str(judge("task", "controller", *paired(*counts))) == line
+
+
+@pytest.mark.parametrize(
+    ("counts", "conclusion"),
+    [
+        ((40, 10, 2, 48), "better (p = 0.039)"),
+        ((40, 2, 10, 48), "worse (p = 0.039)"),
+        ((40, 3, 2, 48), "neither better nor worse beyond chance (p = 1.000)"),
+    ],
+)
+def test_a_comparison_that_decides_nothing_says_what_it_shows_and_not_what_is_delivered(counts, conclusion):
+    comparison = compared("task", "controller", *paired(*counts))
+    assert str(comparison).endswith(f"; {conclusion}")
+    assert comparison.better == conclusion.startswith("better")
+    assert "promoted" not in comparison.to_json()
 
 
 def with_returns(returns, success=False):

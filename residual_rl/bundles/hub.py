@@ -14,15 +14,18 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from filelock import FileLock
+
 from residual_rl.bundles import runtime
 from residual_rl.bundles.bundle import ONNX, RUNTIME
 from residual_rl.bundles.model_card import CARD, model_card
+from residual_rl.disk import acquire, make_directory
 from residual_rl.errors import HubError, ResidualRLError
 from residual_rl.extras import need
 
 FETCHED = {runtime.MANIFEST: runtime.MAX_MANIFEST, runtime.WEIGHTS: runtime.MAX_WEIGHTS}
 """The files that are fetched, and the bytes that each may have."""
-PUSHING = ".push."  # what the folder of a push that is not over is called
+PUSHING = ".push."  # how the names of the lock of a push, and of its folder while it is not over, begin
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -120,20 +123,28 @@ class _Folder:
                 and not (self.path / runtime.MANIFEST).exists()
             ):
                 raise HubError(f"{self.path} holds other things than a bundle; choose another folder")
-            self.path.mkdir(parents=True, exist_ok=True)
-            for left in self.path.glob(f"{PUSHING}*"):  # by a push that was killed
-                shutil.rmtree(left, ignore_errors=True)
-            # As anybody's files; the folder keeps its own mode. All are there before the first takes its place, and what has it
-            # is replaced, not followed.
-            names = sorted((file.name for file in staged.iterdir()), key=runtime.MANIFEST.__eq__)  # the manifest last
-            with TemporaryDirectory(dir=self.path, prefix=PUSHING) as beside:
-                for name in names:
-                    shutil.copyfile(staged / name, Path(beside) / name)
-                for name in names:
-                    os.replace(Path(beside) / name, self.path / name)
-            if ONNX not in names:  # of the bundle that was there
-                (self.path / ONNX).unlink(missing_ok=True)
+            make_directory(self.path)
+        lock = self.path / f"{PUSHING}lock"
+        with acquire(FileLock(lock), self.path), _naming(self.path):
+            try:
+                self._take(staged)
+            finally:
+                lock.unlink(missing_ok=True)
         return str(self.path)
+
+    def _take(self, staged: Path) -> None:
+        for left in self.path.glob(f"{PUSHING}*"):  # by a push that was killed; the lock is no folder and stays
+            shutil.rmtree(left, ignore_errors=True)
+        # As anybody's files; the folder keeps its own mode. All are there before the first takes its place, and what has it
+        # is replaced, not followed.
+        names = sorted((file.name for file in staged.iterdir()), key=runtime.MANIFEST.__eq__)  # the manifest last
+        with TemporaryDirectory(dir=self.path, prefix=PUSHING) as beside:
+            for name in names:
+                shutil.copyfile(staged / name, Path(beside) / name)
+            for name in names:
+                os.replace(Path(beside) / name, self.path / name)
+        if ONNX not in names:  # of the bundle that was there
+            (self.path / ONNX).unlink(missing_ok=True)
 
 
 class _Repository:

@@ -113,7 +113,8 @@ def _policy(graph: _Graph, policy: Policy) -> None:
         spread = graph("Sub", advantage, mean)
         deviation = graph("Sqrt", graph("ReduceMean", graph("Mul", spread, spread), axes=[0], keepdims=0))
         acts = graph("And", acts, graph("Greater", mean, graph("Mul", deviation, gate["caution"])))  # [B, 1]
-    graph("Where", acts, action, base, output="action")
+    inside = graph("Max", graph("Min", action, high), low)  # the way there and back can end a rounding error beyond a bound
+    graph("Where", acts, inside, base, output="action")
 
 
 def _features(graph: _Graph, manifest: Mapping[str, Any], unit: str, mean: np.ndarray, factor: np.ndarray) -> str:

@@ -103,7 +103,7 @@ def evaluate(
     from residual_rl.verdict import in_digits
 
     try:
-        result = evaluate_(target, controller, episodes=episodes, num_threads=threads, fresh=fresh)
+        result = evaluate_(target, controller, episodes=episodes, num_threads=threads, fresh=fresh, tell=tell)
     except UnknownName as error:
         if "/" in target and not Path(target).exists():
             raise ResidualRLError(

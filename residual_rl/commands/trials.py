@@ -117,14 +117,17 @@ def _list(trials: list[Trial], out: Path, jobs: int, retry: bool, console: Conso
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("trial", "state", "steps", "hours left", "told from"):
         table.add_column(column, justify="right" if column in ("steps", "hours left") else "left", no_wrap=True)
+    known = {trial: left for trial, left in hours.items() if not isnan(left.hours)}
     for trial in trials:
-        left = hours.get(trial)
-        told = ("", "") if left is None else ("" if isnan(left.hours) else f"{left.hours:.2f}", left.told_from)
+        told = (f"{known[trial].hours:.2f}", known[trial].told_from) if trial in known else ("?" if trial in hours else "", "")
         table.add_row(trial.name, str(state_of(out / trial.name)), f"{trial.steps:,}", *told)
     console.print(table)
-    known = [left.hours for left in hours.values() if not isnan(left.hours)]
-    total, longest = sum(known), max(known, default=0.0)
+    for trial in hours.keys() - known.keys():
+        console.print(Text(f"{trial.name} {hours[trial].told_from}", style="yellow"), soft_wrap=True)
+    total, longest = sum(left.hours for left in known.values()), max((left.hours for left in known.values()), default=0.0)
     together = max(total / jobs, longest)
+    unknown = f", without the {len(hours) - len(known)} that cannot be told" if len(known) < len(hours) else ""
     tell(
         f"{len(trials)} trials in {out}, {len(open_)} to run: {total:.1f} h on one core, {together:.1f} h with {jobs} at a time"
+        + unknown
     )

@@ -119,8 +119,9 @@ def _outcomes(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
 
 def _reward(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
     """Whether the reward is what the success is."""
-    if evidence.rows.reward.std() == 0.0:
-        one = evidence.rows.reward[0]
+    one = evidence.rows.reward[0]
+    # Where episodes end early a constant reward tells them apart by their length.
+    if (evidence.rows.reward == one).all() and not evidence.rows.terminated.any():
         if config.hindsight.relabel_ratio > 0 and evidence.moved is not None and evidence.moved.any():
             return _unknown(
                 "reward", f"Every recent step was rewarded with {one:.4g}; hindsight's goals are rewarded otherwise."

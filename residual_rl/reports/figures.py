@@ -114,7 +114,7 @@ def calibration(points: Sequence[tuple[float, float]], width: float) -> "Figure"
 
 def dress(axis: Any, title: str, grid: Literal["both", "x", "y"] = "both") -> None:
     """What all panels have in common: a title at the left, small grey numbers, faint lines behind, no frame."""
-    axis.set_title(title, loc="left", fontsize=9, color="#555", pad=8)
+    axis.set_title(title, loc="left", fontsize=9, color="#555", pad=8, parse_math=False)
     axis.tick_params(labelsize=8, length=0, colors="#555")
     axis.grid(axis=grid, color="#000", alpha=0.08, lw=0.6)
     axis.set_axisbelow(True)

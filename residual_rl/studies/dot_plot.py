@@ -73,7 +73,8 @@ def _panel(axis: Any, values: list[tuple[list[float], tuple[float, float] | None
         if interval is not None:
             axis.plot(interval, [place] * 2, color=COLORS[0], lw=1.4, alpha=0.5)
         axis.plot(mean, place, "o", ms=6, color=COLORS[0])
-    axis.set_yticks(range(len(lines)), [f"{line.variant} ({line.remark})" if line.remark else line.variant for line in lines])
+    names = [f"{line.variant} ({line.remark})" if line.remark else line.variant for line in lines]
+    axis.set_yticks(range(len(lines)), names, parse_math=False)
     axis.set_ylim(len(lines) - 0.5, -0.5)
     if not lines[0].by_return:
         axis.set_xlim(-0.02, 1.02)

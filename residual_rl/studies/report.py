@@ -71,9 +71,10 @@ def _content(rows: Rows) -> dict[str, Any]:
     others = [f"{count} {state}" for state, count in counts.items() if count and state != "finished"]
     figures = []
     for title, tasks in _figures_of(name, rows).items():
-        shown = [row for row in rows if row["task"] in tasks and str(row["step"])]
-        draw, below = _drawing(shown)
-        figures += drawn(shown, f"{title}. {below}", draw)
+        shown = [row for row in rows if row["task"] in tasks]
+        if comparison.evaluated(shown):
+            draw, below = _drawing(shown)
+            figures += drawn(shown, f"{title}. {below}", draw)
     lines = [comparison.cells(line) for line in comparison.compared(rows)]
     return {
         "title": f"study {name}",

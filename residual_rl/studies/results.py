@@ -37,6 +37,11 @@ VERDICTS: tuple[str, ...] = (
 states that decided nothing, where the policy was promoted and this was asked."""
 TRIALS = "*/*/*/trial.json"
 WHOLE = {"step", "episodes", "fixed", "broken"}
+NEEDED = {
+    "success": ("episodes", "success_rate", "low", "high", "base_success_rate"),
+    "return": ("mean_return", "return_low", "return_high", "base_mean_return", "base_return_low", "base_return_high"),
+}
+"""What every evaluation has, by what its task is measured by."""
 NUMBERS = ("seed", "steps", *EVALUATIONS, "lowest_acting_success_rate", "paper")
 
 
@@ -68,12 +73,12 @@ def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
     for trial, _ in found:
         line = trial.task, trial.variant
         least[line] = min(trial.steps, least.get(line, trial.steps))
-    for number, (trial, directory) in enumerate(found):
-        if trial.steps > least[trial.task, trial.variant]:
-            found[number] = replace(trial, variant=f"{trial.variant}-{trial.steps / 1000:g}k"), directory
     rows = []
-    for trial, directory in found:
+    for number, (trial, directory) in enumerate(found):
         published = {"study": study.name, "paper": study.paper.get((trial.task, trial.variant), "")}
+        if trial.steps > least[trial.task, trial.variant]:
+            trial = replace(trial, variant=f"{trial.variant}-{trial.steps / 1000:g}k")
+            found[number] = trial, directory
         rows += [published | row for row in rows_of(trial, directory)]
     write_rows(out / "results.csv", COLUMNS, rows)
     verdicts = [
@@ -210,9 +215,10 @@ def _check_row(row: Mapping[str, Any], place: str) -> None:
         raise RunError(f"{place}: it has too few or too many columns")
     if row["measured_by"] not in get_args(Measure):
         raise RunError(f"{place}: measured_by is {row['measured_by']!r}, not one of {', '.join(get_args(Measure))}")
+    needed = NEEDED[row["measured_by"]] if row["step"] else ()
     for name in NUMBERS:
         try:
-            float(row[name] or 0)
+            float(row[name] if name in needed else row[name] or 0)
         except ValueError:
             raise RunError(f"{place}: {name} is {row[name]!r}, not a number") from None
 

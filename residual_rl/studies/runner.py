@@ -31,7 +31,7 @@ from residual_rl.studies.trial import INITIAL, Trial
 from residual_rl.studies.trial_directory import TrialState, begin, check_same, confirm, end, error_of, forget_failure, state_of
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
-from residual_rl.verdict import Verdict
+from residual_rl.verdict import Comparison
 
 Rows = list[dict[str, Any]]
 RunTrial = Callable[[Trial, Path], Rows]
@@ -85,7 +85,7 @@ def _improve_world(trial: Trial, directory: Path) -> None:
     verdict = run.verdict()
     if verdict.promoted:
         again = evaluate(run.path, controller, env=world.make, episodes=verdict.episodes, horizon=world.horizon, fresh=True)
-        assert isinstance(again, Verdict)
+        assert isinstance(again, Comparison)
         confirm(again, directory)
 
 

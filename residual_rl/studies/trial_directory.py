@@ -16,9 +16,10 @@ from residual_rl.disk import read_json, write_json
 from residual_rl.errors import RunError
 from residual_rl.provenance import provenance
 from residual_rl.records import record_of
+from residual_rl.run_files import read_config
 from residual_rl.studies.trial import Trial
 from residual_rl.types import Measure
-from residual_rl.verdict import Verdict
+from residual_rl.verdict import Comparison
 
 
 class TrialState(StrEnum):
@@ -87,19 +88,19 @@ def state_of(directory: Path) -> TrialState:
     return TrialState.UNFINISHED if (directory / "trial.json").exists() else TrialState.WAITING
 
 
-def confirm(again: Verdict, directory: Path) -> None:
+def confirm(again: Comparison, directory: Path) -> None:
     """Notes what a trial's policy is worth on states that did not decide the verdict."""
     write_json(directory / "confirmation.json", again.to_json())
 
 
-def confirmed(directory: Path) -> Verdict | None:
+def confirmed(directory: Path) -> Comparison | None:
     """What `confirm` noted, if it did.
 
     Raises:
         RunError: it is damaged.
     """
     path = directory / "confirmation.json"
-    return record_of(Verdict, read_json(path), path) if path.exists() else None
+    return record_of(Comparison, read_json(path), path) if path.exists() else None
 
 
 def made_by(directory: Path) -> dict[str, Any]:
@@ -117,8 +118,8 @@ def error_of(directory: Path) -> str:
 def standing(trial: Trial, directory: Path) -> Standing:
     """How far a trial has come, read from the files of its run while it writes them."""
     metrics, evaluations = (_last_row(directory / "run" / name) for name in ("metrics.csv", "evaluations.csv"))
-    config = directory / "run" / "config.json"
-    measured_by = read_json(config)["config"]["measured_by"] if config.exists() else "success"
+    begun = (directory / "run" / "config.json").exists()
+    measured_by = read_config(directory / "run").measured_by if begun else "success"
     column = "mean_return" if measured_by == "return" else "success_rate"
     return Standing(
         step=round(metrics.get("step", 0.0)),

@@ -29,10 +29,10 @@ def half_trained(name: str) -> Any:
     Raises:
         ResidualRLError: there is no file.
     """
-    from safetensors.torch import load_file
-
     if not stored(name).exists():
         raise ResidualRLError(f"there is no {stored(name)}: python studies/half_trained.py {name} makes it")
     model = untrained(name)
+    from safetensors.torch import load_file  # not before it is known that torch is there
+
     model.policy.load_state_dict(load_file(stored(name)))
     return model

@@ -128,6 +128,8 @@ def look(opened: Opened, controller: Any, tell: Callable[[str], None]) -> Descri
         if slow := advice(controller, character, opened.fixed_lanes):
             tell(slow)
     succeeded = [episode.success for episode in episodes] if lanes.tells_success else None
+    if succeeded is None:
+        tell(f"{opened.name}: judged by its return, because the first episodes did not tell info['is_success']")
     rules, why = find_rules(opened.one, layout, steps, succeeded) if layout.goal else (None, "")
     if why:
         tell(f"{opened.name}: no hindsight, because {why}")
@@ -196,12 +198,14 @@ def _start(opened: Opened, lanes: Lanes, number: int) -> Observation:
 
 def _first_episodes(opened: Opened, lanes: Lanes, base: Controller) -> list[Episode]:
     episodes: list[Episode] = []
+    reasons: list[str] = []
     for number in range(MOST_EPISODES):
         seeds = [Purpose.PROBE + number * lanes.num_envs + lane for lane in range(lanes.num_envs)]
         found, dropped = collect(lanes, base, Composition(), lambda _, base_action, step: np.zeros_like(base_action), seeds)
-        if dropped:
-            raise WorldError(f"{opened.name} fails in its first episodes: {dropped[0]}")
         episodes += found
+        reasons += dropped
         if sum(len(episode.transitions.reward) for episode in episodes) >= LOOKED_AT:
             break
+    if not episodes:
+        raise WorldError(f"{opened.name} fails in its first episodes: {reasons[0]}")
     return episodes

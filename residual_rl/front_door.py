@@ -114,17 +114,19 @@ def improve(
                 run.save_table(controller.save)
             if about is not None:
                 run.save_environment(about.to_json())
-            if not run.finished:
+            if run.finished:
+                tell(f"{run.path} was trained before; another seed or out starts a new run")
+            else:
                 train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, tell)
                 run.finish(Verdict.on(compare(run.path, task, controller, config.verdict_episodes, num_threads)))
     return run
 
 
-def load(path: str | Path, controller: Any = None) -> Policy:
+def load(path: str | Path | Run, controller: Any = None) -> Policy:
     """The policy that a run delivers: base plus residual if the verdict promoted it, else the base alone.
 
     Args:
-        path: a finished run's directory. Nothing in it is executed.
+        path: a finished run, or its directory. Nothing in it is executed.
         controller: the same that was improved; needed only where it is one of your own.
 
     Returns:
@@ -135,15 +137,16 @@ def load(path: str | Path, controller: Any = None) -> Policy:
         RunError: the run is unfinished or damaged.
         ControllerError: the run's controller is not one of the library's, and none was given.
     """
+    path = Path(path)
     verdict = read_verdict(path)
     return _stored_policy(path, controller, promoted=verdict.promoted)
 
 
-def export(path: str | Path, out: str | Path, *, onnx: bool = False) -> Exported:
+def export(path: str | Path | Run, out: str | Path, *, onnx: bool = False) -> Exported:
     """Writes the policy of a finished run as a bundle that runs with NumPy alone (`bundles.runtime`). No controller is in it.
 
     Args:
-        path: the run's directory.
+        path: the run, or its directory.
         out: the bundle's folder; must not be there yet, or be empty.
         onnx: also write the same function as ONNX; needs the `onnx` extra.
 
@@ -151,6 +154,7 @@ def export(path: str | Path, out: str | Path, *, onnx: bool = False) -> Exported
         RunError: the run is unfinished or damaged, or `out` cannot be written.
         ResidualRLError: ONNX was asked for and is not installed.
     """
+    path = Path(path)
     verdict = read_verdict(path)
     arrays, config, _ = read_policy(path)
     about = described(path)
@@ -193,7 +197,7 @@ class Baseline:
 
 
 def evaluate(
-    target: AnyEnv | Path,
+    target: AnyEnv | Path | Run,
     controller: Any = None,
     *,
     env: AnyEnv | None = None,
@@ -209,7 +213,7 @@ def evaluate(
     What a run delivers was decided once, by its verdict: no later evaluation changes it.
 
     Args:
-        target: a run's directory: its selected policy is compared with its base. Or an environment as for `improve`: the
+        target: a run, or its directory: its selected policy is compared with its base. Or an environment as for `improve`: the
             controller is evaluated alone.
         controller: as for `improve`; for a run it is needed only where it is one of your own.
         env: of a run in an environment of your own: that environment.
@@ -226,6 +230,7 @@ def evaluate(
     Raises:
         ResidualRLError: a name, run or controller that cannot be used.
     """
+    target = target.path if isinstance(target, Run) else target
     purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
     numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
     episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
@@ -263,16 +268,17 @@ def _evaluate_run(
         return compare(path, foreign, resolved, episodes, num_threads, purpose)
 
 
-def diagnose(path: str | Path, controller: Controller | str | None = None) -> Diagnosis:
+def diagnose(path: str | Path | Run, controller: Controller | str | None = None) -> Diagnosis:
     """Why learning did not help, from measurements; of a run that is not finished as far as it has come.
 
     Args:
-        path: the run's directory.
+        path: the run, or its directory.
         controller: as for `improve`; where it is a callable of your own and not given, it is not asked anything.
 
     Raises:
         RunError: it is no run, it is damaged, or what would have to be looked at is not there.
     """
+    path = Path(path)
     kept = read_diagnosis(path)
     if kept is not None:
         return kept

@@ -40,6 +40,9 @@ class Run:
         self.config = config
         self._lock = FileLock(self.path / ".lock")
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     def __enter__(self) -> "Run":
         make_directory(self.path)
         acquire(self._lock, self.path)

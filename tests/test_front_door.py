@@ -68,7 +68,7 @@ def assert_same_numbers(one: Path, other: Path) -> None:
 def test_a_run_ends_in_a_verdict_on_fresh_states(finished: Path) -> None:
     verdict = read_verdict(finished)
     assert verdict.episodes == 10
-    again = residual_rl.evaluate(finished, episodes=10)
+    again = residual_rl.evaluate(Run(finished, read_config(finished)), episodes=10)
     assert isinstance(again, Comparison)
     assert Verdict.on(again) == verdict
     assert "delivered" not in str(again)  # only the verdict decides that

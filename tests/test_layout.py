@@ -172,3 +172,21 @@ def test_a_layout_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
     assert adapter.validate_python(values)
     with pytest.raises(ValidationError):
         adapter.validate_python(values | change)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_actions_come_back_from_unit_bounds_as_they_were(dtype):
+    """What float32 can hold, exactly; all else but for the last digit."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        middle, half = rng.uniform(-3.0, 3.0), 10.0 ** rng.uniform(-5.0, 3.0)
+        layout = layout_of(spaces.Box(-1.0, 1.0, (2,)), spaces.Box(middle - half, middle + half, (3,), dtype))
+        low, high = np.array(layout.low), np.array(layout.high)
+        own = rng.uniform(low, high, (100, 3)).astype(np.float32).astype(np.float64).clip(low, high)
+        own[:3] = np.clip(0.0, low, high), low, high
+        back = layout.to_world(layout.to_unit(own))
+        short = own == own.astype(np.float32)
+        assert short.mean() > 0.9
+        np.testing.assert_array_equal(back[short], own[short].astype(dtype))
+        other = rng.uniform(low, high, (100, 3))
+        np.testing.assert_allclose(layout.to_world(layout.to_unit(other)), other.astype(dtype), rtol=0, atol=1e-7 * half + 1e-6)

@@ -71,8 +71,6 @@ def train(
             tell=tell,
             **{name: value for name, value in evaluated.items() if value is not None},
         )
-    if not bar.tasks[shown].completed:
-        show(f"{run.path} was trained before; another --seed or --out starts a new run")
     console.print()
     console.print(Text(str(run.verdict()), style="bold"), highlight=False, soft_wrap=True)
     if not run.verdict().promoted:

@@ -152,8 +152,19 @@ class Layout:
     def to_world(self, action: np.ndarray) -> np.ndarray:
         """Actions `[..., A]` in [-1, 1] in the environment's own units, type and shape."""
         low, high, _, _ = self._bounds
-        own = np.minimum(np.maximum(self.from_unit(action), low), high)  # `clip` takes twice as long on so little
+        own = self._as_it_was(self.from_unit(action))
+        own = np.minimum(np.maximum(own, low), high)  # `clip` takes twice as long on so little
         return own.astype(self.action_dtype).reshape(*action.shape[:-1], *self.action_shape)
+
+    def _as_it_was(self, own: np.ndarray) -> np.ndarray:
+        """Actions `[..., A]` as they were before the way to [-1, 1] and back left a rounding error of some 1e-16.
+
+        Those that are 0, or that float32 can hold, exactly: a motor that is on above 0 is off at 0.
+        """
+        slack = self._rounding
+        with np.errstate(over="ignore"):
+            short = np.where(np.abs(own) <= slack, 0.0, own.astype(np.float32))
+        return np.where(np.abs(own - short) <= slack, short, own)
 
     def from_unit(self, action: np.ndarray) -> np.ndarray:
         """Actions `[..., A]` in the environment's own units, from those in which the bounds are -1 and 1."""
@@ -170,6 +181,12 @@ class Layout:
         """Lower and upper bounds, middle, and half of the width: each `[A]`."""
         low, high = np.array(self.low), np.array(self.high)
         return low, high, (low + high) / 2, (high - low) / 2
+
+    @cached_property
+    def _rounding(self) -> np.ndarray:
+        """The most by which `from_unit(to_unit(...))` can be off: `[A]`."""
+        low, high, _, half = self._bounds
+        return 4 * np.finfo(np.float64).eps * np.maximum(np.maximum(np.abs(low), np.abs(high)), half)
 
     @cached_property
     def _places(self) -> list[tuple[tuple[str, ...], tuple[int, ...], int, int, bool]]:
@@ -222,7 +239,8 @@ def _action(space: spaces.Space[Any]) -> tuple[tuple[int, ...], str, tuple[float
         if not (abs(least) <= LARGEST_BOUND and abs(most) <= LARGEST_BOUND):
             raise ResidualRLError(
                 f"entry {index} of the action space lies in [{least:g}, {most:g}]: the scale of a residual comes from finite "
-                "bounds; wrap the environment in gymnasium.wrappers.RescaleAction or ClipAction, or give the Box bounds"
+                "bounds; give the Box some, with gymnasium.wrappers.TransformAction for example, and leave out ClipAction, "
+                "which takes them away: what is beyond them is clipped anyway"
             )
         if most - least < 1e-6:
             raise ResidualRLError(f"entry {index} of the action space lies in [{least:g}, {most:g}], which leaves no choice")

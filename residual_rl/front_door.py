@@ -64,7 +64,8 @@ def improve(
     """Learns a residual over a controller, and judges whether it made the controller better.
 
     The work is kept in the directory `out`. Called again with the same arguments it goes on where it was stopped, and
-    returns at once where it was finished.
+    returns at once where it was finished. Controllers and environments are told apart by their names (a function's, a
+    class's): with another one of the same name, as two lambdas are, give another `out`.
 
     Args:
         env: a task's name (`residual-rl list` shows them), any Gymnasium id, a function without arguments that makes a

@@ -116,10 +116,10 @@ def test_a_policy_that_is_worse_is_found_to_be_worse(tmp_path: Path) -> None:
     config = make_config("silver2018", task="track", controller="drawn", algorithm=CARELESS, measured_by="return")
     with Run(tmp_path, config) as run:
         run.save_policy(to_arrays(used_learner(CARELESS, Track.spec).current, "networks"), CARELESS, 0)
-    verdict = front_door.compare(tmp_path, TRACK, LEARNERS["spoiled"][0], 128, None)
-    assert verdict.difference_interval[1] < 0.0
-    assert verdict.p_value < 0.05
-    assert not verdict.promoted
+    found = front_door.compare(tmp_path, TRACK, LEARNERS["spoiled"][0], 128, None)
+    assert found.difference_interval[1] < 0.0
+    assert found.p_value < 0.05
+    assert found.conclusion == "worse"
 
 
 def test_evaluations_have_the_interval_of_the_mean_return_and_the_bases(runs: dict[str, Path]) -> None:

@@ -16,13 +16,13 @@ from residual_rl.controllers import batched, in_processes, per_lane
 from residual_rl.tasks import TASKS
 
 if TYPE_CHECKING:
+    from residual_rl.api import diagnose, evaluate, export, improve, load
     from residual_rl.bundles.hub import pull, push
-    from residual_rl.front_door import diagnose, evaluate, export, improve, load
 
 __all__ = ["batched", "diagnose", "evaluate", "export", "improve", "in_processes", "load", "per_lane", "pull", "push"]
 
-_ROOMS = {
-    **dict.fromkeys(("diagnose", "evaluate", "export", "improve", "load"), "front_door"),
+_LAZY = {
+    **dict.fromkeys(("diagnose", "evaluate", "export", "improve", "load"), "api"),
     **dict.fromkeys(("pull", "push"), "bundles.hub"),
 }
 
@@ -32,8 +32,8 @@ for _task in TASKS.values():
 
 def __getattr__(name: str) -> Any:
     # Whoever only wants the environments need not wait for JAX.
-    if name in _ROOMS:
+    if name in _LAZY:
         from importlib import import_module
 
-        return getattr(import_module(f"residual_rl.{_ROOMS[name]}"), name)
+        return getattr(import_module(f"residual_rl.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from warnings import warn
 
 import numpy as np
-import scipy
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import Controller, naming_step, reads_state, start_episodes
@@ -15,8 +14,9 @@ from residual_rl.errors import EpisodesLost
 from residual_rl.residual import Composition
 from residual_rl.rollout import Watch, base_policy
 from residual_rl.seeds import Purpose, evaluation_seeds
-from residual_rl.tasks.foreign.task import AnyTask
+from residual_rl.statistics import mean_interval, wilson_interval
 from residual_rl.tasks.lanes import Lanes
+from residual_rl.tasks.task import AnyTask
 from residual_rl.types import Measure, Observation
 
 MAX_LANES = 64
@@ -88,20 +88,6 @@ def bounded(*outcomes: Outcome) -> tuple[Outcome, ...]:
     returns = np.concatenate([outcome.returns for outcome in outcomes])
     least = min(returns[np.isfinite(returns)], default=0.0)
     return tuple(outcome._replace(returns=np.maximum(outcome.returns, least)) for outcome in outcomes)
-
-
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a rate. Source: Wilson 1927."""
-    interval = scipy.stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean of `values` `[N]`. Source: Student 1908. A single value is its own interval."""
-    if len(values) == 1:
-        return float(values[0]), float(values[0])
-    half = scipy.special.stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean() - half), float(values.mean() + half)
 
 
 def evaluation_row(step: int, wall_seconds: float, policy: Outcome, base: Outcome) -> dict[str, float]:

@@ -17,7 +17,7 @@ from residual_rl.learning.gated_ddpg import MOST_CAUTION, GatedDDPG
 from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composition
 from residual_rl.rollout import base_policy
-from residual_rl.tasks.foreign.layout import Layout
+from residual_rl.spaces import Layout
 from residual_rl.types import Observation, Spec, map_observation, size_of, without_state
 
 

@@ -4,15 +4,13 @@ from dataclasses import field
 from typing import Annotated, Any
 
 import numpy as np
-import scipy
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from residual_rl import records
+from residual_rl import storage
 from residual_rl.evaluation import Outcome, bounded
+from residual_rl.statistics import compare_returns, mcnemar, paired_interval
 from residual_rl.types import Measure
-
-FEWEST_PAIRS = 6  # so many must differ before a two-sided test at 5 % can be significant: 2 / 2^6 = 0.03
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """The numbers as plain JSON values."""
-        return records.to_json(self)
+        return storage.to_json(self)
 
 
 @dataclass(frozen=True)
@@ -132,85 +130,6 @@ def compared(task: str, controller: str, base: Outcome, policy: Outcome, measure
         p_value=p_value,
         measured_by=measured_by,
     )
-
-
-def mcnemar(fixed: int, broken: int) -> float:
-    """Two-sided p-value of the exact McNemar test. Source: McNemar 1947, with the binomial distribution."""
-    return float(scipy.stats.binomtest(fixed, fixed + broken, 0.5).pvalue) if fixed + broken else 1.0
-
-
-def paired_interval(fixed: int, broken: int, episodes: int) -> tuple[float, float]:
-    """95 % interval of the difference of two paired success rates.
-
-    How large the difference is: Wald's interval with one more pair of each kind that differs. Which is better, only the pairs
-    that differ say: given their number, how many of them were fixed is binomial, and its exact (Clopper-Pearson) interval is
-    that of a difference too. Alone it would be far too narrow, because their number is chance as well. Each end is the outer
-    one of the two, so the interval excludes zero exactly where the one-sided binomial evidence reaches 97.5 %.
-
-    Source: Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired
-    data".
-    """
-    gains, losses = (fixed + 1) / (episodes + 2), (broken + 1) / (episodes + 2)
-    half = scipy.special.ndtri(0.975) * np.sqrt((gains + losses - (gains - losses) ** 2) / (episodes + 2))
-    low, high = gains - losses - half, gains - losses + half
-    differing = fixed + broken
-    if differing:
-        share = scipy.stats.binomtest(fixed, differing).proportion_ci(0.95, method="exact")
-        low = min(low, (2 * share.low - 1) * differing / episodes)
-        high = max(high, (2 * share.high - 1) * differing / episodes)
-    return max(-1.0, float(low)), min(1.0, float(high))
-
-
-def compare_returns(differences: np.ndarray) -> tuple[float, tuple[float, float], float]:
-    """Mean of the paired differences `[N]`, its 95 % interval, and the two-sided p-value of no difference.
-
-    Student's paired t, corrected for skewness: `skewed_t`. As in McNemar's test, only pairs that differ say which is better:
-    with `k` of them no p-value is below `2 / 2^k`, and with fewer than `FEWEST_PAIRS` the interval is the range of all
-    differences and zero.
-    """
-    differing = int(np.count_nonzero(differences))
-    interval, p_value = skewed_t(differences)
-    if differing < FEWEST_PAIRS:
-        interval = min(float(differences.min()), 0.0), max(float(differences.max()), 0.0)
-    return float(differences.mean()), interval, max(p_value, min(1.0, 2.0 ** (1 - differing)))
-
-
-def skewed_t(values: np.ndarray) -> tuple[tuple[float, float], float]:
-    """95 % interval of the mean of `values` `[N]`, and the two-sided p-value of a mean of zero.
-
-    Where most values are small gains and few are great losses, a sample often has too few of the losses, and Student's t then
-    finds a gain far too often. Hall's transformation corrects that; here each end of the interval is corrected only outwards.
-
-    Source: Hall 1992, "On the removal of skewness by transformation".
-    Differs: the quantile is Student's t, not the normal one: without skewness this is Student's interval. And each end is only
-    moved outwards, as said.
-    """
-    size, mean = len(values), float(values.mean())
-    deviation = float(values.std(ddof=1)) if size > 1 else 0.0
-    if not deviation:
-        return (mean, mean), 0.0 if mean else 1.0
-    skewness = float((((values - mean) / values.std()) ** 3).mean())
-    left, right, root = min(skewness, 0.0), max(skewness, 0.0), float(np.sqrt(size))
-    quantile = float(scipy.special.stdtrit(size - 1, 0.975)) / root
-    low = mean - deviation * _skewed(quantile, left, size)
-    high = mean - deviation * _skewed(-quantile, right, size)
-    ratio = mean / deviation
-    # Beyond a ratio of 9 / skewness the transformation points inwards; there, far from 0.05, the p-value is t's.
-    above = scipy.special.stdtr(size - 1, -root * min(ratio, _unskewed(ratio, left, size)))
-    below = scipy.special.stdtr(size - 1, root * max(ratio, _unskewed(ratio, right, size)))
-    return (low, high), min(1.0, 2.0 * float(min(above, below)))
-
-
-def _unskewed(ratio: float, skewness: float, size: int) -> float:
-    """What the ratio of a mean's error to the standard deviation would be without skewness. Source: Hall 1992."""
-    return ratio + skewness * ratio**2 / 3 + skewness**2 * ratio**3 / 27 + skewness / (6 * size)
-
-
-def _skewed(ratio: float, skewness: float, size: int) -> float:
-    """The inverse of `_unskewed`, written so that nothing cancels where the skewness is small."""
-    shifted = ratio - skewness / (6 * size)
-    root = float(np.cbrt(1 + skewness * shifted))
-    return 3 * shifted / (root**2 + root + 1)
 
 
 def side_of(outcome: Outcome) -> Side:

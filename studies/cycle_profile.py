@@ -18,8 +18,8 @@ from unittest import mock
 import jax
 
 import residual_rl
-from residual_rl import cycle
-from residual_rl.run_files import read_rows
+from residual_rl.runs.reading import read_rows
+from residual_rl.training import cycle
 
 BURN_IN = 15  # cycles of the default preset on episodes of 50 steps
 ROUNDS = 3

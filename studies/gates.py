@@ -14,11 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from residual_rl.controllers import make_controller
-from residual_rl.evaluation import base_alone, evaluation_envs, roll_out, wilson_interval
+from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
 from residual_rl.policy import base_plus_residual, restore_residual
 from residual_rl.residual import Composition
-from residual_rl.run_files import read_policy
+from residual_rl.runs.reading import read_policy
 from residual_rl.seeds import Purpose, evaluation_seeds
+from residual_rl.statistics import wilson_interval
 from residual_rl.tasks import find_task
 
 FOLDER = Path(__file__).parent / "gates"

@@ -14,12 +14,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from residual_rl.environments import adapted, controller_of, look
+from residual_rl.controllers.resolve import controller_of
+from residual_rl.custom.inspection import adapted, look
+from residual_rl.custom.opened import Opened
 from residual_rl.evaluation import base_alone, roll_out
 from residual_rl.residual import Composition
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.studies.worlds import WORLDS
-from residual_rl.tasks.foreign.opened import Opened
 from residual_rl.verdict import in_digits
 
 ROOT = Path(__file__).parents[1]

@@ -25,10 +25,11 @@ import numpy as np
 
 import residual_rl
 from residual_rl.controllers import Zero, make_controller
-from residual_rl.evaluation import Act, evaluation_envs, roll_out, wilson_interval
+from residual_rl.evaluation import Act, evaluation_envs, roll_out
 from residual_rl.residual import Composition
 from residual_rl.rollout import base_policy
 from residual_rl.seeds import Purpose, evaluation_seeds
+from residual_rl.statistics import wilson_interval
 from residual_rl.studies.results import write_rows
 from residual_rl.tasks import find_task
 from residual_rl.types import Observation

@@ -11,12 +11,13 @@ import numpy as np
 
 from residual_rl.bundles import runtime
 from residual_rl.bundles.bundle import probes, write_bundle
-from residual_rl.config import Config, make_config
+from residual_rl.config import Config
 from residual_rl.learning.algorithm import Networks
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.normalizer import Normalizer
 from residual_rl.policy import Residual
+from residual_rl.presets import make_config
 from residual_rl.residual import Composition
 from residual_rl.types import Spec
 from residual_rl.verdict import Side, Verdict

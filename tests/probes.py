@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from residual_rl.config import PRESETS
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Algorithm, Learner
 from residual_rl.learning.hindsight import Hindsight
 from residual_rl.learning.replay import Replay
+from residual_rl.presets import PRESETS
 from residual_rl.tasks.task import Task
 from residual_rl.types import Observation, Spec, Transition
 

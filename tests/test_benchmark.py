@@ -14,7 +14,7 @@ from residual_rl.benchmarks.foreign import Subject
 from residual_rl.benchmarks.learning import memory
 from residual_rl.benchmarks.memory import peak_memory
 from residual_rl.benchmarks.rounds import alternate, compared
-from residual_rl.cli import app
+from residual_rl.cli.main import app
 from residual_rl.errors import ResidualRLError, UnknownName
 from residual_rl.learning.ddpg import DDPG
 
@@ -148,7 +148,7 @@ def test_a_training_has_one_cycle_before_and_one_after(monkeypatch, preset):
         for step in range(cycle, configured.steps + 1, cycle):
             on_progress(step)
 
-    monkeypatch.setattr("residual_rl.train.train", train)
+    monkeypatch.setattr("residual_rl.training.train.train", train)
     times = learning_module._training(preset, steps=1000)
     assert len(times) == 4  # 1000 steps are two cycles of 800
     assert times == sorted(times)

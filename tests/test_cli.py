@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_front_door import TINY
+from tiny import TINY
 
 import residual_rl
-from residual_rl import front_door
-from residual_rl.cli import main
-from residual_rl.commands.runs import _stands
-from residual_rl.commands.saying import show
-from residual_rl.config import METHODS, PRESETS
+from residual_rl import api
+from residual_rl.cli.console import show
+from residual_rl.cli.main import main
+from residual_rl.cli.runs import _stands
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.errors import ResidualRLError
+from residual_rl.presets import METHODS, PRESETS
 from residual_rl.studies import STUDIES
 from residual_rl.tasks import TASKS
-from residual_rl.train import Progress
+from residual_rl.training.train import Progress
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -40,7 +40,7 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    started = [sys.executable, "-m", "residual_rl.cli", *map(str, arguments)]
+    started = [sys.executable, "-m", "residual_rl.cli.main", *map(str, arguments)]
     return subprocess.run(started, capture_output=True, text=True, check=False)
 
 
@@ -181,7 +181,7 @@ def test_evaluations_are_left_to_the_episodes_length_as_in_python_unless_they_ar
         asked.append({name: value for name, value in fields.items() if name.startswith("evaluation")})
         raise ResidualRLError("enough")
 
-    monkeypatch.setattr(front_door, "improve", improve)
+    monkeypatch.setattr(api, "improve", improve)
     command("train", "hook")
     command("train", "hook", "--evaluation-episodes", "7")
     assert asked == [{}, {"evaluation_episodes": 7}]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from residual_rl.verdict import FEWEST_PAIRS, compare_returns, skewed_t
+from residual_rl.statistics import FEWEST_PAIRS, compare_returns, skewed_t
 
 
 def drops(size, rng, share):

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.evaluation import wilson_interval
 from residual_rl.reports.figures import learning_curve
-from residual_rl.reports.over_seeds import bootstrap_interval, iqm, iqm_interval
+from residual_rl.statistics import bootstrap_interval, iqm, iqm_interval, wilson_interval
 from residual_rl.studies import comparison
 from residual_rl.studies.comparison import compared, markdown, overall
 from residual_rl.studies.dot_plot import dot_plot, too_many_for_curves

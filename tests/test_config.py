@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from residual_rl import config as configuration
-from residual_rl.config import METHODS, PRESETS, differences, from_json, make_config, to_json
+from residual_rl.config import differences, from_json, to_json
 from residual_rl.errors import ResidualRLError, UnknownName
+from residual_rl.presets import METHODS, PRESETS, make_config
 from residual_rl.residual import SILVER2018
 
 

@@ -10,22 +10,13 @@ from hypothesis import strategies as st
 
 from residual_rl.controllers import ReactivePush, Zero, make_controller
 from residual_rl.errors import ControllerError, WorldError
-from residual_rl.evaluation import (
-    MAX_LANES,
-    Act,
-    Outcome,
-    base_alone,
-    bounded,
-    evaluation_envs,
-    mean_interval,
-    roll_out,
-    wilson_interval,
-)
+from residual_rl.evaluation import MAX_LANES, Act, Outcome, base_alone, bounded, evaluation_envs, roll_out
 from residual_rl.residual import SILVER2018, Composition
 from residual_rl.seeds import EPISODES_PER_RUN, Purpose, evaluation_seeds, training_seed
+from residual_rl.statistics import mean_interval, wilson_interval
 from residual_rl.tasks import TASKS
 from residual_rl.tasks.block import BlockWorld
-from residual_rl.tasks.vector import WorldVectorEnv
+from residual_rl.tasks.gymnasium_envs import WorldVectorEnv
 from residual_rl.types import Observation, Spec
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.gated_ddpg import GatedDDPG
-from residual_rl.run_files import read_verdict
+from residual_rl.runs.reading import read_verdict
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -49,7 +49,7 @@ def test_every_example_is_run_and_shown() -> None:
 
 
 def test_every_command_is_in_the_reference() -> None:
-    from residual_rl.cli import app
+    from residual_rl.cli.main import app
 
     page = (ROOT / "docs" / "reference" / "command-line.md").read_text()
     named = set(re.findall(r"^\| `([a-z]+)[` ]", page, re.MULTILINE))

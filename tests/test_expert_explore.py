@@ -7,16 +7,16 @@ import jax
 import numpy as np
 import pytest
 from probes import ROBOT, Plane, random_observation, small, used_learner
-from test_front_door import TINY
+from tiny import TINY
 
 import residual_rl
-from residual_rl.config import make_config
 from residual_rl.errors import ResidualRLError
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.hindsight import Hindsight
+from residual_rl.presets import make_config
 from residual_rl.residual import Composition
-from residual_rl.run_files import read_rows
+from residual_rl.runs.reading import read_rows
 
 ROWS = 8_000
 

@@ -14,16 +14,16 @@ import residual_rl
 from residual_rl.bundles import bundle, runtime
 from residual_rl.bundles.bundle import write_bundle
 from residual_rl.bundles.runtime import load
-from residual_rl.cli import app
-from residual_rl.config import make_config
+from residual_rl.cli.main import app
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import to_arrays
+from residual_rl.presets import make_config
 from residual_rl.reports.report import write_report
 from residual_rl.residual import SILVER2018
-from residual_rl.run import Run
-from residual_rl.run_files import read_config
+from residual_rl.runs.reading import read_config
+from residual_rl.runs.run import Run
 
 
 @pytest.fixture(scope="module")

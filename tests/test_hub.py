@@ -211,7 +211,7 @@ def test_without_the_extra_the_error_says_what_to_install(
 
 
 def test_the_commands_do_the_same(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from residual_rl.cli import app
+    from residual_rl.cli.main import app
 
     app(["push", str(exported), str(tmp_path / "shared")], standalone_mode=False)
     app(["pull", str(tmp_path / "shared"), str(tmp_path / "out")], standalone_mode=False)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from residual_rl.errors import ResidualRLError
-from residual_rl.tasks.foreign.layout import Layout, layout_of
+from residual_rl.spaces import Layout, layout_of
 
 ACTION = spaces.Box(-1.0, 1.0, (2,), np.float32)
 BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32)

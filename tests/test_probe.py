@@ -15,16 +15,16 @@ from residual_rl.controllers.adapted import Adapted, Character, per_lane
 from residual_rl.controllers.controller import asked_again, batched, name_of, propose, start_episodes
 from residual_rl.controllers.models import OnnxModel, StableBaselinesModel
 from residual_rl.controllers.probe import advice, character_of
-from residual_rl.environments import controller_of
+from residual_rl.controllers.resolve import controller_of
+from residual_rl.custom.opened import Opened
+from residual_rl.custom.task import Findings
 from residual_rl.errors import ControllerError
 from residual_rl.evaluation import base_alone, roll_out
 from residual_rl.policy import Policy
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
-from residual_rl.setting import _shown_base
-from residual_rl.tasks.foreign.layout import layout_of
-from residual_rl.tasks.foreign.opened import Opened
-from residual_rl.tasks.foreign.task import Findings
+from residual_rl.spaces import layout_of
+from residual_rl.training.experiment import _shown_base
 from residual_rl.types import Observation
 
 BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32)

@@ -10,7 +10,7 @@ import pytest
 
 import residual_rl
 from residual_rl.controllers.controller import asked_again, name_of, reads_goal, remembers
-from residual_rl.controllers.processes import InProcesses
+from residual_rl.controllers.workers import InProcesses
 from residual_rl.errors import ControllerError
 
 SHOWN = {"speed": np.linspace(0.0, 1.0, 7)[:, None], "arm": {"angle": np.arange(21.0).reshape(7, 3)}}

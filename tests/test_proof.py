@@ -9,13 +9,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from test_front_door import TINY
 from test_study import dotted
+from tiny import TINY
 
 from residual_rl.controllers import per_lane
 from residual_rl.errors import ResidualRLError
-from residual_rl.run_files import read_verdict
+from residual_rl.runs.reading import read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds, training_seed
+from residual_rl.spaces import layout_of
 from residual_rl.studies.estimate import estimates
 from residual_rl.studies.results import collect, read_results
 from residual_rl.studies.runner import run_trial
@@ -23,7 +24,6 @@ from residual_rl.studies.trial import Study, Trial
 from residual_rl.studies.trial_directory import TrialState, begin, confirm, end
 from residual_rl.studies.worlds import WORLDS, locomotion
 from residual_rl.studies.worlds.imperfections import Biased, Delayed, Miscalibrated, Noisy, Weak
-from residual_rl.tasks.foreign.layout import layout_of
 
 ROOT = Path(__file__).parents[1]
 FEW = {"episodes_per_cycle": 2, "evaluation_episodes": 4, "verdict_episodes": 8}

@@ -10,19 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from residual_rl import front_door
-from residual_rl.cli import app
-from residual_rl.config import Config, make_config
+from residual_rl import api
+from residual_rl.cli.main import app
+from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis, Finding
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.evaluation import Outcome, wilson_interval
+from residual_rl.evaluation import Outcome
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import to_arrays
+from residual_rl.presets import make_config
 from residual_rl.reports.acting import ACTING_EPISODES, acting_average
 from residual_rl.reports.figures import COLORS, NAME_GAP, _name_ends, learning_curve
 from residual_rl.reports.report import _burn_in, write_report
-from residual_rl.run import Run
-from residual_rl.run_files import read_config, read_diagnosis
+from residual_rl.runs.reading import read_config, read_diagnosis
+from residual_rl.runs.run import Run
+from residual_rl.statistics import wilson_interval
 from residual_rl.tasks import find_task
 from residual_rl.verdict import Verdict, judge
 
@@ -219,7 +221,7 @@ def test_errors_say_what_would_be_right(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_training_succeeds_without_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     path = write_run(tmp_path / "run", cycles=0, fixed=12)
-    monkeypatch.setattr(front_door, "improve", lambda *args, **kwargs: Run(path, read_config(path)))
+    monkeypatch.setattr(api, "improve", lambda *args, **kwargs: Run(path, read_config(path)))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     app(["train", "slippery-push"], standalone_mode=False)
     said = capsys.readouterr()

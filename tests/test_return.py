@@ -11,16 +11,16 @@ import pytest
 from probes import SMALL, TRACK, Track, used_learner
 
 import residual_rl
-from residual_rl import front_door
-from residual_rl.config import make_config
+from residual_rl import api
 from residual_rl.errors import Interrupted
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.serialization import to_arrays
+from residual_rl.presets import make_config
 from residual_rl.reports.report import write_report
-from residual_rl.run import Run
-from residual_rl.run_files import read_config, read_policy, read_rows
+from residual_rl.runs.reading import read_config, read_policy, read_rows
+from residual_rl.runs.run import Run
 from residual_rl.tasks import TASKS
-from residual_rl.train import Progress
+from residual_rl.training.train import Progress
 
 BUDGET: dict[str, Any] = {
     "steps": 3200,
@@ -116,7 +116,7 @@ def test_a_policy_that_is_worse_is_found_to_be_worse(tmp_path: Path) -> None:
     config = make_config("silver2018", task="track", controller="drawn", algorithm=CARELESS, measured_by="return")
     with Run(tmp_path, config) as run:
         run.save_policy(to_arrays(used_learner(CARELESS, Track.spec).current, "networks"), CARELESS, 0)
-    found = front_door.compare(tmp_path, TRACK, LEARNERS["spoiled"][0], 128, None)
+    found = api.compare(tmp_path, TRACK, LEARNERS["spoiled"][0], 128, None)
     assert found.difference_interval[1] < 0.0
     assert found.p_value < 0.05
     assert found.conclusion == "worse"

@@ -11,7 +11,7 @@ from residual_rl.errors import ControllerError
 from residual_rl.residual import SILVER2018, Composition
 from residual_rl.rollout import collect
 from residual_rl.tasks import TASKS
-from residual_rl.tasks.vector import WorldVectorEnv
+from residual_rl.tasks.gymnasium_envs import WorldVectorEnv
 
 COMPOSITIONS = {"default": Composition(), "silver2018": SILVER2018, "half": Composition(scale=0.5, actor_sees_base=True)}
 OBSERVATION_KEYS = ("observation", "achieved_goal", "desired_goal")

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from residual_rl.arrays import digest, read_arrays
-from residual_rl.config import make_config
-from residual_rl.disk import rounded, write_whole
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.run import Run
-from residual_rl.run_files import METRICS, read_config, read_environment, read_policy, read_rows
+from residual_rl.presets import make_config
+from residual_rl.runs.reading import METRICS, read_config, read_environment, read_policy, read_rows
+from residual_rl.runs.run import Run
+from residual_rl.storage import digest, read_arrays, rounded, write_whole
 
 CONFIG = make_config(task="push", controller="zero")
 
@@ -46,8 +45,8 @@ def test_the_configuration_says_what_made_the_run(tmp_path: Path) -> None:
 
 HOLD = """
 import sys, time
-from residual_rl.config import make_config
-from residual_rl.run import Run
+from residual_rl.presets import make_config
+from residual_rl.runs.run import Run
 with Run(sys.argv[1], make_config(task="push", controller="zero")):
     print("held", flush=True)
     time.sleep(60)

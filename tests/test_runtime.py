@@ -22,7 +22,7 @@ from residual_rl.errors import ResidualRLError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.policy import Policy
 from residual_rl.residual import Composition
-from residual_rl.tasks.foreign.layout import layout_of
+from residual_rl.spaces import layout_of
 
 
 @pytest.fixture(scope="module")

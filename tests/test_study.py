@@ -20,13 +20,13 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from test_front_door import TINY
+from tiny import TINY
 
-from residual_rl.commands.trials import carry_out, lines
+from residual_rl.cli.study_table import carry_out, lines
 from residual_rl.config import to_json
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
-from residual_rl.run import Run
-from residual_rl.run_files import EVALUATIONS, METRICS
+from residual_rl.runs.reading import EVALUATIONS, METRICS
+from residual_rl.runs.run import Run
 from residual_rl.studies import STUDIES, runner
 from residual_rl.studies.estimate import estimates
 from residual_rl.studies.results import COLUMNS, collect, read_results, rows_of
@@ -48,7 +48,7 @@ def quick(trial: Trial, directory: Path) -> list[dict[str, Any]]:
     if trial.variant == "killed" and len(attempts(directory)) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if trial.variant == "waits":
-        from residual_rl.stopping import stop_requested
+        from residual_rl.processes import stop_requested
 
         with stop_requested() as stopped:
             while not (directory.parents[2] / "go").exists():
@@ -258,7 +258,7 @@ def test_what_cannot_be_tried_has_no_hours_and_says_why(tmp_path: Path, monkeypa
     assert 0 < found[BASE].hours < 1
     shown = Console(file=io.StringIO(), width=80)
     monkeypatch.setitem(STUDIES, "tiny", Study("tiny", "", (over_nothing, BASE)))
-    monkeypatch.setattr("residual_rl.commands.trials.estimates", lambda *_: found)
+    monkeypatch.setattr("residual_rl.cli.study_table.estimates", lambda *_: found)
     carry_out("tiny", only=[], seeds=None, budget=None, jobs=1, dry_run=True, retry=False, out=tmp_path / "out", console=shown)
     said = shown.file.getvalue()  # type: ignore[attr-defined]
     assert re.search(rf"{BASE.name} +waiting +{BASE.steps:,} +0\.\d\d +a try", said), said

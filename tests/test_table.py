@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scripted_pusher import recorded_table, scripted
 from test_cli import command
-from test_front_door import TINY
+from tiny import TINY
 
 import residual_rl
 from residual_rl.controllers import TableController, Zero, make_controller, name_of, propose, reads_goal
 from residual_rl.errors import ControllerError, RunError
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
 from residual_rl.residual import Composition
-from residual_rl.run_files import read_rows
+from residual_rl.runs.reading import read_rows
 from residual_rl.tasks import TASKS
 from residual_rl.types import Observation, Spec, Transition
 

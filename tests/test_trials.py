@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from residual_rl.commands.study import parse_seeds
+from residual_rl.cli.study import parse_seeds
 from residual_rl.errors import ResidualRLError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.studies import STUDIES

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 from playing import STEPS, equal, lane_of, play, random_actions, registered_id
 
 from residual_rl.controllers import asked_again, make_controller
-from residual_rl.tasks.vector import WorldVectorEnv
+from residual_rl.tasks.gymnasium_envs import WorldVectorEnv
 
 FIXED_GOAL = {"mbrl-pusher", "mbrl-pusher-as-described"}
 

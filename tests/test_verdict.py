@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, ttest_rel
 
-from residual_rl.evaluation import Outcome, wilson_interval
-from residual_rl.run_files import read_verdict
-from residual_rl.verdict import compare_returns, compared, in_digits, judge, mcnemar, paired_interval
+from residual_rl.evaluation import Outcome
+from residual_rl.runs.reading import read_verdict
+from residual_rl.statistics import compare_returns, mcnemar, paired_interval, wilson_interval
+from residual_rl.verdict import compared, in_digits, judge
 
 
 def outcome(success, steps=20.0):

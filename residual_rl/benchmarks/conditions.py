@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from residual_rl.cores import usable_cores
+from residual_rl.processes import usable_cores
 
 PEERS = "bench", "benchmarks beside other libraries"
 """Extra and purpose of what is compared with."""

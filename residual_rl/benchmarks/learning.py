@@ -15,8 +15,8 @@ from typing import Any
 from residual_rl.benchmarks.conditions import TASK, conditions, installed, quiet
 from residual_rl.benchmarks.peers import Peer, Work, fastest_vector_env, sbx, stable_baselines3
 from residual_rl.benchmarks.rounds import Speed, alternate, compared, medians
-from residual_rl.cores import usable_cores
 from residual_rl.errors import ResidualRLError
+from residual_rl.processes import usable_cores
 from residual_rl.tasks import find_task
 from residual_rl.tasks.block import HORIZON
 
@@ -145,11 +145,11 @@ def _compile_seconds(preset: str) -> float:
 def _training(preset: str, steps: int, updates: int = CYCLE_UPDATES, overlap: bool = True) -> list[float]:
     """The times in s at which the cycles of a short training ended: those of `steps`, one before and one after."""
     # Here, because the peer's processes import this module too, and need no JAX.
-    from residual_rl.config import make_config
     from residual_rl.controllers import make_controller
     from residual_rl.learning.burn_in import FixedBurnIn
-    from residual_rl.run import Run
-    from residual_rl.train import train
+    from residual_rl.presets import make_config
+    from residual_rl.runs.run import Run
+    from residual_rl.training.train import train
 
     task = find_task(TASK)
     cycles = -(-steps // CYCLE_STEPS) + 2

@@ -12,12 +12,12 @@ import jax
 import numpy as np
 
 from residual_rl.benchmarks.conditions import TASK
-from residual_rl.config import make_config
 from residual_rl.errors import ResidualRLError
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.replay import Replay
 from residual_rl.learning.serialization import to_arrays
-from residual_rl.run import Run
+from residual_rl.presets import make_config
+from residual_rl.runs.run import Run
 from residual_rl.tasks import find_task
 
 BYTES_PER_GB = 1e9

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from residual_rl.benchmarks.conditions import PEER_TASKS, PEERS, TASK
 from residual_rl.benchmarks.rounds import alternate, medians, stepper
-from residual_rl.cores import usable_cores
-from residual_rl.extras import need
+from residual_rl.optional import need
+from residual_rl.processes import usable_cores
 from residual_rl.tasks.block import HORIZON
 
 PEER_TASK = PEER_TASKS[TASK]

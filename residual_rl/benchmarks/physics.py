@@ -10,10 +10,10 @@ import numpy as np
 
 from residual_rl.benchmarks.conditions import PEER_TASKS, PEERS, TASK, conditions, installed, quiet
 from residual_rl.benchmarks.rounds import Speed, alternate, compared, stepper
-from residual_rl.cores import usable_cores
-from residual_rl.extras import need
+from residual_rl.optional import need
+from residual_rl.processes import usable_cores
 from residual_rl.tasks import find_task
-from residual_rl.tasks.vector import WorldVectorEnv
+from residual_rl.tasks.gymnasium_envs import WorldVectorEnv
 
 BATCHES = (16, 32, 64)
 """A cycle of training has 16 episodes, evaluations have up to 64 at once."""

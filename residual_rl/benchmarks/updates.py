@@ -7,9 +7,9 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from residual_rl.config import PRESETS
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.replay import Replay
+from residual_rl.presets import PRESETS
 from residual_rl.types import Observation, Spec
 
 

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from safetensors.numpy import save
 
 from residual_rl import config as configuration
-from residual_rl import records
+from residual_rl import storage
 from residual_rl.bundles import runtime
 from residual_rl.config import Config
 from residual_rl.errors import ResidualRLError, RunError
@@ -28,7 +28,7 @@ from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.networks import MLP
 from residual_rl.policy import Residual
-from residual_rl.tasks.foreign.layout import Entry, Layout
+from residual_rl.spaces import Entry, Layout
 from residual_rl.types import Observation, Spec
 from residual_rl.verdict import Verdict
 
@@ -62,7 +62,7 @@ class Exported:
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain JSON values."""
-        return records.to_json(self)
+        return storage.to_json(self)
 
 
 def write_bundle(

@@ -19,9 +19,9 @@ from filelock import FileLock
 from residual_rl.bundles import runtime
 from residual_rl.bundles.bundle import ONNX, RUNTIME
 from residual_rl.bundles.model_card import CARD, model_card
-from residual_rl.disk import acquire, make_directory
 from residual_rl.errors import HubError, ResidualRLError
-from residual_rl.extras import need
+from residual_rl.optional import need
+from residual_rl.storage import acquire, make_directory
 
 FETCHED = {runtime.MANIFEST: runtime.MAX_MANIFEST, runtime.WEIGHTS: runtime.MAX_WEIGHTS}
 """The files that are fetched, and the bytes that each may have."""

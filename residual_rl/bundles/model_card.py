@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from residual_rl.errors import HubError
-from residual_rl.records import explained
+from residual_rl.storage import explained
 from residual_rl.verdict import Side, Verdict, in_digits
 
 CARD = "README.md"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from residual_rl.bundles.runtime import Layer, Policy
-from residual_rl.extras import need
+from residual_rl.optional import need
 
 OPSET, IR = 17, 8  # of 2022: old enough for the runtimes on robots
 

@@ -22,9 +22,9 @@ from residual_rl.controllers.controller import (
 from residual_rl.controllers.hook import ReactiveHook
 from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
 from residual_rl.controllers.planning import DiscreteMPC
-from residual_rl.controllers.processes import in_processes
 from residual_rl.controllers.push import ReactivePush
 from residual_rl.controllers.table import SUFFIX, TableController
+from residual_rl.controllers.workers import in_processes
 from residual_rl.errors import ControllerError, UnknownName
 from residual_rl.tasks import block
 from residual_rl.types import Spec

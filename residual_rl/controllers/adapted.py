@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from residual_rl.controllers.controller import as_array, name_of, remembers
 from residual_rl.errors import ControllerError
-from residual_rl.tasks.foreign.layout import Layout
+from residual_rl.spaces import Layout
 from residual_rl.types import Observation, row_of, size_of
 
 

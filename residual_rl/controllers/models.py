@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from residual_rl.errors import ControllerError
-from residual_rl.extras import need
+from residual_rl.optional import need
 from residual_rl.types import row_of
 
 ONNX_SUFFIX = ".onnx"

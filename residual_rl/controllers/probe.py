@@ -8,9 +8,9 @@ import numpy as np
 
 from residual_rl.controllers.adapted import Adapted, Character, PerLane, takes_no_mask
 from residual_rl.controllers.controller import name_of, propose, remembers, start_episodes
-from residual_rl.cores import usable_cores
 from residual_rl.errors import ControllerError
-from residual_rl.tasks.foreign.layout import Layout
+from residual_rl.processes import usable_cores
+from residual_rl.spaces import Layout
 from residual_rl.types import Observation, map_observation, select, with_goal
 
 ROWS = 5  # observations in a question, at least

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from residual_rl import records
+from residual_rl import storage
 
 Standing = Literal["sound", "warning", "unknown"]
 
@@ -40,4 +40,4 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """The diagnosis as plain JSON values."""
-        return records.to_json(self)
+        return storage.to_json(self)

@@ -13,13 +13,13 @@ from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import MAX_LANES, Act, Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.pictures.rendering import Take, render
 from residual_rl.policy import base_plus_residual, restore_residual
-from residual_rl.run_files import ENVIRONMENT, TABLE, read_policy, read_verdict
+from residual_rl.runs.reading import ENVIRONMENT, TABLE, read_policy, read_verdict
 from residual_rl.seeds import Purpose, evaluation_seeds
-from residual_rl.setting import controller_of_run
 from residual_rl.tasks import find_task
+from residual_rl.tasks.gymnasium_envs import State, World, WorldVectorEnv
 from residual_rl.tasks.task import Task
-from residual_rl.tasks.vector import State, World, WorldVectorEnv
 from residual_rl.tasks.view import Color, View
+from residual_rl.training.experiment import controller_of_run
 from residual_rl.types import Measure, Observation
 
 NUM_FRAMES = 6

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from residual_rl.disk import write_whole
-from residual_rl.extras import need
+from residual_rl.optional import need
+from residual_rl.storage import write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,21 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from residual_rl.api import load
 from residual_rl.controllers import Controller, reads_state
-from residual_rl.disk import write_whole
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import MAX_LANES, Act, evaluation_envs
-from residual_rl.front_door import load
 from residual_rl.pictures import video
 from residual_rl.pictures.film import BASE_COLOR, POLICY_COLOR, Episode, moments, record, view_of
 from residual_rl.pictures.rendering import Take, render
 from residual_rl.pictures.video import Caption
 from residual_rl.policy import Policy
 from residual_rl.residual import Composition
-from residual_rl.run_files import read_config
-from residual_rl.setting import resolve
+from residual_rl.runs.reading import read_config
+from residual_rl.storage import write_whole
 from residual_rl.tasks import find_task
 from residual_rl.tasks.task import Task
+from residual_rl.training.experiment import resolve
 from residual_rl.types import Observation
 
 SIZES = {".mp4": (480, 640), ".gif": (360, 480), ".png": (216, 288)}  # pixels of a picture: height, width

@@ -33,7 +33,7 @@ def why_none() -> str:
     if sys.platform == "darwin":
         from mujoco import viewer
 
-        needed = "on macOS a window needs MuJoCo's own launcher: mjpython -m residual_rl.cli watch ..."
+        needed = "on macOS a window needs MuJoCo's own launcher: mjpython -m residual_rl.cli.main watch ..."
         return "" if viewer._MJPYTHON is not None else needed
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return "there is no display"

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from residual_rl.evaluation import wilson_interval
-from residual_rl.extras import REPORTS, need
-from residual_rl.reports.over_seeds import bootstrap_interval
+from residual_rl.optional import REPORTS, need
+from residual_rl.statistics import bootstrap_interval, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residual_rl import run_files as files
 from residual_rl.config import Config, to_json
 from residual_rl.diagnosis.diagnosis import Diagnosis
-from residual_rl.disk import write_whole
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.extras import REPORTS, need
 from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.optional import REPORTS, need
 from residual_rl.reports.acting import ACTING_EPISODES, acting_average
 from residual_rl.reports.figures import COLUMNS, Rows, calibration, learning_curve
+from residual_rl.runs import reading as files
+from residual_rl.storage import write_whole
 from residual_rl.verdict import Side, Verdict, in_digits
 
 if TYPE_CHECKING:

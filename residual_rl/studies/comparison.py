@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from residual_rl.evaluation import wilson_interval
 from residual_rl.reports.figures import columns_of
-from residual_rl.reports.over_seeds import bootstrap_interval, iqm, iqm_interval
+from residual_rl.statistics import bootstrap_interval, iqm, iqm_interval, wilson_interval
 from residual_rl.verdict import in_digits
 
 SOLVED = 0.95

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from residual_rl.extras import REPORTS, need
+from residual_rl.optional import REPORTS, need
 from residual_rl.reports.figures import BASE_COLOR, COLORS, Rows, dress
 from residual_rl.studies.comparison import Line, compared
 

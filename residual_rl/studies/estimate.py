@@ -9,22 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from residual_rl.api import evaluate, improve
 from residual_rl.config import Config
 from residual_rl.controllers import make_controller
-from residual_rl.environments import Description
+from residual_rl.custom.inspection import Description
 from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import base_outcome
-from residual_rl.front_door import evaluate, improve
 from residual_rl.learning.burn_in import FixedBurnIn
-from residual_rl.pace import LONGEST_CYCLE, pace, unless_said
-from residual_rl.run_files import read_rows
+from residual_rl.presets import LONGEST_CYCLE, pace, unless_said
+from residual_rl.runs.reading import read_rows
 from residual_rl.seeds import Purpose
-from residual_rl.setting import described
 from residual_rl.studies.trial import INITIAL, Trial
 from residual_rl.studies.trial_directory import standing
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
-from residual_rl.train import Progress
+from residual_rl.training.experiment import described
+from residual_rl.training.train import Progress
 
 STARTING = 20.0  # seconds to import and compile
 FEWEST_CYCLES, TRIED_CYCLES = 3, 5  # that are tried, at least and at most

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residual_rl.disk import write_whole
 from residual_rl.errors import ResidualRLError
-from residual_rl.extras import REPORTS, need
+from residual_rl.optional import REPORTS, need
 from residual_rl.reports.figures import Rows, learning_curve
 from residual_rl.reports.report import SEVERAL, drawn, page
+from residual_rl.storage import write_whole
 from residual_rl.studies import STUDIES, comparison
 from residual_rl.studies.dot_plot import dot_plot, too_many_for_curves
 from residual_rl.studies.results import read_results

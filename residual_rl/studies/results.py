@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 import numpy as np
 
-from residual_rl.disk import rounded, write_whole
 from residual_rl.errors import RunError
 from residual_rl.reports.acting import acting_average
-from residual_rl.run_files import EVALUATIONS, read_config, read_rows, read_verdict
+from residual_rl.runs.reading import EVALUATIONS, read_config, read_rows, read_verdict
+from residual_rl.storage import rounded, write_whole
 from residual_rl.studies.trial import INITIAL, Study, Trial
 from residual_rl.studies.trial_directory import TrialState, confirmed, made_by, read_trial, state_of
 from residual_rl.studies.worlds import WORLDS

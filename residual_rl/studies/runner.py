@@ -17,15 +17,14 @@ from typing import Any
 
 from filelock import FileLock
 
+from residual_rl.api import evaluate, improve
 from residual_rl.controllers import make_controller
-from residual_rl.cores import usable_cores
-from residual_rl.disk import acquire, make_directory, rounded
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import base_outcome, evaluation_row
-from residual_rl.front_door import evaluate, improve
-from residual_rl.run_files import EVALUATIONS
+from residual_rl.processes import stop_requested, usable_cores
+from residual_rl.runs.reading import EVALUATIONS
 from residual_rl.seeds import Purpose
-from residual_rl.stopping import stop_requested
+from residual_rl.storage import acquire, make_directory, rounded
 from residual_rl.studies.results import rows_of, write_rows
 from residual_rl.studies.trial import INITIAL, Trial
 from residual_rl.studies.trial_directory import TrialState, begin, check_same, confirm, end, error_of, forget_failure, state_of

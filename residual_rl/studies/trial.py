@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from residual_rl.config import Config, make_config
+from residual_rl.config import Config
 from residual_rl.errors import ResidualRLError
-from residual_rl.pace import paced
+from residual_rl.presets import make_config, paced
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 

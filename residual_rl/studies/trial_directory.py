@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from residual_rl.config import differences
-from residual_rl.disk import read_json, write_json
 from residual_rl.errors import RunError
-from residual_rl.provenance import provenance
-from residual_rl.records import record_of
-from residual_rl.run_files import read_config
+from residual_rl.runs.provenance import provenance
+from residual_rl.runs.reading import read_config
+from residual_rl.storage import read_json, record_of, write_json
 from residual_rl.studies.trial import Trial
 from residual_rl.types import Measure
 from residual_rl.verdict import Comparison

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 from mujoco import rollout
 
-from residual_rl.cores import usable_cores
+from residual_rl.processes import usable_cores
 
 Flag = mujoco.mjtDisableBit
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 from gymnasium.vector import AutoresetMode
 
-from residual_rl.tasks.vector import World, WorldEnv, WorldVectorEnv
+from residual_rl.tasks.gymnasium_envs import World, WorldEnv, WorldVectorEnv
+from residual_rl.tasks.lanes import Lanes
 from residual_rl.tasks.view import View
 from residual_rl.types import Array, Measure, RewardFunction, Spec, SuccessFunction
 
@@ -70,3 +71,52 @@ class Task:
             vector_entry_point=self.make_envs,  # type: ignore[arg-type]
             max_episode_steps=self.spec.horizon,
         )
+
+
+class AnyTask(Protocol):
+    """What training and evaluation need to know of a task: the library's own and user-supplied environments have it."""
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        ...
+
+    @property
+    def spec(self) -> Spec:
+        """Sizes, horizon and rewards as the environment has them."""
+        ...
+
+    @property
+    def learner_spec(self) -> Spec:
+        """The spec with rewards as the learner sees them."""
+        ...
+
+    @property
+    def measured_by(self) -> Measure:
+        """Success rate or return."""
+        ...
+
+    @property
+    def reward(self) -> RewardFunction:
+        """`achieved_goal [B, G], desired_goal [B, G], info -> [B]`."""
+        ...
+
+    @property
+    def success(self) -> SuccessFunction | None:
+        """`achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None if the environment has no such predicate."""
+        ...
+
+    def learner_reward(self, reward: Array, discount: Array) -> Array:
+        """Rewards `[B]` as the learner sees them, if the next state's value counts for `discount` `[B]`."""
+        ...
+
+    def make_envs(
+        self,
+        num_envs: int = 1,
+        *,
+        num_threads: int | None = None,
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        with_state: bool = False,
+    ) -> Lanes:
+        """Environments to roll out in."""
+        ...

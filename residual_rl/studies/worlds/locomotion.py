@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium
 
 from residual_rl.errors import ResidualRLError
-from residual_rl.extras import need
+from residual_rl.optional import need
 
 FOLDER = Path(__file__).parent
 

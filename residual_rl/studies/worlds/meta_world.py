@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 
 from residual_rl.controllers import per_lane
-from residual_rl.extras import need
+from residual_rl.optional import need
 from residual_rl.studies.worlds.imperfections import Biased, Delayed, Law, Miscalibrated, Noisy, Weak
 
 HORIZON = 150

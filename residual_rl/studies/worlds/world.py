@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium
 
-from residual_rl.tasks.foreign.making import gymnasium_maker
+from residual_rl.custom.making import gymnasium_maker
 
 
 @dataclass(frozen=True)

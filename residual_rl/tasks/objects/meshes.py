@@ -22,7 +22,7 @@ import numpy as np
 import scipy
 
 from residual_rl.errors import ResidualRLError
-from residual_rl.extras import need
+from residual_rl.optional import need
 from residual_rl.tasks.objects.shapes import Shape, hull, normalized
 
 FORMATS = (".stl", ".obj")

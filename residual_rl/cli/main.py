@@ -1,0 +1,70 @@
+"""The command line `residual-rl`: gathers the commands, and says what went wrong."""
+
+import sys
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from residual_rl.cli import benchmark, bundles, runs, study, watch
+from residual_rl.cli.console import complaints, console
+from residual_rl.controllers import CONTROLLERS
+from residual_rl.errors import Interrupted, ResidualRLError
+from residual_rl.tasks import TASKS
+from residual_rl.tasks.task import Task
+
+app = typer.Typer(
+    help="Improve the controller you already have, and know that it never got worse.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("list")
+def list_() -> None:
+    """Show the tasks, controllers, methods, presets and studies."""
+    from residual_rl.presets import METHODS, PRESETS
+    from residual_rl.studies import STUDIES
+
+    sections = {
+        "tasks": {task.name: _described(task) for task in TASKS.values()},
+        "controllers": {name: entry.summary for name, entry in CONTROLLERS.items()}
+        | {"FILE.npz": "a table: does what was done in the nearest recorded state", "FILE.onnx": "a network"},
+        "methods": METHODS,
+        "presets": {name: summary for name, (summary, _) in PRESETS.items()},
+        "studies": {study.name: f"{study.summary} ({len(study.trials)} trials)" for study in STUDIES.values()},
+    }
+    for title, lines in sections.items():
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2))
+        for name, summary in lines.items():
+            table.add_row(name, summary)
+        console.print(table, "")
+
+
+for command in (
+    *(runs.train, runs.evaluate, runs.doctor, runs.report, watch.watch),
+    *(bundles.export, bundles.push, bundles.pull, study.study, study.gather, benchmark.benchmark),
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Runs a command; what a user can put right is said in one line, without a traceback."""
+    try:
+        app(standalone_mode=True)
+    except Interrupted as stop:
+        complaints.print(Text(str(stop), style="yellow"), highlight=False, soft_wrap=True)
+        sys.exit(130)
+    except ResidualRLError as error:
+        complaints.print(Text(f"error: {error}", style="red"), highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _described(task: Task) -> str:
+    measure = "; measured by its return" if task.measured_by == "return" else ""
+    return f"{task.summary} ({task.gymnasium_id}{measure})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The commands that run a study and gather its results."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from residual_rl.cli.console import complaints, show
+from residual_rl.errors import ResidualRLError, RunError
+
+MAX_SEEDS = 10_000  # to be asked for at once
+
+
+def study(
+    name: Annotated[str, typer.Argument(help="A study's name, see `residual-rl list`.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="A task, a variant or task/variant; * stands for anything. Can be repeated.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Such as 0-4 or 0,3,7.", show_default="the study's own")] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="Steps of each.", show_default="the study's own")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trials at a time.", show_default="one a core")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the trials, with estimated hours.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run those again that failed before.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's directory.", show_default="runs/studies/NAME, with a budget NAME-BUDGET")
+    ] = None,
+) -> None:
+    """Run the trials of a study on all cores, and gather their results in one table.
+
+    Stopped at any moment, by Ctrl-C or worse, the same command goes on where it was.
+    """
+    from residual_rl.cli.study_table import carry_out
+
+    finished = carry_out(
+        name,
+        only=only or [],
+        seeds=parse_seeds(seeds) if seeds else None,
+        budget=budget,
+        jobs=jobs,
+        dry_run=dry_run,
+        retry=retry,
+        out=out,
+        console=complaints,
+    )
+    if not finished:
+        sys.exit(1)
+
+
+def gather(
+    name: Annotated[str, typer.Argument(help="The study's name.")],
+    directories: Annotated[list[Path], typer.Argument(help="The directories that hold its trials.")],
+    out: Annotated[Path, typer.Option(help="Where results.csv and verdicts.csv go.")],
+) -> None:
+    """Put the trials of a study that ran in several directories, or on several machines, into one table.
+
+    Where trials differ in their budget alone, those with more steps than the least have them in their variant's name.
+    """
+    from residual_rl.studies import find_study
+    from residual_rl.studies.results import collect
+
+    found = find_study(name)
+    for directory in directories:
+        if not directory.is_dir():
+            raise RunError(f"there is no directory {directory}")
+    show(f"{collect(found, out, directories)} trials in {out / 'results.csv'}")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`"0-2,7"` is 0, 1, 2 and 7.
+
+    Raises:
+        ResidualRLError: it is something else.
+    """
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            numbers = range(int(first), int(last if dash else first) + 1)
+            if len(numbers) > MAX_SEEDS:
+                raise ResidualRLError(f"{text!r} are more than {MAX_SEEDS} seeds")
+            seeds += numbers
+    except (ValueError, OverflowError):
+        seeds = []
+    if not seeds:
+        raise ResidualRLError(f"seeds are given as in '0-4' or '0,3,7', not {text!r}")
+    return list(dict.fromkeys(seeds))

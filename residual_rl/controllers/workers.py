@@ -1,0 +1,155 @@
+"""Slow controllers asked in processes of their own, about several observations at a time."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from gymnasium.vector.utils import CloudpickleWrapper
+
+from residual_rl.controllers.adapted import PerLane
+from residual_rl.controllers.controller import each, name_of, remembers, said_by
+from residual_rl.errors import ControllerError
+from residual_rl.processes import usable_cores
+from residual_rl.types import row_of, size_of
+
+Call = Callable[[Any], Any]
+
+
+class InProcesses:
+    """Controllers of single observations in processes: a batch is shared out, and answered as if by one of them.
+
+    Where they remember, each lane has its own, which stays in the same process.
+    """
+
+    takes_batch = True
+
+    def __init__(self, make: Callable[[], Call], workers: int):
+        if workers < 1:
+            raise ControllerError(f"workers must be at least 1, not {workers}")
+        self.__name__ = name_of(make)
+        # One pool a process, because what a lane remembers is in one of them. Spawned: JAX has threads, which no fork survives.
+        context = multiprocessing.get_context("spawn")
+        self._pools = [ProcessPoolExecutor(1, context, initializer=_begin) for _ in range(workers)]
+        wrapped: Any = make  # the wrapper is for what makes environments, and does for all that is called
+        about = self._asked([(_make, CloudpickleWrapper(wrapped))] * workers)[0]
+        self.__name__ = about.pop("name")
+        if about.pop("remembers"):
+            self.reset = self._reset
+        for name, value in about.items():
+            setattr(self, name, value)
+
+    def __call__(self, shown: Any) -> np.ndarray:
+        """One action for each observation of a batch.
+
+        Raises:
+            ControllerError: a controller raised, or its process has ended.
+        """
+        return np.concatenate(self._asked([(_ask, row_of(shown, part)) for part in self._parts(size_of(shown))]))
+
+    def _reset(self, mask: np.ndarray) -> None:
+        """Begins anew in the lanes `[E]` of the mask."""
+        self._asked([(_reset, mask[part]) for part in self._parts(len(mask))])
+
+    def _parts(self, size: int) -> list[slice]:
+        """Which rows each process answers for; of fewer rows than processes, some for none."""
+        ends = [size * number // len(self._pools) for number in range(len(self._pools) + 1)]
+        return [slice(start, end) for start, end in pairwise(ends) if end > start]
+
+    def _asked(self, questions: list[tuple[Callable[[Any], Any], Any]]) -> list[Any]:
+        """What the first processes answer, one question each."""
+        try:
+            futures = [pool.submit(*question) for pool, question in zip(self._pools, questions, strict=False)]
+            return [future.result() for future in futures]
+        except BrokenProcessPool:
+            raise ControllerError(
+                f"a process of controller {self.__name__!r} has ended: it was killed, perhaps for its memory, or could not"
+                ' begin (a script that calls in_processes needs an `if __name__ == "__main__":`)'
+            ) from None
+
+    def close(self) -> None:
+        """Ends the processes, which else end with the program."""
+        for pool in self._pools:
+            pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> "InProcesses":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def in_processes(make: Callable[[], Call], workers: int | None = None) -> InProcesses:
+    """A controller that takes milliseconds for a proposal, asked in several processes at once.
+
+    Its proposals are those of `batched(make())`, or with memory of `per_lane(make)`.
+
+    Args:
+        make: called once in each process (for a controller with memory: once for each lane); gives a callable of one
+            observation. It remembers if it has a method `reset()`, which is called where an episode starts.
+        workers: processes; None for one a core.
+
+    Returns:
+        The controller. `close()`, or `with`, ends its processes; else they end with the program.
+
+    Raises:
+        ControllerError: `make` raised in its process, or its process could not begin.
+    """
+    return InProcesses(make, usable_cores() if workers is None else workers)
+
+
+# --- in a process ---
+
+_here: dict[str, Any] = {}
+"""`name`, and `controller`: of a batch."""
+
+
+def _begin() -> None:
+    # Ctrl-C reaches all processes of a terminal; the training, which ends with a checkpoint, still has questions to ask.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """Ends this process where its parent was killed and could not."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _make(make: CloudpickleWrapper) -> dict[str, Any]:
+    """Makes the controller; what it is called, whether it remembers, and what it says about itself."""
+    made: Any = make.fn
+    _here["name"] = name_of(made)
+    with _naming():
+        call = made()
+    _here["name"] = name_of(call)
+    _here["controller"] = PerLane(made) if remembers(call) else each(call)
+    return {"name": name_of(call), "remembers": remembers(call), **said_by(call)}
+
+
+def _ask(shown: Any) -> np.ndarray:
+    with _naming():
+        return _here["controller"](shown)
+
+
+def _reset(mask: np.ndarray) -> None:
+    with _naming():
+        _here["controller"].reset(mask)
+
+
+@contextmanager
+def _naming() -> Iterator[None]:
+    """Makes of what a controller raises something that finds its way to another process."""
+    try:
+        yield
+    except Exception as error:
+        raise ControllerError(f"controller {_here['name']!r} raised {type(error).__name__}: {error}") from None

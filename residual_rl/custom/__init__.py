@@ -1,0 +1,1 @@
+"""User-supplied environments as tasks."""

@@ -1,0 +1,86 @@
+"""An environment whose observation is one row of numbers."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from residual_rl.custom.signals import SUCCESS_KEYS, flag, number
+from residual_rl.spaces import Layout
+
+FLAGS = 3  # terminated, truncated, success; success is NaN where the environment does not tell of it
+
+
+class RowEnv(gymnasium.Env):
+    """An environment whose observation is one row of numbers: observation, both goals, terminated, truncated, success.
+
+    It holds an episode that has ended. Gymnasium's vector environments refuse to step one that has, so the flags go into the
+    row. What raises ends the episode with a row that is not finite.
+    """
+
+    def __init__(self, env: gymnasium.Env, layout: Layout, horizon: int):
+        self.env = env
+        self.layout = layout
+        self.horizon = horizon
+        width = layout.width + FLAGS
+        self.observation_space = spaces.Box(-np.inf, np.inf, (width,), np.float64)
+        self.action_space = env.action_space
+        self._last = np.full(width, np.nan)
+        """What it shows of an episode that has ended."""
+        self._over = True
+        self._elapsed = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """A new episode."""
+        self._elapsed, self._over = 0, False
+        row = np.zeros(self._last.shape)
+        try:
+            shown, _ = self.env.reset(seed=seed)
+            self.layout.write(shown, row)
+        except Exception as error:
+            return row, self._broken(row, f"reset raised {type(error).__name__}: {error}")
+        return row, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One action, as the environment takes it."""
+        row = np.empty(self._last.shape)  # a new one each time: environments reuse their arrays
+        reward, info = self.step_into(row, action)
+        return row, reward, False, False, info
+
+    def step_into(self, row: np.ndarray, action: np.ndarray) -> tuple[float, dict[str, Any]]:
+        """The same, where the row is to be: its reward and info."""
+        if self._over:
+            row[:] = self._last
+            return 0.0, {}
+        try:
+            shown, reward, terminated, truncated, info = self.env.step(action)
+            reward = reward if type(reward) is float else number("reward", reward)
+            terminated = terminated if type(terminated) is bool else flag("terminated", terminated)
+            truncated = truncated if type(truncated) is bool else flag("truncated", truncated)
+            self._elapsed += 1
+            self.layout.write(shown, row)
+            truncated = truncated or (self._elapsed >= self.horizon and not terminated)
+            row[-3], row[-2], row[-1] = terminated, truncated, _success(info)
+        except Exception as error:
+            return np.nan, self._broken(row, f"step {self._elapsed} raised {type(error).__name__}: {error}")
+        if terminated or truncated:
+            self._over, self._last = True, row.copy()
+        return reward, {}
+
+    def _broken(self, row: np.ndarray, reason: str) -> dict[str, Any]:
+        row[:] = np.nan
+        row[-FLAGS:] = 0.0, 1.0, np.nan
+        self._over, self._last = True, row.copy()
+        return {"error": reason}
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self.env.close()
+
+
+def _success(info: dict[str, Any]) -> float:
+    for key in SUCCESS_KEYS:
+        if key in info:
+            return info[key] if type(info[key]) is bool else flag(key, info[key])
+    return np.nan

@@ -1,0 +1,188 @@
+"""Where lanes come from: a vector environment, one environment, or something that makes as many as one likes."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import gymnasium
+from gymnasium import Space
+from gymnasium.vector import VectorEnv
+
+from residual_rl.custom.making import close_quietly, gymnasium_maker, limit_of, made, name_of, time_limit
+from residual_rl.custom.row_env import RowEnv
+from residual_rl.custom.row_lanes import RowLanes
+from residual_rl.custom.rows import ProcessRows, SerialRows
+from residual_rl.custom.vector_lanes import VectorLanes
+from residual_rl.errors import ResidualRLError, WorldError
+from residual_rl.spaces import Layout
+from residual_rl.types import Spec
+
+AnyEnv = str | gymnasium.Env | VectorEnv | Callable[[], gymnasium.Env]
+"""A task's name or Gymnasium id, any other Gymnasium id, an environment, a vector environment, or what makes an environment."""
+
+ForeignLanes = RowLanes | VectorLanes
+
+
+class Source(Protocol):
+    """What somebody brought, or what makes it."""
+
+    name: str
+    spaces: tuple[Space, Space]
+    """Of one environment: observation and action."""
+    time_limit: int | None
+    one: gymnasium.Env | None
+    """One of the environments, to be asked about goals; None where none can be looked into."""
+    num_lanes: int | None
+    """How many there are; None where there can be as many as one likes."""
+
+    def few_lanes(self, layout: Layout, spec: Spec) -> ForeignLanes:
+        """As few as there can be, to look at."""
+        ...
+
+    def lanes(self, layout: Layout, spec: Spec, num_lanes: int) -> ForeignLanes:
+        """So many, to be used from now on."""
+        ...
+
+    def another(self) -> gymnasium.Env | None:
+        """One that takes no part in training, or `one` where there is no other."""
+        ...
+
+    def close(self) -> None:
+        """Closes what was made here; what was brought stays open."""
+        ...
+
+
+def source_of(env: AnyEnv, processes: bool) -> Source:
+    """What makes lanes of it; `processes` where each is to get a process of its own.
+
+    Raises:
+        UnknownName: an id that neither the library nor Gymnasium knows.
+        ResidualRLError: it is no environment, cannot be made, or cannot be made in processes.
+    """
+    if isinstance(env, VectorEnv | gymnasium.Env):
+        source = OneVectorEnv(env) if isinstance(env, VectorEnv) else OneEnv(env)
+        if processes:
+            raise ResidualRLError(
+                f"processes=True needs something that makes {source.name}, to be called in each: a Gymnasium id, or a function "
+                "without arguments"
+            )
+        return source
+    if isinstance(env, str):
+        return ManyEnvs(gymnasium_maker(env), env, processes)
+    if not callable(env):
+        raise ResidualRLError(
+            f"env is a {type(env).__name__}: it must be a task's name, a Gymnasium id, a gymnasium.Env or VectorEnv, or a "
+            "function without arguments that makes an Env"
+        )
+    return ManyEnvs(env, name_of(env), processes)
+
+
+class OneVectorEnv:
+    """A vector environment that was brought."""
+
+    def __init__(self, envs: VectorEnv):
+        self.envs = envs
+        self.name = name_of(envs)
+        self.spaces = envs.single_observation_space, envs.single_action_space
+        self.time_limit = limit_of(getattr(envs, "spec", None))
+        self.one: gymnasium.Env | None = None
+        self.num_lanes: int | None = envs.num_envs
+
+    def few_lanes(self, layout: Layout, spec: Spec) -> ForeignLanes:
+        """All of them."""
+        return self.lanes(layout, spec, self.envs.num_envs)
+
+    def lanes(self, layout: Layout, spec: Spec, num_lanes: int) -> ForeignLanes:
+        """All of them."""
+        return VectorLanes(self.envs, layout, spec)
+
+    def another(self) -> gymnasium.Env | None:
+        """None: it cannot be looked into."""
+        return None
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+class OneEnv:
+    """An environment that was brought."""
+
+    def __init__(self, env: gymnasium.Env):
+        self.name = name_of(env)
+        self.spaces = env.observation_space, env.action_space
+        self.time_limit = time_limit(env)
+        self.one: gymnasium.Env | None = env
+        self.num_lanes: int | None = 1
+        self._env = env
+
+    def few_lanes(self, layout: Layout, spec: Spec) -> ForeignLanes:
+        """The one that there is."""
+        return self.lanes(layout, spec, 1)
+
+    def lanes(self, layout: Layout, spec: Spec, num_lanes: int) -> ForeignLanes:
+        """The one that there is."""
+        return RowLanes(SerialRows([RowEnv(self._env, layout, spec.horizon)]), layout, spec)
+
+    def another(self) -> gymnasium.Env | None:
+        """The one that there is, so that what depends on its episode is not the same in a run that goes on."""
+        return self.one
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+class ManyEnvs:
+    """As many environments as one likes. The first of them is one of the lanes, unless these are processes."""
+
+    def __init__(self, make: Callable[[], gymnasium.Env], called: str, processes: bool):
+        self._make = make
+        self._called = called
+        self._first = made(make, called)
+        self._made = [self._first]
+        self._processes = processes
+        self._in_processes: ProcessRows | None = None
+        self.name = name_of(self._first)
+        self.spaces = self._first.observation_space, self._first.action_space
+        self.time_limit = time_limit(self._first)
+        self.one: gymnasium.Env | None = self._first
+        self.num_lanes: int | None = None
+
+    def few_lanes(self, layout: Layout, spec: Spec) -> ForeignLanes:
+        """One."""
+        return RowLanes(SerialRows([RowEnv(self._first, layout, spec.horizon)]), layout, spec)
+
+    def lanes(self, layout: Layout, spec: Spec, num_lanes: int) -> ForeignLanes:
+        """So many, in this process or each in one of its own.
+
+        Raises:
+            WorldError: one cannot be made, or a process has ended.
+            ResidualRLError: they are not alike, or the same one is made again.
+        """
+        if self._processes:
+            make, called = self._make, self._called  # what is sent to the processes must not hold the environments made here
+            self._in_processes = ProcessRows(lambda: RowEnv(made(make, called), layout, spec.horizon), num_lanes)
+            return RowLanes(self._in_processes, layout, spec)
+        envs = [self._first, *(self._make_one() for _ in range(num_lanes - 1))]
+        return RowLanes(SerialRows([RowEnv(env, layout, spec.horizon) for env in envs]), layout, spec)
+
+    def another(self) -> gymnasium.Env | None:
+        """A new one; the first where there cannot be another, or where it is no lane anyway."""
+        if self._processes:
+            return self._first
+        try:
+            return self._make_one()
+        except WorldError:
+            return self._first
+
+    def close(self) -> None:
+        """Closes all. What comes of them is done by then: a failure is a warning."""
+        if self._in_processes is not None:
+            self._in_processes.close()
+        for env in self._made:
+            close_quietly(env)
+
+    def _make_one(self) -> gymnasium.Env:
+        env = made(self._make, self._called)
+        if any(env.unwrapped is other.unwrapped for other in self._made):
+            raise ResidualRLError("the function that makes environments must make a new one each time, not give the same again")
+        self._made.append(env)
+        return env

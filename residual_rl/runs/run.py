@@ -1,0 +1,170 @@
+"""A run is a directory. While it is being trained `Run` alone writes to it.
+
+The checkpoint is replaced whole, so that a kill loses at most the last interval. Beside the policy's numbers is the
+configuration that it needs, and the rule by which it acts.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from residual_rl import config as configuration
+from residual_rl.storage import digest, read_arrays, write_arrays
+from residual_rl.config import Config
+from residual_rl.diagnosis.diagnosis import Diagnosis
+from residual_rl.storage import PARTIAL, acquire, disk_errors, make_directory, rounded, write_json, write_whole
+from residual_rl.errors import RunError
+from residual_rl.learning.ddpg import DDPG
+from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.runs.provenance import provenance
+from residual_rl.runs.reading import ENVIRONMENT, EVALUATIONS, METRICS, TABLE, is_begun, read_config, read_verdict
+from residual_rl.verdict import Verdict
+
+
+class Run:
+    """A run directory that is open for writing; a context manager that holds its lock.
+
+    Raises, on entering:
+        RunError: another process uses the directory, or another configuration wrote it.
+    """
+
+    def __init__(self, path: str | Path, config: Config):
+        self.path = Path(path)
+        self.config = config
+        self._lock = FileLock(self.path / ".lock")
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __enter__(self) -> "Run":
+        make_directory(self.path)
+        acquire(self._lock, self.path)
+        try:
+            with disk_errors(self.path):
+                self._claim()
+                for left in self.path.glob(f".*.safetensors.*{PARTIAL}"):  # by a kill; others of its kind are small
+                    left.unlink(missing_ok=True)
+                if self.finished:  # a kill may have come between the verdict and this
+                    self._free_checkpoint()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+        self._lock.release()
+
+    def _claim(self) -> None:
+        """Writes the configuration, or compares it with the one that is there."""
+        wanted = configuration.to_json(self.config)
+        if (self.path / "config.json").exists():
+            there = configuration.to_json(read_config(self.path))
+            lines = configuration.differences(there, wanted)
+            if is_begun(self.path):
+                if lines:
+                    raise RunError(
+                        f"{self.path} was written by another configuration; choose another directory, or the same settings:\n  "
+                        + "\n  ".join(lines)
+                    )
+                return
+            # A first call that failed, over a controller that raised for example, has left nothing worth keeping.
+            for name in (ENVIRONMENT, TABLE):
+                (self.path / name).unlink(missing_ok=True)
+        elif strangers := [one.name for one in self.path.iterdir() if one.name != ".lock" and one.suffix != PARTIAL]:
+            raise RunError(f"{self.path} is not a run, and not empty (it holds {strangers[0]}); choose another directory")
+        write_json(self.path / "config.json", {"config": wanted, "made_by": provenance()})
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Adds a row to `metrics.csv` or `evaluations.csv`."""
+        path = self.path / name
+        columns: tuple[str, ...] = METRICS if name == "metrics.csv" else EVALUATIONS
+        with disk_errors(self.path), path.open("a", newline="") as file:
+            writer: csv.DictWriter[str] = csv.DictWriter(file, columns, lineterminator="\n")
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(rounded(row))
+
+    def forget_after(self, step: int, evaluated: int) -> None:
+        """Drops the metrics beyond `step` and the evaluations beyond step `evaluated`.
+
+        What a killed process wrote after its last checkpoint will be done again.
+
+        Raises:
+            RunError: one of the files is damaged.
+        """
+        for name, last in (("metrics.csv", step), ("evaluations.csv", evaluated)):
+            if not (self.path / name).exists():
+                continue
+            try:
+                lines = (self.path / name).read_text().splitlines(keepends=True)
+                header, *rows = [line for line in lines if line.endswith("\n")] or [""]
+                kept = [row for row in rows if float(row.split(",")[0]) <= last]
+            except ValueError as error:
+                raise RunError(f"{self.path / name} is damaged: {error}") from error
+            write_whole(self.path / name, lambda path, lines=(header, *kept): path.write_text("".join(lines)))
+
+    def save_checkpoint(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]) -> None:
+        """Replaces the checkpoint, whole or not at all."""
+        described = {"counters": counters, "digest": digest(arrays, counters)}
+        write_arrays(self.path / "checkpoint.safetensors", arrays, {"checkpoint": json.dumps(described)})
+
+    def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """What `save_checkpoint` stored last, or None where there is nothing yet.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        path = self.path / "checkpoint.safetensors"
+        if not path.exists():
+            return None
+        arrays, metadata = read_arrays(path)
+        try:
+            described = json.loads(metadata["checkpoint"])
+            counters, expected = described["counters"], described["digest"]
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise RunError(f"{path} is damaged: its counters cannot be read") from error
+        if digest(arrays, counters) != expected:
+            raise RunError(f"{path} is damaged: what it holds is not what was saved")
+        return arrays, counters
+
+    def save_policy(self, arrays: dict[str, np.ndarray], algorithm: DDPG | GatedDDPG, step: int) -> None:
+        """Replaces the selected policy, which acts by `algorithm`: the run's own, as it is delivered."""
+        acting = configuration.to_json(replace(self.config, algorithm=algorithm))["algorithm"]
+        said = {"config": configuration.to_json(self.config), "acting": acting, "step": step}
+        write_arrays(self.path / "policy.safetensors", arrays, {"policy": json.dumps(said | {"digest": digest(arrays, said)})})
+
+    def save_table(self, write: Callable[[Path], None]) -> None:
+        """Keeps the table that is improved, so that nothing outside of the run is needed to use it. `write` writes a file."""
+        write_whole(self.path / TABLE, write)
+
+    def save_environment(self, description: dict[str, Any]) -> None:
+        """Keeps what is known of an environment that was brought."""
+        write_json(self.path / ENVIRONMENT, description)
+
+    def save_diagnosis(self, diagnosis: Diagnosis) -> None:
+        """Keeps what learner and replay had to say, which are gone once the run is finished."""
+        write_json(self.path / "diagnosis.json", diagnosis.to_json())
+
+    def finish(self, verdict: Verdict) -> None:
+        """Writes the verdict. Nothing can resume any more, so the checkpoint is freed."""
+        write_json(self.path / "verdict.json", verdict.to_json())
+        self._free_checkpoint()
+
+    def _free_checkpoint(self) -> None:
+        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the verdict has been written."""
+        return (self.path / "verdict.json").exists()
+
+    def verdict(self) -> Verdict:
+        """What came of it, see `read_verdict`."""
+        return read_verdict(self.path)

@@ -1,1 +1,0 @@
-"""Environments that somebody brings, as tasks."""

@@ -1,0 +1,1 @@
+"""Training: one experiment, cycle after cycle, with checkpoints from which a stopped run resumes."""

@@ -1,0 +1,152 @@
+"""What a training is about, and where it stands at the end of a cycle: in memory, and as a run's checkpoint."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from residual_rl.config import Config
+from residual_rl.controllers import Controller, asked_again, reads_goal
+from residual_rl.errors import RunError
+from residual_rl.evaluation import Outcome
+from residual_rl.learning import algorithm as learning
+from residual_rl.learning.algorithm import Learner
+from residual_rl.learning.bandit import Scores
+from residual_rl.learning.replay import Replay
+from residual_rl.learning.serialization import from_arrays, to_arrays
+from residual_rl.runs.run import Run
+from residual_rl.tasks.task import AnyTask
+
+
+class Training(NamedTuple):
+    """What a run is about."""
+
+    config: Config
+    task: AnyTask
+    controller: Controller
+    run: Run
+
+    @property
+    def longest_cycle(self) -> int:
+        """Environment steps of a cycle, if no episode ends before the horizon."""
+        return self.config.episodes_per_cycle * self.task.spec.horizon
+
+    @property
+    def burn_in_steps(self) -> int:
+        """Environment steps of the shortest burn-in, where no episode ends before the horizon."""
+        return self.config.algorithm.burn_in.least_cycles * self.longest_cycle
+
+    def is_over(self, step: int) -> bool:
+        """Whether the budget is spent; it pays for whole cycles."""
+        return step >= self.config.steps
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether hindsight asks the controller at the new goals."""
+        return self._should_ask_again and asked_again(self.controller)
+
+    @property
+    def keeps_base_actions(self) -> bool:
+        """Whether hindsight should ask, but has to keep the recorded base actions because the controller cannot be asked."""
+        return self._should_ask_again and not asked_again(self.controller)
+
+    @property
+    def _should_ask_again(self) -> bool:
+        return self.config.algorithm.composition.relabel == "ask" and reads_goal(self.controller)
+
+
+class State(NamedTuple):
+    """All that a run needs to go on from the end of a cycle."""
+
+    learner: Learner
+    replay: Replay
+    cycle: int
+    """Cycles done."""
+    step: int
+    """Environment steps done. A dropped episode counts as if it had gone on to the horizon."""
+    evaluated: int
+    """The step after which the last evaluation was; -1 before the first."""
+    mean_values: list[float]
+    """Mean Q of each cycle, NaN where nothing could be learned: what ends the burn-in."""
+    measured: float
+    """Success rate or mean return in the last evaluation, as the task is measured."""
+    best: tuple[float, int]
+    """The same of the selected policy, and its step."""
+    wall_seconds: float
+    dropped_in_a_row: int
+    scores: Scores
+    """What the latest episodes were worth, by who drove them."""
+    base: Outcome | None
+    """How the base does on the states that select; None before that is known."""
+
+
+def fresh(training: Training) -> State:
+    """Where a training begins."""
+    config, spec = training.config, training.task.spec
+    learner = learning.init(config.algorithm, spec, jax.random.key(config.seed))
+    replay = Replay(spec, min(config.replay_capacity, config.steps + training.longest_cycle))
+    return State(
+        learner,
+        replay,
+        cycle=0,
+        step=0,
+        evaluated=-1,
+        mean_values=[],
+        measured=-np.inf,
+        best=(-np.inf, 0),
+        wall_seconds=0.0,
+        dropped_in_a_row=0,
+        scores=config.algorithm.after((), []),
+        base=None,
+    )
+
+
+def save(run: Run, state: State) -> None:
+    """Writes the run's checkpoint."""
+    arrays = to_arrays(state.learner, "learner")
+    arrays |= {f"replay/{name}": array for name, array in state.replay.arrays().items()}
+    if state.base is not None:
+        arrays |= {f"base/{name}": array for name, array in state.base._asdict().items()}
+    counters = {
+        "cycle": state.cycle,
+        "step": state.step,
+        "mean_values": state.mean_values,
+        "evaluated": state.evaluated,
+        "measured": state.measured,
+        "best": state.best,
+        "wall_seconds": state.wall_seconds,
+        "dropped_in_a_row": state.dropped_in_a_row,
+        "scores": state.scores,
+    }
+    run.save_checkpoint(arrays, counters)
+
+
+def restored(training: Training) -> State | None:
+    """The state that the run's checkpoint holds, None where there is none.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    checkpoint = training.run.load_checkpoint()
+    if checkpoint is None:
+        return None
+    arrays, counters = checkpoint
+    new = fresh(training)
+    source = str(training.run.path / "checkpoint.safetensors")
+    try:
+        new.replay.restore({name.removeprefix("replay/"): array for name, array in arrays.items()})
+        return new._replace(
+            learner=from_arrays(new.learner, arrays, "learner", source),
+            cycle=int(counters["cycle"]),
+            step=int(counters["step"]),
+            mean_values=[float(value) for value in counters["mean_values"]],
+            evaluated=int(counters["evaluated"]),
+            measured=float(counters["measured"]),
+            best=(float(counters["best"][0]), int(counters["best"][1])),
+            wall_seconds=float(counters["wall_seconds"]),
+            dropped_in_a_row=int(counters["dropped_in_a_row"]),
+            scores=tuple(tuple(float(score) for score in scores) for scores in counters["scores"]),
+            base=Outcome(*(arrays[f"base/{name}"] for name in Outcome._fields)) if "base/success" in arrays else None,
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise RunError(f"{source} is damaged: {error}") from error

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from residual_rl import benchmarks, config
+from residual_rl import benchmarks, presets
 from residual_rl.benchmarks.conditions import conditions, quiet
 from residual_rl.benchmarks.foreign import Subject
 from residual_rl.benchmarks.learning import memory
@@ -40,8 +40,8 @@ def learned():
     assert peak_memory() > 1e9
     told = []
     with pytest.MonkeyPatch.context() as patch:
-        for name, (summary, fields) in config.PRESETS.items():  # both the same, which compiles once
-            patch.setitem(config.PRESETS, name, (summary, fields | {"algorithm": DDPG(hidden=(8,))}))
+        for name, (summary, fields) in presets.PRESETS.items():  # both the same, which compiles once
+            patch.setitem(presets.PRESETS, name, (summary, fields | {"algorithm": DDPG(hidden=(8,))}))
         for name, value in {"NUM_ENVS": 2, "CYCLE_STEPS": 100, "CYCLE_UPDATES": 10}.items():
             patch.setattr(learning_module, name, value)
         return benchmarks.learning(steps=1, rounds=1, transitions=500, tell=told.append), told
@@ -142,7 +142,7 @@ def test_a_training_has_one_cycle_before_and_one_after(monkeypatch, preset):
         algorithm, cycle = configured.algorithm, configured.episodes_per_cycle * task.spec.horizon
         assert configured.preset == preset
         assert configured.batch_size == 256
-        assert algorithm.hidden == config.PRESETS[preset][1]["algorithm"].hidden
+        assert algorithm.hidden == presets.PRESETS[preset][1]["algorithm"].hidden
         updates = configured.updates_per_cycle if algorithm.burn_in.is_over([]) else algorithm.burn_in.updates
         assert updates / cycle == 0.1
         for step in range(cycle, configured.steps + 1, cycle):

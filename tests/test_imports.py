@@ -81,7 +81,7 @@ def ours_beyond(modules, allowed):
 def test_the_source_is_found():
     assert {"residual_rl.types", "residual_rl.learning.replay", "residual_rl.tasks.fetch"} <= FILES.keys()
     assert "residual_rl.types" in IMPORTS["residual_rl.residual"]
-    assert "residual_rl.learning.normalizer" in IMPORTS["residual_rl.learning.algorithm"]
+    assert "residual_rl.learning.normalizer" in IMPORTS["residual_rl.learning.ddpg"]
 
 
 def test_types_know_nothing():

@@ -10,9 +10,7 @@ import numpy as np
 
 from residual_rl.errors import ControllerError
 from residual_rl.learning import algorithm as learning
-from residual_rl.learning.algorithm import Networks
-from residual_rl.learning.ddpg import DDPG
-from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.learning.algorithm import Algorithm, Networks
 from residual_rl.learning.replay import Replay
 from residual_rl.policy import Residual
 from residual_rl.types import Observation, Spec, SuccessFunction, Transition, map_observation, select, with_goal
@@ -67,7 +65,7 @@ class Evidence(NamedTuple):
 
 
 def gather(
-    algorithm: DDPG | GatedDDPG,
+    algorithm: Algorithm,
     networks: Networks,
     replay: Replay,
     spec: Spec,

@@ -268,7 +268,7 @@ def _clipping(config: Config, evidence: Evidence) -> Finding:
         return _unknown("clipping", "No residual has acted in the latest episodes.")
     wanted = composition.unclipped(rows.base_action, rows.residual)
     share = float((np.abs(wanted) > 1.0 + 1e-6)[acting].mean())
-    bound = float((np.abs(rows.base_action) >= 1.0).mean()) if composition.adds_base else 0.0
+    bound = float((np.abs(composition.alone(rows.base_action)) >= 1.0).mean())
     return _finding(
         "clipping",
         share > OFTEN,
@@ -307,7 +307,8 @@ def _controller(config: Config, evidence: Evidence) -> Finding:
 
 
 def _adds(config: Config, evidence: Evidence) -> bool:
-    return config.algorithm.composition.adds_base and bool(evidence.rows.base_action.any())
+    """Whether a base that does something takes part in the sum."""
+    return bool(config.algorithm.composition.alone(evidence.rows.base_action).any())
 
 
 def _acted(evidence: Evidence) -> np.ndarray:

@@ -142,20 +142,19 @@ class Policy:
         Raises:
             ResidualRLError: the base acts alone, or the residual was learned without a gate; or, when set, it is out of range.
         """
-        knobs = self._acting.algorithm.knobs
-        if "caution" not in knobs:
-            raise ResidualRLError("this residual was learned without a gate, and has no critics to ask")
-        return knobs["caution"]
+        return self._gated.algorithm.knobs["caution"]
 
     @caution.setter
     def caution(self, value: float | None) -> None:
-        self._residual = self._acting.tuned(caution=value)
+        self._residual = self._gated.tuned(caution=value)
         self._refresh()
 
     @property
-    def _acting(self) -> Residual:
+    def _gated(self) -> Residual:
         if self._residual is None:
             raise ResidualRLError("the base acts alone: there is no residual that could be gated")
+        if "caution" not in self._residual.algorithm.knobs:
+            raise ResidualRLError("this residual was learned without a gate, and has no critics to ask")
         return self._residual
 
     def _refresh(self) -> None:

@@ -8,13 +8,15 @@ more updates per step and fewer burn-in steps.
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from residual_rl import storage
-from residual_rl.config import Config, algorithm_of, changed
+from residual_rl.config import Config, changed
 from residual_rl.errors import ResidualRLError, UnknownName
+from residual_rl.learning.algorithm import Algorithm
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
@@ -69,22 +71,26 @@ def make_config(preset: str = "default", **fields: Any) -> Config:
         raise UnknownName("method", fields["method"], METHODS)
     paths = {name: fields.pop(name) for name in list(fields) if "." in name}
     fields = PRESETS[preset][1] | fields
-    method = fields.get("method", "rpl")
     try:
-        algorithm = algorithm_of(fields["algorithm"])
-        if method not in algorithm.methods:
-            able = [name for name, (_, of_preset) in PRESETS.items() if method in of_preset["algorithm"].methods]
-            raise ResidualRLError(
-                f"algorithm {algorithm.name!r} has no method {method!r}: it needs preset {' or '.join(map(repr, able))}"
-            )
-        config = Config(preset=preset, **fields | {"algorithm": algorithm.for_method(method)})
+        config = Config(preset=preset, **fields)
     except ValidationError as error:
         raise ResidualRLError(storage.explained(error)) from error
+    config = replace(config, algorithm=_for_method(config.algorithm, config.method))
     if config.method == "scratch" and config.controller != "zero":
         raise ResidualRLError(
             f"method 'scratch' learns without a controller, not over {config.controller!r}; use method 'rpl' to improve one"
         )
     return changed(config, paths) if paths else config
+
+
+def _for_method(algorithm: Algorithm, method: str) -> Algorithm:
+    """Return the algorithm as it learns by a method. Raises ResidualRLError if it cannot."""
+    if method in algorithm.methods:
+        return algorithm.for_method(method)
+    able = [name for name, (_, fields) in PRESETS.items() if method in fields["algorithm"].methods]
+    raise ResidualRLError(
+        f"algorithm {algorithm.name!r} has no method {method!r}: it needs preset {' or '.join(map(repr, able))}"
+    )
 
 
 def pace(episode_steps: float, lanes: int | None, preset: str) -> dict[str, int]:

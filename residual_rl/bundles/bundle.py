@@ -27,6 +27,7 @@ from residual_rl.learning import normalizer as norm
 from residual_rl.learning.graph import Graph
 from residual_rl.learning.networks import MLP
 from residual_rl.policy import Residual
+from residual_rl.residual import Composer
 from residual_rl.spaces import Entry, Layout
 from residual_rl.types import Observation, Spec
 from residual_rl.verdict import Verdict
@@ -147,14 +148,16 @@ def differences(
     composition = residual.algorithm.composition
     base_action = composition.base_action(proposal)
     shown = observation if observation["desired_goal"].shape[1] else observation["observation"]
-    wanted = composition.action(base_action, residual(observation, base_action), residual.scale)
+    wanted = Composer(composition)(base_action, residual(observation, base_action), residual.scale)
     scale, policy.scale = policy.scale, policy.trained_scale
+    policy.reset()
     try:
         if layout is None:
             return np.abs(policy(shown, proposal) - wanted).max(axis=1)
         return np.abs(layout.to_unit(policy(shown, layout.from_unit(proposal))) - wanted).max(axis=1)
     finally:
         policy.scale = scale
+        policy.reset()
 
 
 def _manifest(

@@ -21,7 +21,7 @@ from residual_rl.residual import Composition
 from residual_rl.types import Acted, Array, Observation, Spec, Transition
 
 Learner = Any
-"""All that learning changes: a pytree of arrays, random keys among them, whose form only its algorithm knows."""
+"""All that learning changes: a pytree of JAX arrays, which may be random keys. Its algorithm alone knows its form."""
 Networks = Any
 """The part of a learner that acting needs, which is what a saved policy consists of: a pytree of arrays."""
 Metrics = dict[str, Array]

@@ -136,7 +136,7 @@ class DDPG(Algorithm):
     def for_method(self, method: str) -> Self:
         """Return the rule as it was published for a method.
 
-        Without a base there is nothing to burn in for, and nothing to double. Where the base takes no part in the sum, hindsight
+        Without a base there is nothing to burn in for, and nothing to double. If the base takes no part in the sum, hindsight
         need not query it again.
 
         Source: Silver et al. 2018. Differs: in the published code epsilon is 0.3 to 0.6, by task and script.

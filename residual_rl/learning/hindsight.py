@@ -51,7 +51,7 @@ class Hindsight:
             success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None where nobody can tell: none is dropped.
             base: `Observation[B] -> base_action [B, A]`, asked at the new goals; None keeps the stored base actions.
             latest: draw from the rows added last.
-            steps: that a transition takes, fewer at the end of an episode. Its reward is then their discounted sum, its discount
+            steps: that a transition takes, fewer at the end of an episode. Its reward is their discounted sum, its discount
                 their product, its next observation that after the last of them.
             learner_reward: `reward [B], discount [B] -> [B]`, each step's reward as it is learned from.
         """

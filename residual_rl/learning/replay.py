@@ -140,7 +140,7 @@ class Replay:
         return Windows(np.minimum(wanted, ends), wanted <= ends)
 
     def frames(self, numbers: np.ndarray, key: str, count: int) -> tuple[Array, Array]:
-        """Return the last `count` of an observation's arrays up to each row, and up to what followed it: `[B, count, ...]` each.
+        """Return the last `count` arrays of an observation's key up to each row, and up to what followed: `[B, count, ...]`.
 
         They do not reach back beyond the start of the episode, nor beyond what is held: the first one is repeated instead.
         """

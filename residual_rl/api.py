@@ -309,7 +309,7 @@ def compare(
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
     composition = config.algorithm.composition
     base = base_outcome(task, controller, composition, episodes, num_threads, purpose)
-    both = base_plus_residual(controller, composition, residual, task.spec.action_size)
+    both = base_plus_residual(controller, residual, task.spec.action_size)
     with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
         policy = roll_out(envs, both, evaluation_seeds(purpose, episodes))
     return compared(task.name, config.controller, base, policy, config.measured_by)

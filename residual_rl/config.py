@@ -2,15 +2,29 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from residual_rl import storage
 from residual_rl.errors import ResidualRLError, UnknownName
-from residual_rl.learning.ddpg import DDPG
-from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.learning.algorithm import Algorithm
+from residual_rl.learning.algorithms import ALGORITHMS, DEFAULT
 from residual_rl.learning.hindsight import Hindsight
 from residual_rl.types import Measure
+
+
+def algorithm_of(value: Any) -> Algorithm:
+    """Return an algorithm, from itself or from its JSON, by its name in `ALGORITHMS`."""
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    if not isinstance(name, str) or name not in ALGORITHMS:
+        raise UnknownName("algorithm", name, ALGORITHMS)
+    kind = ALGORITHMS[name]
+    if isinstance(value, Algorithm) and not isinstance(value, kind):
+        raise ResidualRLError(f"algorithm {name!r} is {kind.__name__} in ALGORITHMS, not {type(value).__name__}")
+    return TypeAdapter(kind).validate_python(value)
+
+
+AnyAlgorithm = Annotated[Algorithm, PlainValidator(algorithm_of), PlainSerializer(storage.to_json)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -27,7 +41,7 @@ class Config:
     """What selects the checkpoint and decides the verdict; `improve` takes the task's own."""
     steps: int = Field(default=100_000, gt=0)
     """Environment steps, base and burn-in included, evaluations excluded. Rounded up to whole cycles."""
-    algorithm: Annotated[DDPG | GatedDDPG, Field(discriminator="name")] = Field(default_factory=GatedDDPG)
+    algorithm: AnyAlgorithm = Field(default_factory=DEFAULT)
     hindsight: Hindsight = Hindsight()
     batch_size: int = Field(default=256, gt=0)
     updates_per_cycle: int = Field(default=160, gt=0)

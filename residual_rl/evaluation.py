@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import Controller, naming_step, reads_state, start_episodes
 from residual_rl.errors import EpisodesLost
-from residual_rl.residual import Composition
+from residual_rl.residual import Composer, Composition
 from residual_rl.rollout import Watch, base_policy
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.statistics import mean_interval, wilson_interval
@@ -30,6 +30,14 @@ class Act:
     call: Callable[[Observation], tuple[np.ndarray, np.ndarray]]
     controller: Controller | None = None
     """The one that it asks, to be told of the start of episodes."""
+    composer: Composer | None = None
+    """What composes its actions, if that depends on the step before."""
+
+    def start(self, episodes: int) -> None:
+        """Tell those who remember that an episode starts in each lane."""
+        if self.composer is not None:
+            self.composer.start()
+        start_episodes(self.controller, episodes)
 
     def __call__(self, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
         """Base action and action."""
@@ -191,7 +199,7 @@ def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> tuple[Outcome, dict[in
     watch = Watch(envs)
     observation = watch.reset(seeds)
     with naming_step(0):
-        start_episodes(act.controller, envs.num_envs)
+        act.start(envs.num_envs)
     lanes = envs.num_envs
     returns, deviation, jerk = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     steps_to_success = np.full(lanes, np.nan)

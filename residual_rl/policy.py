@@ -1,58 +1,75 @@
 """What is left when learning is over: a base, a residual, and the verdict on whether the residual acts."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
-from pydantic import ValidationError
 
-from residual_rl.controllers import Controller, start_episodes
+from residual_rl.controllers import Controller
 from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import Act, base_alone
-from residual_rl.learning.algorithm import Networks, act, greedy
-from residual_rl.learning.ddpg import DDPG
-from residual_rl.learning.gated_ddpg import MOST_CAUTION, GatedDDPG
+from residual_rl.learning.algorithm import Algorithm, Networks, act
+from residual_rl.learning.exploration import greedy
 from residual_rl.learning.serialization import from_arrays
-from residual_rl.residual import Composition
+from residual_rl.residual import Composer, Composition
 from residual_rl.rollout import base_policy
 from residual_rl.spaces import Layout
 from residual_rl.types import Observation, Spec, map_observation, size_of, without_state
 
 
 class Residual:
-    """A learned residual that no longer changes: `Observation[B], base_action [B, A] -> residual [B, A]`."""
+    """A learned residual, which never changes: `Observation[B], base_action [B, A] -> residual [B, A]`.
 
-    def __init__(self, algorithm: DDPG | GatedDDPG, networks: Networks):
-        self.algorithm: DDPG | GatedDDPG = algorithm
+    Those that differ in the scale or in the algorithm's knobs alone share the compiled code.
+    """
+
+    def __init__(self, algorithm: Algorithm, networks: Networks, scale: Any = None):
+        """Make a residual that is to be scaled by `scale`, a number or `[A]`; None for what it was trained with."""
+        self.algorithm = algorithm
         self.networks = networks
+        self.scale = algorithm.composition.scale if scale is None else scale
+        self._rule, self._settings = algorithm.rule, algorithm.settings(self.scale)
         self._key = jax.random.key(0)  # without exploration no chance is involved
 
     def __call__(self, observation: Observation, base_action: np.ndarray) -> np.ndarray:
-        """What the learner adds, in [-1, 1]."""
-        roles = greedy(len(base_action))
-        return np.asarray(act(self.algorithm, self.networks, without_state(observation), base_action, self._key, roles))
+        """Return what the learner adds, in [-1, 1]."""
+        roles, shown = greedy(len(base_action)), without_state(observation)
+        return np.asarray(act(self._rule, self.networks, shown, base_action, self._key, roles, self._settings).residual)
+
+    def scaled(self, scale: Any) -> "Residual":
+        """Return the residual that is to be scaled by another scale, as its gate must know."""
+        return Residual(self.algorithm, self.networks, scale)
+
+    def tuned(self, **knobs: Any) -> "Residual":
+        """Return the residual with other values of its algorithm's knobs.
+
+        Raises:
+            ResidualRLError: there is no such knob, or its value is out of range.
+        """
+        return Residual(self.algorithm.tuned(**knobs), self.networks, self.scale)
 
 
-def base_plus_residual(controller: Controller, composition: Composition, residual: Residual, action_size: int) -> Act:
-    """Controller and residual as one policy."""
-    base = base_policy(controller, composition, action_size)
+def base_plus_residual(controller: Controller, residual: Residual, action_size: int, composer: Composer | None = None) -> Act:
+    """Return controller and residual as one policy. A composer goes on from the step before that it remembers."""
+    composition = residual.algorithm.composition
+    base, compose = base_policy(controller, composition, action_size), composer or Composer(composition)
 
     def policy(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
         base_action = base(observation)
-        return base_action, composition.action(base_action, residual(observation, base_action))
+        return base_action, compose(base_action, residual(observation, base_action), residual.scale)
 
-    return Act(policy, controller)
+    return Act(policy, controller, compose)
 
 
-def restore_residual(algorithm: DDPG | GatedDDPG, spec: Spec, arrays: dict[str, np.ndarray], source: str) -> Residual:
-    """The residual whose networks were saved as named arrays.
+def restore_residual(algorithm: Algorithm, spec: Spec, arrays: dict[str, np.ndarray], source: str) -> Residual:
+    """Return the residual whose networks were saved as named arrays.
 
     Raises:
         RunError: an array is missing or of the wrong form; names `source`.
     """
-    shapes = eqx.filter_eval_shape(lambda key: algorithm.init(spec, key).averaged, jax.random.key(0))
+    shapes = eqx.filter_eval_shape(lambda key: algorithm.averaged(algorithm.init(spec, key)), jax.random.key(0))
     return Residual(algorithm, from_arrays(shapes, arrays, "networks", source))
 
 
@@ -75,68 +92,85 @@ class Policy:
         self.layout = layout
         self.composition = composition
         """With which the residual was trained."""
-        self.residual = residual
-        """None where the base acts alone."""
+        self.composer = Composer(composition)
+        """What remembers the step before, if there is a rate limit."""
+        self._residual = residual
         self._action_size = spec.action_size
-        self.scale = 0.0 if residual is None else composition.scale
+        self._trained = _per_entry(composition.scale, spec.action_size)
+        self._scale = self._trained if residual is not None else np.zeros_like(self._trained)
+        self._refresh()
 
     @property
     def promoted(self) -> bool:
         """Whether the residual acts."""
-        return self.residual is not None
+        return self._residual is not None
 
     @property
-    def scale(self) -> float:
+    def residual(self) -> Residual | None:
+        """What is added to the base, with the present scale and caution; None where the base acts alone."""
+        return self._residual
+
+    @property
+    def scale(self) -> float | tuple[float, ...]:
         """Multiplies the residual: 0 is the base, exactly; what it was trained with is what the verdict speaks of.
+
+        Where it was trained with a scale for each entry of the action, it is a tuple, and can be set to one, or to a number,
+        beyond which no entry then goes. Setting it costs nothing, and changes no other policy.
 
         Raises:
             ResidualRLError: when set: the base acts alone; or it is below 0, or above what it was trained with.
         """
-        return self._scale
+        return tuple(map(float, self._scale)) if isinstance(self.composition.scale, tuple) else float(self._scale[0])
 
     @scale.setter
-    def scale(self, value: float) -> None:
-        most = self.composition.scale
-        if not 0.0 <= value <= most:
+    def scale(self, value: float | Sequence[float]) -> None:
+        most, wanted = self.composition.scale, np.asarray(value, np.float64)
+        limit = np.max(self._trained) if wanted.ndim == 0 else self._trained
+        if wanted.shape not in ((), self._trained.shape) or not ((wanted >= 0.0) & (wanted <= limit)).all():
             raise ResidualRLError(f"scale must be between 0 and {most}, with which it was trained, not {value}")
-        if value == 0.0:
-            self._act = base_alone(self.controller, self.composition, self._action_size)
-        elif self.residual is None:
+        if self._residual is None and wanted.any():
             raise ResidualRLError("the base acts alone: there is no residual that could be scaled")
-        else:
-            scaled = replace(self.composition, scale=value)
-            self.residual.algorithm = replace(self.residual.algorithm, composition=scaled)  # its gate asks about what acts
-            self._act = base_plus_residual(self.controller, scaled, self.residual, self._action_size)
-        self._scale = float(value)
+        self._scale = np.minimum(wanted, self._trained)
+        self._refresh()
 
     @property
     def caution(self) -> float | None:
         """How sure the critics must be before the residual acts: see `GatedDDPG.cautions`. It can be set at any time.
 
+        Setting it costs nothing, and changes no other policy.
+
         Raises:
             ResidualRLError: the base acts alone, or the residual was learned without a gate; or, when set, it is out of range.
         """
-        return self._gated[1].caution
+        return self._gated.algorithm.knobs["caution"]
 
     @caution.setter
     def caution(self, value: float | None) -> None:
-        residual, algorithm = self._gated
-        try:
-            residual.algorithm = replace(algorithm, cautions=(value,))
-        except ValidationError as error:
-            raise ResidualRLError(f"caution must be None or a number from 0 to {MOST_CAUTION:g}, not {value!r}") from error
+        self._residual = self._gated.tuned(caution=value)
+        self._refresh()
 
     @property
-    def _gated(self) -> tuple[Residual, GatedDDPG]:
-        if self.residual is None:
+    def _gated(self) -> Residual:
+        if self._residual is None:
             raise ResidualRLError("the base acts alone: there is no residual that could be gated")
-        if not isinstance(self.residual.algorithm, GatedDDPG):
+        if "caution" not in self._residual.algorithm.knobs:
             raise ResidualRLError("this residual was learned without a gate, and has no critics to ask")
-        return self.residual, self.residual.algorithm
+        return self._residual
+
+    def _refresh(self) -> None:
+        """Act by the present residual and scale."""
+        if self._residual is None or not self._scale.any():
+            self._act = base_alone(self.controller, self.composition, self._action_size)
+            self.composer.start()
+            return
+        scale = self.scale
+        if scale != self._residual.scale:
+            self._residual = self._residual.scaled(scale)
+        self._act = base_plus_residual(self.controller, self._residual, self._action_size, self.composer)
 
     def reset(self, episodes: int = 1) -> None:
-        """To be called where an episode starts (or so many side by side), if the controller remembers; else it does nothing."""
-        start_episodes(self.controller, episodes)
+        """Start an episode, or so many in parallel: to be called if the controller is stateful, or if there is a rate limit."""
+        self._act.start(episodes)
 
     def __call__(self, observation: Any) -> np.ndarray:
         """The action for one observation, or for each of a batch.
@@ -160,3 +194,8 @@ class Policy:
         if layout:
             action = layout.to_world(action)
         return action[0] if single else action
+
+
+def _per_entry(scale: float | tuple[float, ...], action_size: int) -> np.ndarray:
+    """Return `[A]` numbers."""
+    return np.broadcast_to(np.asarray(scale, np.float64), action_size).copy()

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from residual_rl import storage
 from residual_rl.config import Config, changed
 from residual_rl.errors import ResidualRLError, UnknownName
+from residual_rl.learning.algorithm import Algorithm
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
@@ -70,17 +71,11 @@ def make_config(preset: str = "default", **fields: Any) -> Config:
         raise UnknownName("method", fields["method"], METHODS)
     paths = {name: fields.pop(name) for name in list(fields) if "." in name}
     fields = PRESETS[preset][1] | fields
-    algorithm = fields["algorithm"]
-    if fields.get("method") == "scratch" and isinstance(algorithm, DDPG):
-        fields["algorithm"] = _without_base(algorithm)
-    if fields.get("method") == "expert-explore":
-        if not isinstance(algorithm, DDPG):
-            raise ResidualRLError("method 'expert-explore' is a way of DDPG to explore: it needs preset 'silver2018'")
-        fields["algorithm"] = _with_expert(_without_base(algorithm))
     try:
         config = Config(preset=preset, **fields)
     except ValidationError as error:
         raise ResidualRLError(storage.explained(error)) from error
+    config = replace(config, algorithm=_for_method(config.algorithm, config.method))
     if config.method == "scratch" and config.controller != "zero":
         raise ResidualRLError(
             f"method 'scratch' learns without a controller, not over {config.controller!r}; use method 'rpl' to improve one"
@@ -88,19 +83,14 @@ def make_config(preset: str = "default", **fields: Any) -> Config:
     return changed(config, paths) if paths else config
 
 
-def _without_base(algorithm: DDPG) -> DDPG:
-    """As published: without a base there is nothing to burn in for, and nothing to double."""
-    return replace(algorithm, burn_in=FixedBurnIn(cycles=0), composition=replace(algorithm.composition, scale=1.0))
-
-
-def _with_expert(algorithm: DDPG) -> DDPG:
-    """Expert-explore, as the paper has it. Where the base takes no part in the sum, hindsight need not ask it again.
-
-    Source: Silver et al. 2018. Differs: the published code has an epsilon of 0.3 to 0.6, by task and script.
-    """
-    if not algorithm.expert_ratio:
-        algorithm = replace(algorithm, random_ratio=0.6, expert_ratio=0.8)
-    return replace(algorithm, composition=replace(algorithm.composition, adds_base=False, relabel="keep"))
+def _for_method(algorithm: Algorithm, method: str) -> Algorithm:
+    """Return the algorithm as it learns by a method. Raises ResidualRLError if it cannot."""
+    if method in algorithm.methods:
+        return algorithm.for_method(method)
+    able = [name for name, (_, fields) in PRESETS.items() if method in fields["algorithm"].methods]
+    raise ResidualRLError(
+        f"algorithm {algorithm.name!r} has no method {method!r}: it needs preset {' or '.join(map(repr, able))}"
+    )
 
 
 def pace(episode_steps: float, lanes: int | None, preset: str) -> dict[str, int]:

@@ -2,16 +2,25 @@
 
 base_action = clip(controller(observation), -1, 1)
 action      = clip(base_action + scale * residual, -1, 1)        residual in [-1, 1], exactly 0 at the start
-
-Where the controller only shows how it is done (`adds_base=False`), action = clip(scale * residual, -1, 1).
 """
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from residual_rl.types import Array, Transition
+
+
+def _some_entry_above_zero(scale: tuple[float, ...]) -> tuple[float, ...]:
+    if not any(scale):
+        raise ValueError("at least one entry must be above 0, else there is nothing to learn")
+    return scale
+
+
+PerEntry = Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(min_length=1)]
+Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Annotated[PerEntry, AfterValidator(_some_entry_above_zero)]
+"""One number for all entries of an action, or one for each, where 0 leaves the entry to the base."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -21,43 +30,107 @@ class Composition:
     Source: Silver et al. 2018, eq. 1; the fields name where the paper, its code and later work differ.
     """
 
-    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Multiplies the residual. 1 can cancel any base action, 2 can reverse it."""
+    scale: Scale = 1.0
+    """Multiplies the residual. 1 can cancel any base action, 2 can reverse it. A number for each entry of the action: 0 leaves
+    that entry to the base, such as a gripper that only opens and closes."""
     clip_base: bool = True
     """Whether the base action is clipped before the sum. Without it, no residual can move a base action beyond 1 + scale."""
-    adds_base: bool = True
-    """Whether the base action takes part in the sum. Without it the policy starts at action zero, not at the base."""
     critic_scores: Literal["action", "residual"] = "action"
     """What the critic is a function of. Only the executed action keeps its meaning when the goal is relabelled."""
     relabel: Literal["ask", "keep"] = "ask"
-    """At a relabelled goal the base action is asked again, for this and the next observation; or is never looked at, as
+    """At a relabelled goal the base is queried again, for this and the next observation; or its recorded action is kept, as
     published: then the stored residual would have had another effect than the one that was seen."""
     actor_sees_base: bool = False
     """Whether the base action is an input of the actor and the critic."""
+    rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The most by which an entry of the action may change from one step to the next, in units where the bounds are -1 and 1. It
+    may change by more only as far as the base action itself does. None: no limit."""
 
     def base_action(self, proposal: Array) -> Array:
-        """The base action `[B, A]` that takes part in the sum, from what the controller proposed `[B, A]`."""
+        """Return the base action `[B, A]` that takes part in the sum, from what the controller proposed `[B, A]`."""
         return proposal.clip(-1.0, 1.0) if self.clip_base else proposal
 
-    def action(self, base_action: Array, residual: Array) -> Array:
-        """What the world receives: `[B, A], [B, A] -> [B, A]` in [-1, 1]."""
-        return self.unclipped(base_action, residual).clip(-1.0, 1.0)
+    def alone(self, base_action: Array) -> Array:
+        """Return the action without a residual: `[B, A]` in [-1, 1]."""
+        return base_action.clip(-1.0, 1.0)
 
-    def unclipped(self, base_action: Array, residual: Array) -> Array:
-        """The sum itself: `[B, A], [B, A] -> [B, A]`."""
-        return base_action + self.scale * residual if self.adds_base else self.scale * residual
+    def action(self, base_action: Array, residual: Array, scale: Any = None) -> Array:
+        """Return what the world receives, but for the rate limit: `[B, A], [B, A] -> [B, A]` in [-1, 1].
+
+        `scale`, a number or `[A]`, takes the place of the one that it was trained with.
+        """
+        return self.unclipped(base_action, residual, scale).clip(-1.0, 1.0)
+
+    def unclipped(self, base_action: Array, residual: Array, scale: Any = None) -> Array:
+        """Return the sum itself: `[B, A], [B, A] -> [B, A]`."""
+        return base_action + self._scale(residual, scale) * residual
+
+    def limited(self, action: Array, base_action: Array, previous_action: Array, previous_base_action: Array) -> Array:
+        """Return the action `[B, A]`, no further from the previous one than the rate limit, or than the base action moved."""
+        if self.rate_limit is None:
+            return action
+        xp = action.__array_namespace__()
+        # Where the base acted before, this is the base action to the last bit.
+        with_base = self.alone(base_action) + (previous_action - self.alone(previous_base_action))
+        low = xp.minimum(previous_action - self.rate_limit, with_base)
+        return action.clip(low, xp.maximum(previous_action + self.rate_limit, with_base))
 
     def residual(self, base_action: Array, action: Array) -> Array:
-        """The inverse of `action` where nothing was clipped: `[B, A], [B, A] -> [B, A]`."""
-        return (action - base_action if self.adds_base else action) / self.scale
+        """Return the inverse of `action` where nothing was clipped, 0 where the scale is: `[B, A], [B, A] -> [B, A]`."""
+        return self._unscaled(action - base_action)
 
-    def scored(self, base_action: Array, residual: Array) -> Array:
-        """What the critic is asked about, for a residual that might be applied: `[B, A]`."""
-        return self.action(base_action, residual) if self.critic_scores == "action" else residual
+    def scored(self, base_action: Array, residual: Array, scale: Any = None) -> Array:
+        """Return what the critic is asked about, for a residual that might be applied: `[B, A]`."""
+        return self.action(base_action, residual, scale) if self.critic_scores == "action" else residual
 
     def scored_of(self, transition: Transition) -> Array:
-        """What the critic is taught about, for a residual that was applied: `[B, A]`."""
+        """Return what the critic is taught about, for a residual that was applied: `[B, A]`."""
         return transition.action if self.critic_scores == "action" else transition.residual
+
+    def _scale(self, residual: Array, scale: Any) -> Any:
+        scale = self.scale if scale is None else scale
+        if isinstance(scale, tuple):
+            return residual.__array_namespace__().asarray(scale, dtype=residual.dtype)
+        return scale
+
+    def _unscaled(self, difference: Array) -> Array:
+        scale = self._scale(difference, None)
+        if not isinstance(self.scale, tuple):
+            return difference / scale
+        xp = difference.__array_namespace__()
+        return xp.where(scale > 0.0, difference / xp.where(scale > 0.0, scale, 1.0), 0.0)
+
+
+class Composer:
+    """Base actions and residuals to actions, step after step: it remembers what the rate limit needs of the step before."""
+
+    def __init__(self, composition: Composition):
+        self._composition = composition
+        self._previous: tuple[Array, Array] | None = None
+
+    def start(self) -> None:
+        """Forget the step before: an episode starts, as if the base had acted until now."""
+        self._previous = None
+
+    def __call__(self, base_action: Array, residual: Array, scale: Any = None) -> Array:
+        """Return what the world receives: `[B, A], [B, A] -> [B, A]` in [-1, 1]; for `scale` see `Composition.action`.
+
+        Raises:
+            ValueError: there is a rate limit, and the step before was that of another number of episodes.
+        """
+        composition = self._composition
+        action = composition.action(base_action, residual, scale)
+        if composition.rate_limit is None:
+            return action
+        previous_action, previous_base_action = self._previous or (composition.alone(base_action), base_action)
+        if previous_action.shape != action.shape:
+            raise ValueError(
+                f"with a rate limit steps follow each other: {len(previous_action)} episodes were under way, now there are"
+                f" {len(action)}; call reset({len(action)}) where episodes start"
+            )
+        action = composition.limited(action, base_action, previous_action, previous_base_action)
+        self._previous = action, base_action
+        return action
 
 
 SILVER2018 = Composition(scale=2.0, clip_base=False, critic_scores="residual", relabel="keep")

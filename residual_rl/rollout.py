@@ -5,22 +5,22 @@ also when the episode ends there, and the base is asked about it like about any 
 different times, a lane that has ended shows the same until the last one has; what it shows then is not recorded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from residual_rl.controllers import Controller, naming_step, propose, start_episodes
 from residual_rl.errors import EpisodesLost, WorldError
-from residual_rl.residual import Composition
+from residual_rl.residual import Composer, Composition
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.types import Measure, Observation, Transition, map_observation, row_of, select, without_state
+from residual_rl.types import Acted, Array, Measure, Observation, Transition, map_observation, row_of, select, without_state
 
 LARGEST = float(np.finfo(np.float32).max)
 """Beyond it single precision, in which the replay keeps things and the networks compute, knows only infinity."""
 
-Actor = Callable[[Observation, np.ndarray, int], np.ndarray]
-"""`Observation[E], base_action [E, A], step -> residual [E, A]`."""
+Actor = Callable[[Observation, np.ndarray, int], np.ndarray | Acted]
+"""`Observation[E], base_action [E, A], step -> residual [E, A]`, or with it what is stored besides."""
 
 
 class Episode(NamedTuple):
@@ -138,10 +138,12 @@ def collect(
         ControllerError: names the controller, the step and what is wrong with its proposal.
     """
     base = base_policy(controller, composition, envs.task_spec.action_size)
+    compose = Composer(composition)
     watch = Watch(envs)
     shown: list[Observation] = []
     proposed: list[np.ndarray] = []
     done: list[tuple[np.ndarray, ...]] = []
+    extras: list[Mapping[str, Array]] = []
     success = np.zeros(envs.num_envs, dtype=bool)
     try:
         observation = watch.reset(seeds)
@@ -151,17 +153,19 @@ def collect(
         shown.append(without_state(observation))
         proposed.append(base_action)
         while not watch.all_ended:
-            residual = act(shown[-1], base_action, len(done))
-            action = composition.action(base_action, residual)
+            acted = act(shown[-1], base_action, len(done))
+            residual, extra = acted if isinstance(acted, Acted) else (acted, {})
+            action = compose(base_action, residual)
             observation, reward, terminated, truncated, success = watch.step(action)
             with naming_step(watch.steps):
                 base_action = base(observation)
             shown.append(without_state(observation))
             proposed.append(base_action)
             done.append((residual, action, reward, terminated, truncated))
+            extras.append(extra)
     except WorldError as error:
         return [], [str(error)] * envs.num_envs
-    steps = _over_time(shown, proposed, done, envs.task_spec.discount)
+    steps = _over_time(shown, proposed, done, extras, envs.task_spec.discount)
     sound = [
         Episode(_lane(steps, lane, int(watch.lengths[lane])), bool(success[lane]), lane)
         for lane in np.flatnonzero(~watch.broken).tolist()
@@ -186,7 +190,11 @@ def _where(mask: np.ndarray, first: Observation, second: Observation) -> Observa
 
 
 def _over_time(
-    shown: list[Observation], proposed: list[np.ndarray], done: list[tuple[np.ndarray, ...]], discount: float
+    shown: list[Observation],
+    proposed: list[np.ndarray],
+    done: list[tuple[np.ndarray, ...]],
+    extras: list[Mapping[str, Array]],
+    discount: float,
 ) -> Transition:
     """What happened in all lanes, from what was shown and proposed before and after each step: leading axes `[T, E]`."""
     observation = map_observation(lambda *arrays: _stacked(arrays), *shown)
@@ -203,6 +211,7 @@ def _over_time(
         discount=np.where(terminated, 0.0, discount),
         next_observation=map_observation(lambda array: array[1:], observation),
         next_base_action=base_action[1:],
+        extras={name: _stacked([extra[name] for extra in extras]) for name in extras[0]},
     )
 
 

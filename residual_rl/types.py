@@ -64,6 +64,17 @@ class Transition(NamedTuple):
     next_observation: Observation
     next_base_action: Array
     """[B, A] the controller's proposal at `next_observation`."""
+    extras: Mapping[str, Array] = {}
+    """What the algorithm stores with a step besides, by name: `[B, ...]`, such as the log-probability of what it drew."""
+
+
+class Acted(NamedTuple):
+    """What a learner does in a step."""
+
+    residual: Array
+    """[B, A] in [-1, 1]."""
+    extras: Mapping[str, Array]
+    """What is stored with the step besides, by name: `[B, ...]`."""
 
 
 class Spec(NamedTuple):
@@ -84,18 +95,13 @@ class Spec(NamedTuple):
 
 
 def map_observation(function: Callable[..., Any], *observations: Observation) -> Observation:
-    """An observation each of whose arrays is `function` of that array in each of the given ones.
+    """Return an observation each of whose arrays is `function` of that array in each of the given ones.
 
-    It has a state where all of them have one.
+    It has the keys that all of them have.
     """
-    mapped = Observation(
-        observation=function(*(one["observation"] for one in observations)),
-        achieved_goal=function(*(one["achieved_goal"] for one in observations)),
-        desired_goal=function(*(one["desired_goal"] for one in observations)),
-    )
-    if all("state" in one for one in observations):
-        mapped["state"] = function(*(one.get("state") for one in observations))
-    return mapped
+    first, *others = observations
+    keys = [key for key in first if all(key in one for one in others)]
+    return {key: function(*(one[key] for one in observations)) for key in keys}  # type: ignore[return-value, literal-required]
 
 
 def select(observation: Observation, index: Any) -> Observation:
@@ -109,12 +115,8 @@ def with_goal(observation: Observation, desired_goal: np.ndarray) -> Observation
 
 
 def without_state(observation: Observation) -> Observation:
-    """What a learner may see of an observation: all but the simulator's state."""
-    return Observation(
-        observation=observation["observation"],
-        achieved_goal=observation["achieved_goal"],
-        desired_goal=observation["desired_goal"],
-    )
+    """Return what a learner may see of an observation: all but the simulator's state."""
+    return {key: array for key, array in observation.items() if key != "state"}  # type: ignore[return-value]
 
 
 def row_of(shown: Any, row: Any) -> Any:

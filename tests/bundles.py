@@ -12,7 +12,7 @@ import numpy as np
 from residual_rl.bundles import runtime
 from residual_rl.bundles.bundle import probes, write_bundle
 from residual_rl.config import Config
-from residual_rl.learning.algorithm import Networks
+from residual_rl.learning.actor_critic import Networks
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.normalizer import Normalizer

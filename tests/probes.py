@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from residual_rl.learning import algorithm as learning
-from residual_rl.learning.algorithm import Algorithm, Learner
+from residual_rl.learning.actor_critic import Learner
+from residual_rl.learning.algorithm import Algorithm
+from residual_rl.learning.exploration import Roles, greedy
 from residual_rl.learning.hindsight import Hindsight
-from residual_rl.learning.replay import Replay
+from residual_rl.learning.replay import Replay, example_transition
 from residual_rl.presets import PRESETS
 from residual_rl.tasks.task import Task
 from residual_rl.types import Observation, Spec, Transition
@@ -77,11 +79,22 @@ def used_learner(algorithm: Algorithm, spec: Spec, seed: int = 0) -> Learner:
     return learner._replace(**{name: jax.tree.map(shaken, getattr(learner, name)) for name in names})
 
 
+def acted(algorithm: Algorithm, networks: Any, observation: Observation, base_action: Any, key: Any, roles: Roles) -> Any:
+    """The residual, compiled."""
+    settings = algorithm.settings()
+    return np.asarray(learning.act(algorithm.rule, networks, observation, base_action, key, roles, settings).residual)
+
+
 def updated(
     algorithm: Algorithm, learner: Learner, batch: Transition, spec: Spec, train_actor: bool = True
 ) -> tuple[Learner, dict[str, Any]]:
     """One update, compiled."""
-    return learning.update_many(algorithm, learner, jax.tree.map(lambda leaf: leaf[None], batch), spec, train_actor)
+    return update_many(algorithm, learner, jax.tree.map(lambda leaf: leaf[None], batch), spec, train_actor)
+
+
+def update_many(algorithm: Algorithm, learner: Any, batches: Transition, spec: Spec, train_actor: bool = True) -> Any:
+    """An update for each of the minibatches, compiled."""
+    return learning.update_many(algorithm, learner, batches, spec, jax.random.key(0), train_actor)
 
 
 def in_minibatches(transitions: Transition, updates: int, batch_size: int, seed: int = 0) -> Transition:
@@ -235,10 +248,10 @@ class Plane(NamedTuple):
 
     def success_rate(self, algorithm: Algorithm, learner: Learner, controller: Any, episodes: int = 100) -> float:
         """Of base plus residual without exploration, at the last step."""
-        roles, key = learning.greedy(episodes), jax.random.key(0)
+        roles, key = greedy(episodes), jax.random.key(0)
 
         def act(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
-            return np.asarray(learning.act(algorithm, learner.current, observation, base_action, key, roles))
+            return acted(algorithm, learner.current, observation, base_action, key, roles)
 
         ended = [
             jax.tree.map(lambda leaf: leaf[-1], episode)
@@ -260,16 +273,16 @@ class Plane(NamedTuple):
         rng = np.random.default_rng(0)
         fresh = learning.init(algorithm, self.spec, jax.random.key(0))
         everybody = np.ones(episodes, dtype=bool)
-        roles = learning.Roles(explore=everybody, arm=everybody.astype(int))
+        roles = Roles(explore=everybody, arm=everybody.astype(int))
 
         def exploring(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
             key = jax.random.key(step)
-            return np.asarray(learning.act(algorithm, fresh.current, observation, base_action, key, roles))
+            return acted(algorithm, fresh.current, observation, base_action, key, roles)
 
         def at_random(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
             return rng.uniform(-1, 1, base_action.shape)
 
-        replay = Replay(self.spec, episodes * self.spec.horizon)
+        replay = Replay(example_transition(self.spec), episodes * self.spec.horizon)
         for episode in self.episodes(controller, algorithm.composition, exploring if explore else at_random, episodes, seed=0):
             replay.add_episode(episode)
 
@@ -283,4 +296,4 @@ class Plane(NamedTuple):
 
         learner = learning.count_in(algorithm, fresh, sample(len(replay)))
         batches = jax.tree.map(lambda leaf: leaf.reshape(updates, batch_size, *leaf.shape[1:]), sample(updates * batch_size))
-        return learning.update_many(algorithm, learner, batches, self.spec, True)[0]
+        return update_many(algorithm, learner, batches, self.spec)[0]

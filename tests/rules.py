@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import jax
 import numpy as np
-from probes import ROBOT, SMALL, used_learner
+from probes import ROBOT, SMALL, acted, used_learner
 
-from residual_rl.learning import algorithm as learning
+from residual_rl.learning.exploration import Roles
 
 BATCH = 48
 # Of critics that know nothing few agree: with so little caution the gate is open in some rows, in others not.
@@ -26,8 +26,8 @@ def used(name):
 def residual_of(name, learner, batch, key=0, explore=NOBODY, arm=FIRST, algorithm=None):
     algorithm = algorithm or RULES[name]
     key, rows = jax.random.key(key), len(batch.reward)
-    roles = learning.Roles(explore[:rows], arm[:rows])
-    return np.asarray(learning.act(algorithm, learner.current, batch.observation, batch.base_action, key, roles))
+    roles = Roles(explore[:rows], arm[:rows])
+    return acted(algorithm, learner.current, batch.observation, batch.base_action, key, roles)
 
 
 def network_in_numpy(network, x, member=()):

@@ -27,7 +27,7 @@ from rules import (
     values_in_numpy,
 )
 
-from residual_rl.learning import algorithm as learning
+from residual_rl.learning.exploration import Roles
 from residual_rl.learning.gated_ddpg import GatedDDPG
 
 BOTH = pytest.mark.parametrize("name", RULES)
@@ -82,8 +82,8 @@ def test_ddpg_acts_by_its_actor():
 
 def test_ddpg_explores_in_all_lanes_or_while_frozen_by_the_toss_of_a_coin():
     rng, algorithm = np.random.default_rng(0), RULES["ddpg"]
-    assert all(algorithm.roles(rng, 8, False, ()).explore.all() for _ in range(20))
-    tossed = [algorithm.roles(rng, 8, True, ()).explore for _ in range(200)]
+    assert all(algorithm.exploration.roles(rng, 8, False, ()).explore.all() for _ in range(20))
+    tossed = [algorithm.exploration.roles(rng, 8, True, ()).explore for _ in range(200)]
     assert {tuple(lanes) for lanes in tossed} == {(True,) * 8, (False,) * 8}
     assert 0.3 < np.mean(tossed) < 0.7
 
@@ -91,7 +91,7 @@ def test_ddpg_explores_in_all_lanes_or_while_frozen_by_the_toss_of_a_coin():
 @BOTH
 @pytest.mark.parametrize("burn_in", [False, True])
 def test_roles_are_decided_by_the_generator(name, burn_in):
-    one, other = (RULES[name].roles(np.random.default_rng(7), 8, burn_in, SCORES) for _ in range(2))
+    one, other = (RULES[name].exploration.roles(np.random.default_rng(7), 8, burn_in, SCORES) for _ in range(2))
     for dtype, each, again in zip((bool, np.int32), one, other, strict=True):
         assert (each.shape, each.dtype) == ((8,), dtype)
         np.testing.assert_array_equal(each, again)
@@ -99,10 +99,10 @@ def test_roles_are_decided_by_the_generator(name, burn_in):
 
 def test_the_default_leaves_most_lanes_undisturbed_and_failing_residuals_few():
     algorithm, rng = RULES["gated-ddpg"], np.random.default_rng(0)
-    while_frozen = algorithm.roles(rng, 8, True, SCORES)
+    while_frozen = algorithm.exploration.roles(rng, 8, True, SCORES)
     assert while_frozen.explore.sum() == 2
     assert (while_frozen.arm == 1).all()
-    later = [algorithm.roles(rng, 8, False, SCORES) for _ in range(200)]
+    later = [algorithm.exploration.roles(rng, 8, False, SCORES) for _ in range(200)]
     assert all(sorted(roles.arm) == [0] * 6 + [1, 2] for roles in later)
     assert all(roles.arm[roles.explore].tolist() in ([1], [2]) for roles in later)
 
@@ -118,7 +118,7 @@ def test_the_default_leaves_most_lanes_undisturbed_and_failing_residuals_few():
 def test_as_many_explore_as_asked_but_at_most_half_of_those_that_the_residual_drives(num_envs, ratio, succeeds, exploring):
     algorithm, rng = replace(RULES["gated-ddpg"], exploring_ratio=ratio), np.random.default_rng(0)
     scores = ((0.0,) * 20, (1.0,) * 20, (1.0,) * 20) if succeeds else SCORES
-    roles = [algorithm.roles(rng, num_envs, False, scores) for _ in range(600)]
+    roles = [algorithm.exploration.roles(rng, num_envs, False, scores) for _ in range(600)]
     assert np.mean([each.explore.sum() for each in roles]) == pytest.approx(exploring, abs=0.06)
     assert not any((each.explore & (each.arm == 0)).any() for each in roles)
 
@@ -138,10 +138,11 @@ def test_acting_mixes_no_dtypes_silently(name):
     """Adam itself does; what acts on the robot need not."""
     networks, batch = used(name).current, jax.tree.map(jnp.asarray, random_batch(RULES[name], ROBOT, BATCH))
 
-    roles = learning.Roles(jnp.asarray(EVERYBODY), jnp.asarray(SECOND, jnp.int32))
+    roles = Roles(jnp.asarray(EVERYBODY), jnp.asarray(SECOND, jnp.int32))
 
     def act():
-        return RULES[name].act(networks, batch.observation, batch.base_action, jax.random.key(0), roles)
+        key, settings = jax.random.key(0), jax.tree.map(jnp.asarray, RULES[name].settings())
+        return RULES[name].act(networks, batch.observation, batch.base_action, key, roles, settings).residual
 
     with jax.numpy_dtype_promotion("strict"):
         residual = jax.eval_shape(act)
@@ -214,7 +215,7 @@ def test_what_is_delivered_has_the_caution_that_did_best_lately_and_acts_by_it()
         acted = residual_of("gated-ddpg", learner, batch, algorithm=delivered)
         np.testing.assert_array_equal(acted, residual_of("gated-ddpg", learner, batch, arm=arm))
     assert (acted != residual_of("gated-ddpg", learner, batch)).any()
-    assert GATED.delivered(GATED.after((), [])).cautions == GATED.cautions[:1]
+    assert GATED.delivered(GATED.exploration.after((), [])).cautions == GATED.cautions[:1]
 
 
 def test_where_the_gate_is_shut_the_residual_is_exactly_zero_and_the_base_acts_exactly():

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from probes import ROBOT, random_batch, random_observation, updated
+from probes import ROBOT, random_batch, random_observation, update_many, updated
 from pydantic import ValidationError
 from rules import BATCH, EVERYBODY, RULES, features_in_numpy, residual_of, target_in_numpy, used, values_in_numpy
 
 from residual_rl.learning import algorithm as learning
-from residual_rl.learning.algorithm import Learner, bounded_value
+from residual_rl.learning.actor_critic import Learner, bounded_value
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.residual import Composition
 from residual_rl.types import Spec
@@ -165,7 +165,7 @@ def test_updates_in_one_scan_are_updates_one_by_one(name):
     algorithm = RULES[name]
     batches = [random_batch(algorithm, ROBOT, BATCH, seed) for seed in range(4)]
     stacked = jax.tree.map(lambda *parts: np.stack(parts), *batches)
-    together, metrics = learning.update_many(algorithm, used(name), stacked, ROBOT, True)
+    together, metrics = update_many(algorithm, used(name), stacked, ROBOT)
     learner, losses = used(name), []
     for batch in batches:
         learner, one = updated(algorithm, learner, batch, ROBOT)

@@ -62,6 +62,11 @@ def test_an_unknown_preset_is_told_what_exists():
         assert preset in str(error.value)
 
 
+def test_an_unknown_algorithm_is_told_what_exists():
+    with pytest.raises(UnknownName, match=r"no algorithm called 'ppo'.*gated-ddpg"):
+        from_json(to_json(made()) | {"algorithm": {"name": "ppo"}})
+
+
 def test_an_unknown_method_is_told_what_exists():
     with pytest.raises(UnknownName) as error:
         made(method="guess")
@@ -100,7 +105,6 @@ def test_a_value_out_of_range_is_named(field, value):
         (("algorithm", "critic_rate"), 0.0),
         (("algorithm", "composition", "scale"), -1.0),
         (("algorithm", "burn_in", "cycles"), -1),
-        (("algorithm", "name"), "ppo"),
         (("hindsight", "relabel_ratio"), 1.5),
     ],
 )

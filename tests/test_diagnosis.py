@@ -15,7 +15,7 @@ from residual_rl.diagnosis.evidence import Evidence, gather
 from residual_rl.diagnosis.findings import diagnose
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.hindsight import Hindsight
-from residual_rl.learning.replay import Replay
+from residual_rl.learning.replay import Replay, example_transition
 from residual_rl.types import Spec, Transition
 
 PLANE = Plane()
@@ -48,7 +48,7 @@ def at_random(observation, base_action, step):
 
 
 def replay_of(controller, algorithm=GATED, act=at_random):
-    replay = Replay(PLANE.spec, 1000)
+    replay = Replay(example_transition(PLANE.spec), 1000)
     for episode in PLANE.episodes(controller, algorithm.composition, act, EPISODES, seed=0):
         replay.add_episode(episode)
     return replay
@@ -93,16 +93,16 @@ def learner():
 
 
 def test_the_latest_episodes_are_whole_and_in_order():
-    replay = Replay(PLANE.spec, 35)  # three and a half episodes
+    replay = Replay(example_transition(PLANE.spec), 35)  # three and a half episodes
     for episode in PLANE.episodes(homing, GATED.composition, at_random, 5, seed=0):
         replay.add_episode(episode)
     assert [numbers.tolist() for numbers in replay.latest_episodes(9)] == [list(range(a, a + 10)) for a in (20, 30, 40)]
     assert [numbers[0] for numbers in replay.latest_episodes(2)] == [30, 40]
-    assert Replay(PLANE.spec, 35).latest_episodes(9) == []
+    assert Replay(example_transition(PLANE.spec), 35).latest_episodes(9) == []
 
 
 def test_before_the_first_episode_there_is_nothing_to_find():
-    learner, replay = learning.init(GATED, PLANE.spec, jax.random.key(0)), Replay(PLANE.spec, 100)
+    learner, replay = learning.init(GATED, PLANE.spec, jax.random.key(0)), Replay(example_transition(PLANE.spec), 100)
     assert gather(GATED, learner.current, replay, PLANE.spec, PLANE.success, None) is None
     assert diagnose(CONFIG, 0, None, [], []).findings == ()
 
@@ -121,7 +121,7 @@ def line_of_three(terminated: bool) -> Replay:
     zero, no = np.zeros((3, 1), np.float32), np.zeros(3, dtype=bool)
     last = np.arange(3) == 2
     reward = np.array([1.0, 2.0, 4.0], np.float32)
-    replay = Replay(LINE, 10)
+    replay = Replay(example_transition(LINE), 10)
     ended, cut = last & terminated, last & (not terminated) | no
     discount = np.where(ended, 0.0, LINE.discount)
     replay.add_episode(Transition(at, zero, zero, zero, reward, ended, cut, discount, at, zero))

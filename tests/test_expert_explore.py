@@ -7,12 +7,14 @@ import jax
 import numpy as np
 import pytest
 from probes import ROBOT, Plane, random_observation, small, used_learner
+from probes import acted as residual_of
 from tiny import TINY
 
 import residual_rl
 from residual_rl.errors import ResidualRLError
 from residual_rl.learning import algorithm as learning
-from residual_rl.learning.ddpg import DDPG
+from residual_rl.learning.ddpg import DDPG, ResidualAlone
+from residual_rl.learning.exploration import greedy
 from residual_rl.learning.hindsight import Hindsight
 from residual_rl.presets import make_config
 from residual_rl.residual import Composition
@@ -33,8 +35,8 @@ def acted(algorithm, learner, base_action, explore=True, key=0):
     """Actions in the same observation, `[B, A]`."""
     observation = random_observation(np.random.default_rng(0), ROBOT, 1)
     observation = jax.tree.map(lambda array: np.repeat(array, len(base_action), axis=0), observation)
-    roles = learning.greedy(len(base_action))._replace(explore=np.full(len(base_action), explore))
-    residual = learning.act(algorithm, learner.current, observation, base_action, jax.random.key(key), roles)
+    roles = greedy(len(base_action))._replace(explore=np.full(len(base_action), explore))
+    residual = residual_of(algorithm, learner.current, observation, base_action, jax.random.key(key), roles)
     return algorithm.composition.action(base_action, np.asarray(residual))
 
 
@@ -42,7 +44,7 @@ def test_it_explores_as_the_paper_has_it():
     algorithm = published()
     assert (algorithm.random_ratio, algorithm.expert_ratio) == (0.6, 0.8)
     assert algorithm.composition.scale == 1.0
-    assert not algorithm.composition.adds_base
+    assert isinstance(algorithm.composition, ResidualAlone)
     assert algorithm.burn_in.is_over([])
 
 
@@ -96,7 +98,7 @@ def test_over_a_base_the_expert_is_the_base_undisturbed():
 
 
 def test_where_the_base_takes_no_part_the_action_is_the_scaled_residual_alone():
-    rng, composition = np.random.default_rng(0), Composition(scale=0.5, adds_base=False)
+    rng, composition = np.random.default_rng(0), ResidualAlone(scale=0.5)
     base_action, residual = rng.uniform(-5, 5, (9, 3)), rng.uniform(-1, 1, (9, 3))
     action = composition.action(base_action, residual)
     np.testing.assert_array_equal(action, 0.5 * residual)

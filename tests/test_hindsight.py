@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from residual_rl.learning.hindsight import Hindsight, relabel, rewarded
-from residual_rl.learning.replay import Replay
+from residual_rl.learning.replay import Replay, example_transition
 from residual_rl.types import Observation, Spec, Transition, with_goal
 
 SPEC = Spec(observation_size=1, goal_size=2, action_size=2, horizon=10, reward_range=(-1.0, 0.0))
@@ -58,7 +58,7 @@ def episode(number):
 
 @pytest.fixture(scope="module")
 def replay():
-    replay = Replay(SPEC, EPISODES * SPEC.horizon)
+    replay = Replay(example_transition(SPEC), EPISODES * SPEC.horizon)
     for number in range(EPISODES):
         replay.add_episode(episode(number))
     return replay
@@ -216,7 +216,7 @@ def test_relabelling_nothing_changes_nothing(replay):
 
 def test_nothing_follows_what_the_world_has_ended(replay):
     """An episode that is terminated leaves nothing to bootstrap from."""
-    ended = Replay(SPEC, 10)
+    ended = Replay(example_transition(SPEC), 10)
     steps = episode(10)
     last = np.arange(SPEC.horizon) == SPEC.horizon - 1
     ended.add_episode(

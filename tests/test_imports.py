@@ -1,6 +1,7 @@
 """Who may import whom: the rules of the design, read off the source."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -81,7 +82,7 @@ def ours_beyond(modules, allowed):
 def test_the_source_is_found():
     assert {"residual_rl.types", "residual_rl.learning.replay", "residual_rl.tasks.fetch"} <= FILES.keys()
     assert "residual_rl.types" in IMPORTS["residual_rl.residual"]
-    assert "residual_rl.learning.normalizer" in IMPORTS["residual_rl.learning.algorithm"]
+    assert "residual_rl.learning.normalizer" in IMPORTS["residual_rl.learning.ddpg"]
 
 
 def test_types_know_nothing():
@@ -106,6 +107,29 @@ def test_learning_knows_no_world():
         ours_beyond(modules, ["residual_rl.types", "residual_rl.residual", "residual_rl.errors", "residual_rl.learning"]) == []
     )
     assert offenders(modules, ["mujoco", "gymnasium", "gymnasium_robotics"]) == []
+
+
+ALGORITHMS = {"residual_rl.learning.ddpg", "residual_rl.learning.gated_ddpg"}
+
+
+def test_outside_of_learning_only_presets_name_an_algorithm():
+    """All else asks the algorithm that it was given."""
+    assert IMPORTS["residual_rl.presets"] >= ALGORITHMS
+    others = [name for name in FILES if name not in {"residual_rl.presets", *inside("residual_rl.learning")}]
+    assert offenders(others, ALGORITHMS) == []
+    names = re.compile(
+        "|".join((*(name.rpartition(".")[2] for name in ALGORITHMS), "GatedDDPG", "gated-ddpg", "isinstance.*DDPG"))
+    )
+    assert [name for name in others if names.search(code_of(FILES[name]))] == []
+
+
+def code_of(path):
+    """The source without docstrings and comments."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            node.value.value = ""
+    return ast.unparse(tree)
 
 
 @pytest.mark.parametrize("package", ["residual_rl.tasks", "residual_rl.controllers"])

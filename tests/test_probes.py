@@ -5,9 +5,10 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from probes import LINE, SMALL, Plane, in_minibatches, line_transitions
+from probes import LINE, SMALL, Plane, acted, in_minibatches, line_transitions, update_many
 
 from residual_rl.learning import algorithm as learning
+from residual_rl.learning.exploration import greedy
 from residual_rl.learning.hindsight import Hindsight
 from residual_rl.learning.networks import values_of
 from residual_rl.learning.normalizer import normalize
@@ -21,7 +22,7 @@ both = pytest.mark.parametrize("algorithm", FREE.values(), ids=FREE)
 def learned(algorithm, transitions):
     learner = learning.init(algorithm, LINE, jax.random.key(0))
     learner = learning.count_in(algorithm, learner, transitions)
-    return learning.update_many(algorithm, learner, in_minibatches(transitions, UPDATES, BATCH), LINE, True)[0]
+    return update_many(algorithm, learner, in_minibatches(transitions, UPDATES, BATCH), LINE)[0]
 
 
 def values(algorithm, learner, transitions):
@@ -33,10 +34,8 @@ def values(algorithm, learner, transitions):
 
 def action(algorithm, learner, transitions):
     """What base plus residual would do, without exploration."""
-    roles = learning.greedy(len(transitions.reward))
-    residual = learning.act(
-        algorithm, learner.current, transitions.observation, transitions.base_action, jax.random.key(0), roles
-    )
+    roles = greedy(len(transitions.reward))
+    residual = acted(algorithm, learner.current, transitions.observation, transitions.base_action, jax.random.key(0), roles)
     return np.asarray(algorithm.composition.action(transitions.base_action, residual))[:, 0]
 
 

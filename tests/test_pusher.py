@@ -14,7 +14,7 @@ from scripted_pusher import scripted
 
 from residual_rl.controllers import Zero
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
-from residual_rl.learning.algorithm import bounded_value
+from residual_rl.learning.actor_critic import bounded_value
 from residual_rl.learning.hindsight import rewarded
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from residual_rl.learning.replay import Replay
+from residual_rl.learning.replay import Replay, example_transition
 from residual_rl.types import Observation, Spec, Transition
 
 SPEC = Spec(observation_size=2, goal_size=1, action_size=3, horizon=10)
+EXAMPLE = example_transition(SPEC)
 
 
 def rows_of(numbers, spec=SPEC):
@@ -48,7 +49,7 @@ def number_achieved(goal):
 
 def filled_replay(capacity, lengths):
     """A replay, and the last row number of each row's episode."""
-    replay, ends, total = Replay(SPEC, capacity), [], 0
+    replay, ends, total = Replay(EXAMPLE, capacity), [], 0
     for length in lengths:
         replay.add_episode(rows_of(np.arange(total, total + length)))
         total += length
@@ -128,7 +129,7 @@ def test_the_same_generator_draws_the_same():
 
 def test_an_empty_replay_says_so():
     with pytest.raises(ValueError, match="empty"):
-        Replay(SPEC, 10).draw(np.random.default_rng(0), 1)
+        Replay(EXAMPLE, 10).draw(np.random.default_rng(0), 1)
 
 
 def test_an_episode_that_does_not_fit_is_refused_and_nothing_lost():
@@ -147,7 +148,7 @@ def test_sampled_rows_are_copies():
 
 
 def test_added_episodes_are_copied():
-    replay = Replay(SPEC, 8)
+    replay = Replay(EXAMPLE, 8)
     episode = rows_of(np.arange(5))
     replay.add_episode(episode)
     for leaf in leaves(episode):
@@ -159,7 +160,7 @@ def test_added_episodes_are_copied():
 def test_a_restored_replay_goes_on_as_the_original(lengths):
     original, ends = filled_replay(8, lengths)
     stored = {name: array.copy() for name, array in original.arrays().items()}
-    restored = Replay(SPEC, 8)
+    restored = Replay(EXAMPLE, 8)
     restored.restore(stored)
     check_all(restored, ends, 8)
     more = rows_of(np.arange(len(ends), len(ends) + 6))
@@ -178,7 +179,7 @@ def test_only_what_is_held_is_stored():
 
 
 def test_a_world_without_goals_is_held_too():
-    replay = Replay(SPEC._replace(goal_size=0), 8)
+    replay = Replay(example_transition(SPEC._replace(goal_size=0)), 8)
     replay.add_episode(rows_of(np.arange(5), SPEC._replace(goal_size=0)))
     assert replay.rows(np.arange(5)).observation["desired_goal"].shape == (5, 0)
     assert replay.later_achieved_goal(np.random.default_rng(0), np.arange(5)).shape == (5, 0)
@@ -186,7 +187,7 @@ def test_a_world_without_goals_is_held_too():
 
 def test_what_fails_while_episodes_are_being_added_leaves_the_replay_as_it_was():
     for capacity in (7, 100):
-        replay = Replay(SPEC, capacity)
+        replay = Replay(EXAMPLE, capacity)
         for first in (0, 3, 6):
             replay.add_episode(rows_of(range(first, first + 3)))
         before = {name: array.copy() for name, array in replay.arrays().items()}

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from probes import ROBOT, SMALL, random_batch, random_observation
+from probes import ROBOT, SMALL, acted, random_batch, random_observation
 from pydantic import ValidationError
 
 from residual_rl.learning import algorithm as learning
+from residual_rl.learning.exploration import greedy
 from residual_rl.residual import SILVER2018, Composition
 
 SHAPE = (7, 3)
@@ -39,7 +40,7 @@ def test_fresh_residual_is_exactly_zero(algorithm):
     learner = learning.init(algorithm, ROBOT, jax.random.key(3))
     observation = random_observation(rng, ROBOT, 64)
     base_action = rng.uniform(-1, 1, (64, ROBOT.action_size))
-    residual = learning.act(algorithm, learner.current, observation, base_action, jax.random.key(0), learning.greedy(64))
+    residual = acted(algorithm, learner.current, observation, base_action, jax.random.key(0), greedy(64))
     np.testing.assert_array_equal(residual, np.zeros((64, ROBOT.action_size)))
     np.testing.assert_array_equal(algorithm.composition.action(base_action, np.asarray(residual)), base_action)
 

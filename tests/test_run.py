@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save
 
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.presets import make_config
-from residual_rl.runs.reading import METRICS, read_config, read_environment, read_policy, read_rows
+from residual_rl.runs.reading import metric_columns, read_config, read_environment, read_policy, read_rows
 from residual_rl.runs.run import Run
-from residual_rl.storage import digest, read_arrays, rounded, write_whole
+from residual_rl.storage import rounded, write_whole
 
 CONFIG = make_config(task="push", controller="zero")
 
@@ -141,7 +140,7 @@ def test_a_table_whose_last_line_was_cut_short_goes_on_whole(tmp_path: Path) -> 
     with Run(tmp_path, CONFIG) as run:
         (tmp_path / "metrics.csv").write_text("step,wall_sec")
         run.forget_after(0, evaluated=0)
-        run.append("metrics.csv", dict.fromkeys(METRICS, 800))
+        run.append("metrics.csv", dict.fromkeys(metric_columns(CONFIG.algorithm), 800))
         assert [row["step"] for row in read_rows(tmp_path / "metrics.csv")] == [800]
     (tmp_path / "short.csv").write_text("step,value\n1,16\n2,1")
     assert read_rows(tmp_path / "short.csv") == [{"step": 1.0, "value": 16.0}]
@@ -168,11 +167,11 @@ def test_another_configuration_is_refused_line_by_line(tmp_path: Path) -> None:
 def test_rows_beyond_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     with Run(tmp_path, CONFIG) as run:
         for step in (400, 800, 1200):
-            run.append("metrics.csv", dict.fromkeys(METRICS, step))
+            run.append("metrics.csv", dict.fromkeys(metric_columns(CONFIG.algorithm), step))
         with (tmp_path / "metrics.csv").open("a") as file:
             file.write("40")  # cut short by a kill: the next row must not grow onto it
         run.forget_after(800, evaluated=400)
-        run.append("metrics.csv", dict.fromkeys(METRICS, 1200))
+        run.append("metrics.csv", dict.fromkeys(metric_columns(CONFIG.algorithm), 1200))
         assert [row["step"] for row in read_rows(tmp_path / "metrics.csv")] == [400, 800, 1200]
 
 
@@ -263,18 +262,6 @@ def test_the_rule_by_which_a_policy_acts_is_kept_beside_that_of_its_run(tmp_path
         run.save_policy({"a": np.ones(4, np.float32)}, acting, 0)
     assert read_policy(tmp_path)[1] == replace(CONFIG, algorithm=acting)
     assert read_config(tmp_path) == CONFIG
-
-
-def test_a_policy_that_does_not_say_by_which_rule_it_acts_acts_by_its_runs(tmp_path: Path) -> None:
-    """As policies of `silver2018` were written before there was a choice."""
-    with Run(tmp_path, CONFIG) as run:
-        run.save_policy({"a": np.ones(4, np.float32)}, CONFIG.algorithm, 0)
-    path = tmp_path / "policy.safetensors"
-    arrays, metadata = read_arrays(path)
-    said = json.loads(metadata["policy"])
-    said = {name: said[name] for name in ("config", "step")}
-    path.write_bytes(save(arrays, {"policy": json.dumps(said | {"digest": digest(arrays, said)})}))
-    assert read_policy(tmp_path)[1] == CONFIG
 
 
 def test_a_checkpoint_whose_counters_were_altered_is_refused(tmp_path: Path) -> None:

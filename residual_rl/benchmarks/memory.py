@@ -14,7 +14,7 @@ import numpy as np
 from residual_rl.benchmarks.conditions import TASK
 from residual_rl.errors import ResidualRLError
 from residual_rl.learning import algorithm as learning
-from residual_rl.learning.replay import Replay
+from residual_rl.learning.replay import Replay, example_transition
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.presets import make_config
 from residual_rl.runs.run import Run
@@ -28,10 +28,10 @@ def fill_learn_and_save(transitions: int) -> dict[str, Any]:
     task = find_task(TASK)
     config = make_config("silver2018", task=task.name, controller=task.default_controller, replay_capacity=transitions)
     rng = np.random.default_rng(0)
-    replay = Replay(task.spec, transitions)
+    replay = Replay(example_transition(task.spec), transitions)
     episode = jax.tree.map(  # every page is written to, as in a real run
         lambda leaf: rng.random((task.spec.horizon, *leaf.shape[1:])).astype(leaf.dtype),
-        Replay(task.spec, 1).rows(np.zeros(1, int)),
+        Replay(example_transition(task.spec), 1).rows(np.zeros(1, int)),
     )
     for _ in range(-(-transitions // task.spec.horizon)):
         replay.add_episode(episode)
@@ -39,8 +39,8 @@ def fill_learn_and_save(transitions: int) -> dict[str, Any]:
     size = config.updates_per_cycle * config.batch_size
     flat = config.hindsight.sample(replay, rng, size, task.reward, task.success, None)
     batches = jax.tree.map(lambda leaf: leaf.reshape(config.updates_per_cycle, -1, *leaf.shape[1:]), flat)
-    learner, _ = learning.update_many(config.algorithm, learner, batches, task.spec, True)
-    jax.block_until_ready(learner.updates)
+    learner, _ = learning.update_many(config.algorithm, learner, batches, task.spec, jax.random.key(0), True)
+    jax.block_until_ready(learner)
     before = peak_memory()
     with tempfile.TemporaryDirectory() as directory, Run(Path(directory) / "run", config) as run:
         started = time.perf_counter()

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from residual_rl.learning import algorithm as learning
-from residual_rl.learning.replay import Replay
+from residual_rl.learning.exploration import greedy
+from residual_rl.learning.replay import Replay, example_transition
 from residual_rl.presets import PRESETS
 from residual_rl.types import Observation, Spec
 
@@ -23,16 +24,17 @@ def bare_scan(preset: str, spec: Spec, updates: int, batch_size: int) -> Callabl
         batch_size: of a minibatch.
     """
     algorithm = PRESETS[preset][1]["algorithm"]
-    learner = learning.init(algorithm, spec, jax.random.key(0))
+    key = jax.random.key(0)
+    learner = learning.init(algorithm, spec, key)
     size = updates * batch_size
-    rows = Replay(spec, size).rows(np.arange(size))  # zeros, which take as long as anything else
+    rows = Replay(example_transition(spec), size).rows(np.arange(size))  # zeros, which take as long as anything else
     batches = jax.tree.map(lambda leaf: leaf.reshape(updates, batch_size, *leaf.shape[1:]), rows)
-    learner, _ = learning.update_many(algorithm, learner, batches, spec, True)  # compiles
+    learner, _ = learning.update_many(algorithm, learner, batches, spec, key, True)  # compiles
 
     def speed() -> float:
         now, scans, started = learner, 0, time.perf_counter()
         while (elapsed := time.perf_counter() - started) < 0.5 or not scans:
-            now, metrics = learning.update_many(algorithm, now, batches, spec, True)
+            now, metrics = learning.update_many(algorithm, now, batches, spec, key, True)
             jax.block_until_ready(metrics)
             scans += 1
         return scans * updates / elapsed
@@ -43,12 +45,13 @@ def bare_scan(preset: str, spec: Spec, updates: int, batch_size: int) -> Callabl
 def residual_seconds(spec: Spec, lanes: int) -> float:
     """What the default learner takes for the residuals of all lanes in one step of a training: a median."""
     algorithm = PRESETS["default"][1]["algorithm"]
-    networks = learning.init(algorithm, spec, jax.random.key(0)).current
+    networks = algorithm.acting(learning.init(algorithm, spec, jax.random.key(0)))
     goal, base_action = np.zeros((lanes, spec.goal_size)), np.zeros((lanes, spec.action_size))
     observation = Observation(observation=np.zeros((lanes, spec.observation_size)), achieved_goal=goal, desired_goal=goal)
-    roles, keys, taken = learning.greedy(lanes), jax.random.split(jax.random.key(0), 200), []
+    rule, settings = algorithm.rule, algorithm.settings()
+    roles, keys, taken = greedy(lanes), jax.random.split(jax.random.key(0), 200), []
     for number in range(len(keys)):
         started = time.perf_counter()
-        np.asarray(learning.act(algorithm, networks, observation, base_action, keys[number], roles))
+        np.asarray(learning.act(rule, networks, observation, base_action, keys[number], roles, settings).residual)
         taken.append(time.perf_counter() - started)
     return statistics.median(taken)

@@ -24,10 +24,10 @@ from residual_rl.bundles import runtime
 from residual_rl.config import Config
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning import normalizer as norm
-from residual_rl.learning.ddpg import DDPG
-from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.learning.graph import Graph
 from residual_rl.learning.networks import MLP
 from residual_rl.policy import Residual
+from residual_rl.residual import Composer
 from residual_rl.spaces import Entry, Layout
 from residual_rl.types import Observation, Spec
 from residual_rl.verdict import Verdict
@@ -80,16 +80,15 @@ def write_bundle(
 
     Raises:
         RunError: `out` is there already or cannot be written, or the bundle would not be the same function.
-        ResidualRLError: the base takes no part in the policy; or ONNX was asked for and is not installed.
+        ResidualRLError: no bundle can hold what the algorithm learned; or ONNX was asked for and is not installed.
     """
-    if not residual.algorithm.composition.adds_base:
-        raise ResidualRLError(f"a bundle adds a residual to a base, but in {config.method!r} the base takes no part")
-    if not residual.algorithm.hidden:
+    graph = residual.algorithm.graph(residual.networks)
+    if not graph.hidden:
         raise ResidualRLError("a bundle holds networks with hidden layers, and this policy's have none")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is there already, and not empty; choose another folder")
-    arrays = _arrays(residual)
-    manifest = _manifest(residual, spec, config, verdict, layout)
+    arrays = _arrays(graph)
+    manifest = _manifest(graph, residual, spec, config, verdict, layout)
     beside = out.parent / f".{out.name}.partial"
     try:
         shutil.rmtree(beside, ignore_errors=True)
@@ -149,20 +148,22 @@ def differences(
     composition = residual.algorithm.composition
     base_action = composition.base_action(proposal)
     shown = observation if observation["desired_goal"].shape[1] else observation["observation"]
-    wanted = composition.action(base_action, residual(observation, base_action))
+    wanted = Composer(composition)(base_action, residual(observation, base_action), residual.scale)
     scale, policy.scale = policy.scale, policy.trained_scale
+    policy.reset()
     try:
         if layout is None:
             return np.abs(policy(shown, proposal) - wanted).max(axis=1)
         return np.abs(layout.to_unit(policy(shown, layout.from_unit(proposal))) - wanted).max(axis=1)
     finally:
         policy.scale = scale
+        policy.reset()
 
 
-def _manifest(residual: Residual, spec: Spec, config: Config, verdict: Verdict, layout: Layout | None) -> dict[str, Any]:
-    algorithm = residual.algorithm
-    gated = isinstance(algorithm, GatedDDPG)
-    features = ["observation", "desired_goal"] + ["to_goal"] * gated
+def _manifest(
+    graph: Graph, residual: Residual, spec: Spec, config: Config, verdict: Verdict, layout: Layout | None
+) -> dict[str, Any]:
+    composition, gate = residual.algorithm.composition, graph.gate
     return {
         "format": runtime.FORMAT,
         "made_by": f"residual-rl {version('residual-rl')}",
@@ -170,27 +171,28 @@ def _manifest(residual: Residual, spec: Spec, config: Config, verdict: Verdict, 
         "controller": config.controller,
         "config_sha256": config_sha256(config),
         "sizes": {"observation": spec.observation_size, "goal": spec.goal_size, "action": spec.action_size},
-        "features": features + ["base_action"] * algorithm.composition.actor_sees_base,
+        "features": list(graph.features),
         "normalizer": {"clip_before": norm.CLIP_BEFORE, "clip_after": norm.CLIP_AFTER},
-        "hidden": list(config.algorithm.hidden),
-        "frames": algorithm.frames if isinstance(algorithm, DDPG) else 1,
+        "hidden": list(graph.hidden),
+        "frames": graph.actor.frames.number,
         "composition": {
-            "scale": algorithm.composition.scale,
-            "clip_base": algorithm.composition.clip_base,
-            "critic_scores": algorithm.composition.critic_scores,
+            "scale": list(composition.scale) if isinstance(composition.scale, tuple) else composition.scale,
+            "clip_base": composition.clip_base,
+            "critic_scores": composition.critic_scores,
+            "rate_limit": composition.rate_limit,
         },
         "bounds": {
             "low": [-1.0] * spec.action_size if layout is None else list(layout.low),
             "high": [1.0] * spec.action_size if layout is None else list(layout.high),
         },
         "entries": None if layout is None else {"observation": _entries(layout.observation), "goal": _entries(layout.goal)},
-        "gate": {
-            "critics": algorithm.num_critics,
-            "caution": algorithm.caution,
-            "norm_epsilon": residual.networks.critics.norms[0].eps,
-        }
-        if gated
-        else None,
+        "gate": None
+        if gate is None
+        else {
+            "critics": len(gate.critics.layers[0].bias),
+            "caution": gate.caution,
+            "norm_epsilon": gate.critics.norms[0].eps,
+        },
         "verdict": verdict.to_json(),
     }
 
@@ -199,12 +201,12 @@ def _entries(entries: tuple[Entry, ...]) -> list[dict[str, Any]]:
     return [{"path": list(entry.path), "shape": list(entry.shape)} for entry in entries]
 
 
-def _arrays(residual: Residual) -> dict[str, np.ndarray]:
+def _arrays(graph: Graph) -> dict[str, np.ndarray]:
     """Named as `runtime.array_shapes` says."""
-    actor, critics, normalizer = residual.networks
-    arrays = {"normalizer.mean": normalizer.mean, "normalizer.factor": norm.factor(normalizer)} | _layers("actor", actor)
-    if isinstance(residual.algorithm, GatedDDPG):
-        arrays |= _layers("critics", critics)
+    normalizer = graph.normalizer
+    arrays = {"normalizer.mean": normalizer.mean, "normalizer.factor": norm.factor(normalizer)} | _layers("actor", graph.actor)
+    if graph.gate is not None:
+        arrays |= _layers("critics", graph.gate.critics)
     return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
 
 

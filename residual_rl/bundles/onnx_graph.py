@@ -1,13 +1,15 @@
 """A bundle's policy as an ONNX graph: the same function, for runtimes that are not Python.
 
 Inputs, all float32: those of `observation`, `achieved_goal`, `desired_goal` that the policy looks at, and `base_action`, each
-`[B, .]`; and `scale` `[]`, which need not be given: its default is what the verdict says, as in `runtime.load`.
+`[B, .]`; and `scale` `[]`, which need not be given: its default is what the verdict says, as in `runtime.load`. With a rate
+limit also `previous_action` and `previous_base_action` `[B, A]`, those of the step before; in an episode's first step give
+the base action for both.
 Output: `action` `[B, A]`.
 
 Differs: a graph cannot refuse its inputs, so it does not check that they are finite.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ def save_onnx(policy: Policy, path: Path) -> None:
     helper, number = onnx.helper, onnx.TensorProto.FLOAT
     manifest = policy.manifest
     graph = _Graph()
-    graph.constant(policy.scale, "scale")
+    graph.constant(np.max(policy.scale), "scale")
     _policy(graph, policy)
     goal, actions = manifest["sizes"]["goal"], manifest["sizes"]["action"]
     sizes = {
@@ -37,6 +39,8 @@ def save_onnx(policy: Policy, path: Path) -> None:
         "achieved_goal": goal,
         "desired_goal": goal,
         "base_action": actions,
+        "previous_action": actions,
+        "previous_base_action": actions,
     }
     read = {name for node in graph.nodes for name in node.input}
     inputs = [helper.make_tensor_value_info(name, number, ["B", sizes[name]]) for name in sizes if name in read]
@@ -90,10 +94,15 @@ def _policy(graph: _Graph, policy: Policy) -> None:
     low, high = (np.array(policy.manifest["bounds"][side]) for side in ("low", "high"))
     middle, half = (low + high) / 2.0, (high - low) / 2.0
     base = graph("Max", graph("Min", "base_action", high), low)
-    unit = graph("Div", graph("Sub", base if composition["clip_base"] else "base_action", middle), half)
+    scale = graph("Min", "scale", np.array(policy.trained_scale)) if isinstance(policy.trained_scale, tuple) else "scale"
+
+    def in_unit(action: str) -> str:
+        return graph("Div", graph("Sub", action, middle), half)
+
+    unit = in_unit(base if composition["clip_base"] else "base_action")
 
     def composed(residual: str) -> str:
-        return graph("Clip", graph("Add", unit, graph("Mul", "scale", residual)), -1.0, 1.0)
+        return graph("Clip", graph("Add", unit, graph("Mul", scale, residual)), -1.0, 1.0)
 
     features = _features(graph, policy.manifest, unit, policy.mean, policy.factor)
     shown = [features]
@@ -101,8 +110,8 @@ def _policy(graph: _Graph, policy: Policy) -> None:
         chosen = policy.per_frame(np.eye(len(policy.mean), dtype=np.float32))
         shown = [graph("MatMul", features, each) for each in chosen]
     residual = graph("Tanh", graph("Mean", *(_network(graph, policy.actor, each, 0.0) for each in shown)))
-    action = graph("Add", graph("Mul", composed(residual), half), middle)
-    acts = graph("Greater", "scale", 0.0)
+    action = composed(residual)
+    acts = graph("Greater", scale, 0.0)
     if gate is not None and gate["caution"] is not None:
         scored = [residual, graph("Mul", residual, 0.0)]
         if composition["critic_scores"] == "action":
@@ -113,8 +122,23 @@ def _policy(graph: _Graph, policy: Policy) -> None:
         spread = graph("Sub", advantage, mean)
         deviation = graph("Sqrt", graph("ReduceMean", graph("Mul", spread, spread), axes=[0], keepdims=0))
         acts = graph("And", acts, graph("Greater", mean, graph("Mul", deviation, gate["caution"])))  # [B, 1]
+    if composition["rate_limit"] is not None:
+        alone = graph("Clip", unit, -1.0, 1.0)
+        action = _limited(graph, composition["rate_limit"], graph("Where", acts, action, alone), alone, in_unit)
+        acts = graph("And", graph("Greater", "scale", 0.0), graph("Not", graph("Equal", action, alone)))
+    action = graph("Add", graph("Mul", action, half), middle)
     inside = graph("Max", graph("Min", action, high), low)  # the way there and back can end a rounding error beyond a bound
     graph("Where", acts, inside, base, output="action")
+
+
+def _limited(graph: _Graph, limit: float, action: str, alone: str, in_unit: Callable[[str], str]) -> str:
+    """`Policy._limited`, node by node."""
+    before = in_unit("previous_action")
+    alone_before = graph("Clip", in_unit("previous_base_action"), -1.0, 1.0)
+    with_base = graph("Add", alone, graph("Sub", before, alone_before))
+    low = graph("Min", graph("Sub", before, limit), with_base)
+    high = graph("Max", graph("Add", before, limit), with_base)
+    return graph("Max", graph("Min", action, high), low)
 
 
 def _features(graph: _Graph, manifest: Mapping[str, Any], unit: str, mean: np.ndarray, factor: np.ndarray) -> str:

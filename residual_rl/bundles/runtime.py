@@ -79,9 +79,13 @@ class Policy:
         self.verdict: Mapping[str, Any] = manifest["verdict"]
         self.promoted: bool = self.verdict["promoted"]
         """Whether base plus residual was shown to be better than the base."""
-        self.trained_scale = float(manifest["composition"]["scale"])
-        self._scale = self.trained_scale if self.promoted else 0.0
+        scale = manifest["composition"]["scale"]
+        self.trained_scale = tuple(map(float, scale)) if isinstance(scale, list) else float(scale)
         self._sizes: Mapping[str, int] = manifest["sizes"]
+        self._trained = np.broadcast_to(np.array(scale, np.float64), self._sizes["action"])
+        self._scale = self._trained * self.promoted
+        self._rate_limit = manifest["composition"]["rate_limit"]
+        self._previous: Optional[Tuple[np.ndarray, np.ndarray]] = None
         self._entries = _entries(manifest)
         self._low, self._high = (np.array(manifest["bounds"][side], np.float64) for side in ("low", "high"))
         self._middle, self._half = (self._low + self._high) / 2.0, (self._high - self._low) / 2.0
@@ -90,7 +94,7 @@ class Policy:
         self._clips = manifest["normalizer"]["clip_before"], manifest["normalizer"]["clip_after"]
         self._gate: Mapping[str, Any] | None = manifest["gate"]
         self._caution = None if self._gate is None else self._gate["caution"]
-        self._frames = manifest.get("frames", 1)
+        self._frames = manifest["frames"]
         self.mean, self.factor = arrays["normalizer.mean"], arrays["normalizer.factor"]
         """[F] mean of the features, and what they are multiplied by after it is subtracted."""
         count = len(manifest["hidden"]) + 1
@@ -98,15 +102,24 @@ class Policy:
         self.critics = [] if self._gate is None else _layers(arrays, "critics", count)
 
     @property
-    def scale(self) -> float:
-        """Multiplies the residual: 0 is the base, exactly; `trained_scale` is what was learned and judged."""
-        return self._scale
+    def scale(self) -> float | Tuple[float, ...]:
+        """Multiplies the residual: 0 is the base, exactly; `trained_scale` is what was learned and judged.
+
+        If that is a number for each entry of an action, so is this; a number that it is set to is the most for every entry.
+        """
+        return tuple(self._scale.tolist()) if isinstance(self.trained_scale, tuple) else float(self._scale[0])
 
     @scale.setter
-    def scale(self, value: float) -> None:
-        if not 0.0 <= value <= self.trained_scale:
+    def scale(self, value: Any) -> None:
+        wanted = np.asarray(value, np.float64)
+        most = self._trained.max() if wanted.ndim == 0 else self._trained
+        if wanted.shape not in ((), self._trained.shape) or not ((wanted >= 0.0) & (wanted <= most)).all():
             raise ValueError(f"scale must be between 0 and {self.trained_scale}, with which it was trained, not {value}")
-        self._scale = float(value)
+        self._scale = np.minimum(wanted, self._trained)
+
+    def reset(self) -> None:
+        """Start an episode: to be called if there is a rate limit, which then begins at the base action."""
+        self._previous = None
 
     @property
     def caution(self) -> float | None:
@@ -146,18 +159,39 @@ class Policy:
         rows = self._rows(proposal, "base_action", self._sizes["action"], None)
         low, high = self._low.astype(rows.dtype), self._high.astype(rows.dtype)
         base = rows.clip(low, high)
-        if self._scale == 0.0:
+        if not self._scale.any():
+            self._previous = None
             return base.reshape(proposal.shape)
         with np.errstate(all="ignore"):
             unit = ((base if self._clip_base else rows) - self._middle) / self._half  # [B, A]: the bounds are -1 and 1
             features = self._features(observation, unit, proposal.shape[:-1])
             residual = np.tanh(sum(_network(self.actor, each, 0.0) for each in self.per_frame(features)) / self._frames)
-            action = (unit + self._scale * residual).clip(-1.0, 1.0) * self._half + self._middle
-            acts = np.isfinite(action).all(axis=1, keepdims=True)
+            composed = (unit + self._scale * residual).clip(-1.0, 1.0)
+            acts = np.isfinite(composed).all(axis=1, keepdims=True)
             if self._gate is not None and self._caution is not None:
                 acts = acts & (self._margin(self._gate, self._caution, features, unit.astype(np.float32), residual) > 0.0)
+            acts = acts & (self._scale > 0.0)  # [B, A]
+            if self._rate_limit is not None:
+                alone = unit.clip(-1.0, 1.0)
+                composed = self._limited(np.where(acts, composed, alone), alone)
+                acts = composed != alone
+            action = composed * self._half + self._middle
         # Clipped once more: the way there and back can end a rounding error beyond a bound.
         return np.where(acts, action, base).astype(rows.dtype).clip(low, high).reshape(proposal.shape)
+
+    def _limited(self, action: np.ndarray, alone: np.ndarray) -> np.ndarray:
+        """The action, no further from the previous one than the rate limit, or than the base action moved: `[B, A]`.
+
+        All in units where the bounds are -1 and 1.
+        """
+        action_before, alone_before = self._previous or (alone, alone)
+        if action_before.shape != action.shape:
+            raise ValueError("with a rate limit steps follow each other: call reset() where episodes start")
+        with_base = alone + (action_before - alone_before)
+        low = np.minimum(action_before - self._rate_limit, with_base)
+        action = action.clip(low, np.maximum(action_before + self._rate_limit, with_base))
+        self._previous = action, alone
+        return action
 
     def per_frame(self, features: np.ndarray) -> list[np.ndarray]:
         """Of an observation that consists of several frames, features `[..., F]` with one of them each."""
@@ -229,7 +263,7 @@ class Policy:
         """By how much the critics agree that the residual beats the base, `[B, 1]`: above zero it acts."""
         scored = [residual, np.zeros_like(residual)]
         if self._scores_action:
-            scored = [(unit + np.float32(self._scale) * each).clip(-1.0, 1.0) for each in scored]
+            scored = [(unit + self._scale.astype(np.float32) * each).clip(-1.0, 1.0) for each in scored]
         inputs = np.concatenate([np.concatenate([features, each], axis=1) for each in scored])  # [2 B, F + A]
         values = _network(self.critics, inputs[None], gate["norm_epsilon"])  # [Q, 2 B, 1]
         advantage = values[:, : len(features)] - values[:, len(features) :]
@@ -289,7 +323,7 @@ def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     if not isinstance(manifest["hidden"], list) or not 1 <= len(manifest["hidden"]) <= MAX_LAYERS:
         raise ValueError(f"hidden must hold 1 to {MAX_LAYERS} sizes")
     hidden = [_whole(size, "hidden", 1, MAX_SIZE) for size in manifest["hidden"]]
-    frames = _whole(manifest.get("frames", 1), "frames", 1, MAX_FRAMES)
+    frames = _whole(manifest["frames"], "frames", 1, MAX_FRAMES)
     if frames > 1 and (gate is not None or features[0] != "observation" or lengths["observation"] % frames):
         raise ValueError("frames are of a policy without a gate, whose observation consists of so many")
     shown = seen - (frames - 1) * lengths["observation"] // frames
@@ -327,6 +361,7 @@ def latency(policy: Policy, seconds: float = 0.5) -> float:
         observation = {"observation": observation, "achieved_goal": goals[0], "desired_goal": goals[1]}
     base_action = np.zeros(sizes["action"])
     policy.scale = policy.trained_scale
+    policy.reset()
     try:
         for _ in range(20):
             policy(observation, base_action)
@@ -336,13 +371,23 @@ def latency(policy: Policy, seconds: float = 0.5) -> float:
             taken.append(time.perf_counter() - started)
     finally:
         policy.scale = scale
+        policy.reset()
     return float(np.median(taken) * 1e6)
 
 
 def _check_manifest(manifest: Mapping[str, Any]) -> None:
     """What `array_shapes` has not looked at. Raises ValueError."""
     composition, gate, bounds = manifest["composition"], manifest["gate"], manifest["bounds"]
-    _number(composition["scale"], "composition.scale", 1e-6, 1e6)
+    scale = composition["scale"]
+    if isinstance(scale, list):
+        if len(scale) != manifest["sizes"]["action"] or not any(scale):
+            raise ValueError("composition.scale must be a number, or one for each entry of an action, one of them above 0")
+        for entry in scale:
+            _number(entry, "composition.scale", 0.0, 1e6)
+    else:
+        _number(scale, "composition.scale", 1e-6, 1e6)
+    if composition["rate_limit"] is not None:
+        _number(composition["rate_limit"], "composition.rate_limit", 1e-9, 1e6)
     if not isinstance(composition["clip_base"], bool) or composition["critic_scores"] not in ("action", "residual"):
         raise ValueError("composition.clip_base or composition.critic_scores is none of the known values")
     for name in ("clip_before", "clip_after"):
@@ -375,9 +420,11 @@ def _array(value: Any, name: str) -> np.ndarray:
 
 
 def _entries(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an observation and a goal are made of; nothing where they are arrays, or the bundle is too old to say."""
-    entries = manifest.get("entries")
-    return entries if isinstance(entries, dict) else {}
+    """What an observation and a goal are made of; nothing where they are arrays."""
+    entries = manifest["entries"]
+    if entries is not None and not isinstance(entries, dict):
+        raise ValueError("entries must be null or an object")
+    return entries or {}
 
 
 def _entry_size(entry: Any, size: str) -> int:

@@ -10,9 +10,7 @@ import numpy as np
 
 from residual_rl.errors import ControllerError
 from residual_rl.learning import algorithm as learning
-from residual_rl.learning.algorithm import Networks
-from residual_rl.learning.ddpg import DDPG
-from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.learning.algorithm import Algorithm, Networks
 from residual_rl.learning.replay import Replay
 from residual_rl.policy import Residual
 from residual_rl.types import Observation, Spec, SuccessFunction, Transition, map_observation, select, with_goal
@@ -38,15 +36,15 @@ class Evidence(NamedTuple):
     """[E] bool, at the last step; None in a world without goals."""
     moved: np.ndarray | None
     """[E] bool, whether what was achieved at the end is not what was achieved at the start; None in a world without goals."""
-    predicted: np.ndarray
-    """[N] the critics' mean value of what was done."""
+    predicted: np.ndarray | None
+    """[N] the critics' mean value of what was done; None, like all other values, if the algorithm has no critic to ask."""
     followed: np.ndarray
     """[N] the discounted rewards that followed; beyond a time limit, the critics' own value of what would have."""
     residual: np.ndarray
     """[N, A] what the learned policy adds there, exactly 0 where its gate is shut."""
-    advantage: np.ndarray
+    advantage: np.ndarray | None
     """[N] the critics' mean value of that residual, minus that of none."""
-    residual_values: np.ndarray
+    residual_values: np.ndarray | None
     """[S, K] mean values of residuals drawn uniformly."""
     goal_values: np.ndarray | None
     """[S, K] mean values of doing what was done under goals of other episodes; None in a world without goals."""
@@ -67,7 +65,7 @@ class Evidence(NamedTuple):
 
 
 def gather(
-    algorithm: DDPG | GatedDDPG,
+    algorithm: Algorithm,
     networks: Networks,
     replay: Replay,
     spec: Spec,
@@ -96,18 +94,28 @@ def gather(
     greedy = Residual(algorithm, networks)
 
     def act(observation: Observation, base_action: np.ndarray) -> np.ndarray:
-        return _in_chunks(greedy, observation, base_action)
+        return np.concatenate(_in_chunks(greedy, observation, base_action))[: len(base_action)]
 
-    def value(observation: Observation, base_action: np.ndarray, residual: np.ndarray) -> np.ndarray:
-        def mean_value(*chunk: Any) -> np.ndarray:
-            return np.asarray(learning.values(algorithm, networks, *chunk)).mean(axis=0)
+    def value(observation: Observation, base_action: np.ndarray, residual: np.ndarray) -> np.ndarray | None:
+        def of_each(*chunk: Any) -> np.ndarray | None:
+            return learning.values(algorithm, networks, *chunk)
 
-        return _in_chunks(mean_value, observation, base_action, residual)
+        values = _in_chunks(of_each, observation, base_action, residual)
+        if values[0] is None:
+            return None
+        return np.concatenate([np.asarray(chunk).mean(axis=0) for chunk in values])[: len(base_action)]
+
+    def differing(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
+        return None if first is None or second is None else first - second
+
+    def in_table(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else values.reshape(tried)
 
     residual = act(rows.observation, rows.base_action)
     none = np.zeros_like(rows.residual)
     after = select(rows.next_observation, lasts), rows.next_base_action[lasts]
-    final_values = np.where(rows.terminated[lasts], 0.0, value(*after, act(*after)))
+    value_after = value(*after, act(*after))
+    final_values = np.where(rows.terminated[lasts], 0.0, 0.0 if value_after is None else value_after)
     states = np.sort(rng.choice(len(rows.reward), min(STATES, len(rows.reward)), replace=False))
     repeated = np.repeat(states, TRIED)
     at_states, base_there = select(rows.observation, repeated), rows.base_action[repeated]
@@ -128,19 +136,20 @@ def gather(
         predicted=value(rows.observation, rows.base_action, rows.residual),
         followed=_followed(learner_reward(rows.reward, rows.discount), starts, final_values, spec.discount),
         residual=residual,
-        advantage=value(rows.observation, rows.base_action, residual) - value(rows.observation, rows.base_action, none),
-        residual_values=value(at_states, base_there, drawn).reshape(tried),
-        goal_values=value(with_goals, base_there, rows.residual[repeated]).reshape(tried) if with_goals else None,
+        advantage=differing(
+            value(rows.observation, rows.base_action, residual), value(rows.observation, rows.base_action, none)
+        ),
+        residual_values=in_table(value(at_states, base_there, drawn)),
+        goal_values=in_table(value(with_goals, base_there, rows.residual[repeated])) if with_goals else None,
         goal_base_actions=None if elsewhere is None else elsewhere.reshape(*tried, spec.action_size),
     )
 
 
-def _in_chunks(function: Callable[..., np.ndarray], observation: Observation, *others: np.ndarray) -> np.ndarray:
-    """What a function says of each row, asked of `CHUNK` rows at a time; the last chunk repeats the last row."""
+def _in_chunks(function: Callable[..., Any], observation: Observation, *others: np.ndarray) -> list[Any]:
+    """Return what a function says of each chunk of `CHUNK` rows; the last one repeats the last row."""
     size = len(others[0])
     rows = np.minimum(np.arange(-(-size // CHUNK) * CHUNK), size - 1).reshape(-1, CHUNK)
-    answers = [function(select(observation, chunk), *(other[chunk] for other in others)) for chunk in rows]
-    return np.concatenate(answers)[:size]
+    return [function(select(observation, chunk), *(other[chunk] for other in others)) for chunk in rows]
 
 
 def _asked(base: Callable[[Observation], np.ndarray] | None, observation: Observation) -> np.ndarray | None:

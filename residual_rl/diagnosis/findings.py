@@ -18,6 +18,7 @@ LOOSE = 0.3  # correlation
 IDLE = 0.001  # mean |change of the action|; the box is 2 wide
 TAKEN_BACK = 0.5  # share of a residual
 POINTS = 300
+NO_CRITIC = "This algorithm has no critic that could be asked."
 
 
 def diagnose(config: Config, step: int, evidence: Evidence | None, evaluations: Rows, metrics: Rows) -> Diagnosis:
@@ -151,6 +152,8 @@ def _reward(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
 
 def _goal(evidence: Evidence) -> Finding:
     """Whether the goal reaches who has to act on it."""
+    if evidence.predicted is None:
+        return _unknown("goal", NO_CRITIC)
     if evidence.goal_values is None:
         return _unknown("goal", "The world has no goals: whatever changes between episodes has to be in the observation.")
     goals = evidence.rows.observation["desired_goal"][evidence.starts]
@@ -174,6 +177,8 @@ def _goal(evidence: Evidence) -> Finding:
 
 def _action(evidence: Evidence) -> Finding:
     """Whether the critics are sensitive to the action."""
+    if evidence.predicted is None or evidence.residual_values is None:
+        return _unknown("action", NO_CRITIC)
     share = _share(float(evidence.residual_values.std(axis=1).mean()), float(evidence.predicted.std()))
     return _finding(
         "action",
@@ -188,6 +193,8 @@ def _action(evidence: Evidence) -> Finding:
 
 def _value(evidence: Evidence) -> Finding:
     """Whether the value is calibrated."""
+    if evidence.predicted is None:
+        return _unknown("value", NO_CRITIC)
     predicted, followed = evidence.predicted[evidence.early], evidence.followed[evidence.early]
     spread, bias = float(followed.std()), float((predicted - followed).mean())
     if spread == 0.0:
@@ -217,9 +224,10 @@ def _preference(evidence: Evidence, metrics: Rows) -> Finding:
     """Where the policy lets the residual act, and whether its own critics prefer it there."""
     acts = (evidence.residual != 0.0).any(axis=1)
     share, never = float(acts.mean()), 1.0 - float(np.mean(np.logical_or.reduceat(acts, evidence.starts)))
-    against = float((evidence.advantage[acts] < 0).mean()) if acts.any() else 0.0
+    prefers_base = np.zeros(len(acts), dtype=bool) if evidence.advantage is None else evidence.advantage < 0
+    against = float(prefers_base[acts].mean()) if acts.any() else 0.0
     measured = f"the residual acts in {share:.1%} of the steps, and not at all in {never:.1%} of the episodes"
-    if acts.any():
+    if acts.any() and evidence.advantage is not None:
         measured += f"; in {against:.1%} of its steps the critics prefer the base"
     if metrics and metrics[-1]["burn_in"]:
         warning = "The actor has not begun to learn: the burn-in is not over. Train longer, or shorten it."
@@ -268,7 +276,7 @@ def _clipping(config: Config, evidence: Evidence) -> Finding:
         return _unknown("clipping", "No residual has acted in the latest episodes.")
     wanted = composition.unclipped(rows.base_action, rows.residual)
     share = float((np.abs(wanted) > 1.0 + 1e-6)[acting].mean())
-    bound = float((np.abs(rows.base_action) >= 1.0).mean()) if composition.adds_base else 0.0
+    bound = float((np.abs(composition.alone(rows.base_action)) >= 1.0).mean())
     return _finding(
         "clipping",
         share > OFTEN,
@@ -307,7 +315,8 @@ def _controller(config: Config, evidence: Evidence) -> Finding:
 
 
 def _adds(config: Config, evidence: Evidence) -> bool:
-    return config.algorithm.composition.adds_base and bool(evidence.rows.base_action.any())
+    """Whether a base that does something takes part in the sum."""
+    return bool(config.algorithm.composition.alone(evidence.rows.base_action).any())
 
 
 def _acted(evidence: Evidence) -> np.ndarray:
@@ -324,6 +333,8 @@ def _share(part: float, whole: float) -> float:
 
 
 def _points(evidence: Evidence) -> tuple[tuple[float, float], ...]:
+    if evidence.predicted is None:
+        return ()
     pairs = np.stack([evidence.predicted, evidence.followed], axis=1)[evidence.early].round(4)
     pairs = pairs[np.linspace(0, len(pairs) - 1, min(POINTS, len(pairs))).astype(int)]
     return tuple((float(predicted), float(followed)) for predicted, followed in pairs)

@@ -1,167 +1,139 @@
-"""What an algorithm is: hyperparameters in a frozen record, and pure functions over one learner."""
+"""What an algorithm is: hyperparameters in a frozen record, and pure functions over a learner that it alone understands.
 
-from collections.abc import Sequence
+A new algorithm is a file with a subclass of `Algorithm`, a frozen pydantic dataclass, and a row in `algorithms.ALGORITHMS`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Self
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from residual_rl.errors import ResidualRLError
-from residual_rl.learning import normalizer as norm
 from residual_rl.learning.bandit import Scores
 from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
-from residual_rl.learning.networks import MLP, Frames, make_actor, make_critics, values_of
-from residual_rl.learning.normalizer import Normalizer, normalize
+from residual_rl.learning.exploration import EveryLane, Exploration, Roles
+from residual_rl.learning.graph import Graph
 from residual_rl.residual import Composition
-from residual_rl.types import Array, Observation, Spec, Transition
+from residual_rl.types import Acted, Array, Observation, Spec, Transition
 
+Learner = Any
+"""All that learning changes: a pytree of JAX arrays, which may be random keys. Its algorithm alone knows its form."""
+Networks = Any
+"""The part of a learner that acting needs, which is what a saved policy consists of: a pytree of arrays."""
 Metrics = dict[str, Array]
+Settings = Mapping[str, Array]
+"""What acting depends on and compiled code does not: `"scale"`, `[]` or `[A]`, and the algorithm's own."""
 
 
-class Networks(NamedTuple):
-    """The part of a learner that acting needs: what a saved policy consists of."""
+class Algorithm(ABC):
+    """A rule of learning. Its fields are its hyperparameters; it is its own configuration, and its own JSON.
 
-    actor: MLP
-    critics: MLP
-    normalizer: Normalizer
+    What must be written: `name`, `composition` and `burn_in` as fields, `init`, `act`, `update` and `acting`. All else has a
+    default.
+    """
 
+    name: Any
+    """A `Literal`, the key in `ALGORITHMS`."""
+    composition: Composition
+    """How base action and residual become the action."""
+    burn_in: Any
+    """A `FixedBurnIn` or `ValueChangeBurnIn`: when the actor starts to learn. The latter reads the metric `mean_value`."""
+    steps: int = 1
+    """Steps of an n-step return: so many rewards are in a transition that `update` is given, or fewer at an episode's end."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Names of what `update` reports, which become columns of `metrics.csv`."""
+    methods: ClassVar[tuple[str, ...]] = ("rpl", "scratch")
+    """The methods by which it can learn."""
 
-class Learner(NamedTuple):
-    """Everything that learning changes."""
-
-    actor: MLP
-    critics: MLP
-    """Every parameter has a leading axis [Q]."""
-    target_actor: MLP
-    target_critics: MLP
-    averaged_actor: MLP
-    """Over recent updates; or no average at all, as the algorithm says."""
-    averaged_critics: MLP
-    actor_optimizer: optax.OptState
-    critic_optimizer: optax.OptState
-    normalizer: Normalizer
-    updates: Array
-    """[] int32"""
-
-    @property
-    def current(self) -> Networks:
-        """What acts while learning."""
-        return Networks(self.actor, self.critics, self.normalizer)
-
-    @property
-    def averaged(self) -> Networks:
-        """What is evaluated and delivered."""
-        return Networks(self.averaged_actor, self.averaged_critics, self.normalizer)
-
-
-class Roles(NamedTuple):
-    """What each lane is for."""
-
-    explore: Array
-    """[E] bool, whether its actions are disturbed."""
-    arm: Array
-    """[E] int, who drives it: 0 is the base, 1 base plus residual; where there are several cautions, that of this number."""
-
-
-class Algorithm(Protocol):
-    """A rule of learning. Its fields are its hyperparameters; it is its own configuration."""
-
-    @property
-    def composition(self) -> Composition:
-        """How base action and residual become the action."""
-        ...
-
-    @property
-    def burn_in(self) -> FixedBurnIn | ValueChangeBurnIn:
-        """When the actor starts to learn."""
-        ...
-
+    @abstractmethod
     def init(self, spec: Spec, key: Array) -> Learner:
-        """A learner whose residual is exactly zero."""
-        ...
+        """Return a learner whose residual is exactly zero."""
 
-    def features(self, observation: Observation, base_action: Array) -> Array:
-        """What the networks see, before it is normalised: `[B, F]`."""
-        ...
+    @abstractmethod
+    def act(
+        self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles, settings: Settings
+    ) -> Acted:
+        """Return the residual `[B, A]`, by what each row is for, and what `stored` names.
 
-    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles) -> Array:
-        """Residual `[B, A]`, by what each row is for."""
-        ...
+        Exactly zero for a fresh learner in rows that do not explore. What is scaled is scaled by `settings["scale"]`, not by
+        the composition's own scale.
+        """
 
-    def update(self, learner: Learner, batch: Transition, spec: Spec, train_actor: bool) -> tuple[Learner, Metrics]:
-        """One gradient step."""
-        ...
+    @abstractmethod
+    def update(self, learner: Learner, batch: Transition, spec: Spec, key: Array, train_actor: bool) -> tuple[Learner, Metrics]:
+        """Return the learner after a gradient step, and a number for each of `metrics`. All chance comes from the key."""
 
-    def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
-        """What each lane is for in the next cycle, which may depend on what the latest episodes were worth."""
-        ...
+    @abstractmethod
+    def acting(self, learner: Learner) -> Networks:
+        """Return what acts while learning."""
 
-    def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
-        """The scores after other episodes, each with the arm that drove it. Here alone they may be `()`, before the first."""
-        ...
+    def averaged(self, learner: Learner) -> Networks:
+        """Return what is evaluated and delivered: of the same form as `acting`."""
+        return self.acting(learner)
+
+    def count_in(self, learner: Learner, transitions: Transition) -> Learner:
+        """Return the learner after it has seen new transitions `[B]`, each once: what a normalizer needs."""
+        return learner
+
+    def stored(self, spec: Spec) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """Return shape and dtype, for one row, of what `act` stores with a step besides."""
+        return {}
+
+    def values(self, networks: Networks, observation: Observation, base_action: Array, residual: Array) -> Array | None:
+        """Return what each critic says of a residual `[B, A]`: `[Q, B]`, for the diagnosis; None if there is none to ask."""
+        return None
+
+    def graph(self, networks: Networks) -> Graph:
+        """Return the residual as a bundle holds it.
+
+        Raises:
+            ResidualRLError: no bundle can hold it; names the algorithm.
+        """
+        raise ResidualRLError(f"a bundle cannot hold what algorithm {self.name!r} learned: use the run itself, with `load`")
+
+    @property
+    def exploration(self) -> Exploration:
+        """What the lanes of a training cycle are for."""
+        return EveryLane()
 
     def delivered(self, scores: Scores) -> Self:
-        """The rule by which the residual is evaluated and delivered; it may depend on what the latest episodes were worth."""
-        ...
+        """Return the rule by which the residual is evaluated and delivered: that of the exploration's best arm."""
+        return self
+
+    @property
+    def knobs(self) -> Mapping[str, Any]:
+        """What can be changed in a policy that was delivered, by name, with its present value."""
+        return {}
+
+    def tuned(self, **knobs: Any) -> Self:
+        """Return the rule with other values of `knobs`.
+
+        Raises:
+            ResidualRLError: there is no such knob, or its value is out of range.
+        """
+        unknown = next(name for name in knobs)
+        raise ResidualRLError(f"a policy of algorithm {self.name!r} has no {unknown} that could be set")
+
+    @property
+    def rule(self) -> Self:
+        """The same for all that differ in their knobs alone: what `act` is compiled for."""
+        return self
+
+    def settings(self, scale: Any = None) -> Settings:
+        """Return what `act` is given besides: the scale (None: the composition's), and the values of the knobs."""
+        scale = self.composition.scale if scale is None else scale
+        return {"scale": np.asarray(scale, np.float32)}
+
+    def for_method(self, method: str) -> Self:
+        """Return the rule for one of `methods`."""
+        return self
 
 
-def init_learner(
-    spec: Spec,
-    feature_size: int,
-    hidden: tuple[int, ...],
-    num_critics: int,
-    layer_norm: bool,
-    optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
-    key: Array,
-    frames: int = 1,
-) -> Learner:
-    """Fresh networks, their targets, and the state of the actor's and the critics' optimizer.
-
-    Raises:
-        ResidualRLError: an observation is not made of so many frames.
-    """
-    if spec.observation_size % frames:
-        raise ResidualRLError(f"frames is {frames}, which an observation of {spec.observation_size} numbers is not made of")
-    shown = Frames(frames, spec.observation_size // frames)
-    actor_key, critic_key = jax.random.split(key)
-    actor = make_actor(feature_size, spec.action_size, hidden, shown, key=actor_key)
-    critics = make_critics(num_critics, feature_size + spec.action_size, hidden, layer_norm, shown, key=critic_key)
-    return Learner(
-        actor=actor,
-        critics=critics,
-        target_actor=actor,
-        target_critics=critics,
-        averaged_actor=actor,
-        averaged_critics=critics,
-        actor_optimizer=optimizers[0].init(eqx.filter(actor, eqx.is_array)),
-        critic_optimizer=optimizers[1].init(eqx.filter(critics, eqx.is_array)),
-        normalizer=norm.empty(feature_size),
-        updates=jnp.zeros((), jnp.int32),
-    )
-
-
-def descend(
-    optimizer: optax.GradientTransformation, network: MLP, gradient: MLP, state: optax.OptState
-) -> tuple[MLP, optax.OptState]:
-    """One step of an optimizer: the new network and the optimizer's new state."""
-    change, state = optimizer.update(gradient, state, network)  # type: ignore[arg-type]
-    return eqx.apply_updates(network, change), state
-
-
-def follow(target: MLP, network: MLP, rate: Array | float) -> MLP:
-    """The target network, moved towards the network: `(1 - rate) target + rate network`."""
-    return optax.incremental_update(network, target, rate)  # type: ignore[arg-type]
-
-
-def bounded_value(spec: Spec, value: Array) -> Array:
-    """A bootstrap target, clipped to the discounted sums that are possible. Source: Andrychowicz et al. 2017."""
-    horizon = 1.0 / (1.0 - spec.discount)
-    low, high = spec.reward_range
-    return value.clip(horizon * min(low, 0.0), horizon * max(high, 0.0))
+BurnIn = FixedBurnIn | ValueChangeBurnIn
 
 
 @partial(jax.jit, static_argnames=("algorithm", "spec"))
@@ -172,39 +144,51 @@ def init(algorithm: Algorithm, spec: Spec, key: Array) -> Learner:
 
 @partial(jax.jit, static_argnames="algorithm")
 def act(
-    algorithm: Algorithm, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles
-) -> Array:
-    """`algorithm.act`, compiled."""
-    return algorithm.act(networks, observation, base_action, key, roles)
-
-
-def greedy(rows: int) -> Roles:
-    """Rows in which nothing is explored: what is evaluated and delivered."""
-    return Roles(explore=np.zeros(rows, dtype=bool), arm=np.ones(rows, dtype=np.int32))
+    algorithm: Algorithm,
+    networks: Networks,
+    observation: Observation,
+    base_action: Array,
+    key: Array,
+    roles: Roles,
+    settings: Settings,
+) -> Acted:
+    """`algorithm.act`, compiled. Give `algorithm.rule`, and it is compiled once for all values of the knobs."""
+    return algorithm.act(networks, observation, base_action, key, roles, settings)
 
 
 @partial(jax.jit, static_argnames="algorithm")
-def values(algorithm: Algorithm, networks: Networks, observation: Observation, base_action: Array, residual: Array) -> Array:
-    """What each critic says of a residual `[B, A]`: `[Q, B]`."""
-    features = normalize(networks.normalizer, algorithm.features(observation, base_action))
-    return values_of(networks.critics, features, algorithm.composition.scored(base_action, residual))
+def values(
+    algorithm: Algorithm, networks: Networks, observation: Observation, base_action: Array, residual: Array
+) -> Array | None:
+    """`algorithm.values`, compiled."""
+    return algorithm.values(networks, observation, base_action, residual)
 
 
 @partial(jax.jit, static_argnames="algorithm")
 def count_in(algorithm: Algorithm, learner: Learner, transitions: Transition) -> Learner:
-    """The learner after its normalizer has seen these transitions `[B]`."""
-    features = algorithm.features(transitions.observation, transitions.base_action)
-    return learner._replace(normalizer=norm.add(learner.normalizer, features))
+    """`algorithm.count_in`, compiled."""
+    return algorithm.count_in(learner, transitions)
 
 
 @partial(jax.jit, static_argnames=("algorithm", "spec", "train_actor"))
 def update_many(
-    algorithm: Algorithm, learner: Learner, batches: Transition, spec: Spec, train_actor: bool
+    algorithm: Algorithm, learner: Learner, batches: Transition, spec: Spec, key: Array, train_actor: bool
 ) -> tuple[Learner, Metrics]:
-    """One update for each of the minibatches `[U, B]`, in one compiled scan; metrics are their means."""
+    """Return the learner after an update for each of the minibatches `[U, B]`, in one compiled scan; metrics are means.
 
-    def one(carry: Learner, batch: Transition) -> tuple[Learner, Metrics]:
-        return algorithm.update(carry, batch, spec, train_actor)
+    Raises:
+        ResidualRLError: the algorithm reports other metrics than it says.
+    """
 
-    learner, metrics = jax.lax.scan(one, learner, batches)
+    def one(carry: Learner, numbered: tuple[Array, Transition]) -> tuple[Learner, Metrics]:
+        number, batch = numbered
+        learner, metrics = algorithm.update(carry, batch, spec, jax.random.fold_in(key, number), train_actor)
+        if set(metrics) != set(algorithm.metrics):
+            raise ResidualRLError(
+                f"algorithm {algorithm.name!r} says that its metrics are {sorted(algorithm.metrics)}, but `update` reports"
+                f" {sorted(metrics)}"
+            )
+        return learner, metrics
+
+    learner, metrics = jax.lax.scan(one, learner, (jnp.arange(len(batches.reward)), batches))
     return learner, {name: values.mean() for name, values in metrics.items()}

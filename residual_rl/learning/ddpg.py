@@ -1,27 +1,49 @@
 """DDPG on the residual, as published: the learner of Silver et al. 2018."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from residual_rl.learning.algorithm import Learner, Metrics, Networks, Roles, bounded_value, descend, follow, init_learner
-from residual_rl.learning.bandit import Scores
+from residual_rl.errors import ResidualRLError
+from residual_rl.learning import normalizer as norm
+from residual_rl.learning.actor_critic import METRICS, Learner, Networks, bounded_value, descend, follow, init_learner
+from residual_rl.learning.algorithm import Algorithm, Metrics, Settings
 from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
+from residual_rl.learning.exploration import Roles
+from residual_rl.learning.graph import Graph
 from residual_rl.learning.networks import MLP, Hidden, residual_of, values_of
 from residual_rl.learning.normalizer import normalize
 from residual_rl.residual import SILVER2018, Composition
-from residual_rl.types import Array, Observation, Spec, Transition
+from residual_rl.types import Acted, Array, Observation, Spec, Transition
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ResidualAlone(Composition):
+    """The controller only shows how it is done: action = clip(scale * residual, -1, 1). Source: Silver et al. 2018."""
+
+    adds_base: Literal[False] = False
+
+    def alone(self, base_action: Array) -> Array:
+        """Return zero: the base takes no part."""
+        return 0.0 * base_action.clip(-1.0, 1.0)
+
+    def unclipped(self, base_action: Array, residual: Array, scale: float | None = None) -> Array:
+        """Return the scaled residual `[B, A]`."""
+        return self._scale(residual, scale) * residual
+
+    def residual(self, base_action: Array, action: Array) -> Array:
+        """Return the inverse of `action` where nothing was clipped: `[B, A], [B, A] -> [B, A]`."""
+        return self._unscaled(action)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
-class DDPG:
+class DDPG(Algorithm):
     """Deterministic policy gradient with one critic, Gaussian and uniform exploration.
 
     Source: Silver et al. 2018, section IV and appendix; where they differ, the published code. Differs: bootstrap targets are
@@ -30,7 +52,7 @@ class DDPG:
     """
 
     name: Literal["ddpg"] = "ddpg"
-    composition: Composition = SILVER2018
+    composition: Composition | ResidualAlone = SILVER2018
     burn_in: Annotated[FixedBurnIn | ValueChangeBurnIn, Field(discriminator="rule")] = ValueChangeBurnIn()
     hidden: Hidden = (256, 256, 256)
     frames: int = Field(default=1, ge=1, le=64)
@@ -50,8 +72,11 @@ class DDPG:
     expert_ratio: float = Field(default=0.0, ge=0, le=1)
     """Of these steps, the share in which the controller acts: expert-explore's alpha, where `random_ratio` is its epsilon."""
 
+    metrics: ClassVar[tuple[str, ...]] = METRICS
+    methods: ClassVar[tuple[str, ...]] = ("rpl", "scratch", "expert-explore")
+
     def init(self, spec: Spec, key: Array) -> Learner:
-        """A learner whose residual is exactly zero."""
+        """Return a learner whose residual is exactly zero."""
         feature_size = spec.observation_size + spec.goal_size
         if self.composition.actor_sees_base:
             feature_size += spec.action_size
@@ -59,14 +84,16 @@ class DDPG:
         return init_learner(spec, feature_size, self.hidden, 1, False, (optimizer, optimizer), key, self.frames)
 
     def features(self, observation: Observation, base_action: Array) -> Array:
-        """Observation and desired goal, and the base action where the composition shows it: `[B, F]`."""
+        """Return observation and desired goal, and the base action where the composition shows it: `[B, F]`."""
         parts = [observation["observation"], observation["desired_goal"]]
         if self.composition.actor_sees_base:
             parts.append(base_action)
         return jnp.concatenate(parts, axis=-1)
 
-    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles) -> Array:
-        """The actor's residual `[B, A]`; in rows that explore with Gaussian noise, drawn uniformly, or the controller's.
+    def act(
+        self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles, settings: Settings
+    ) -> Acted:
+        """Return the actor's residual `[B, A]`; in rows that explore with Gaussian noise, drawn uniformly, or the controller's.
 
         Differs: the controller's action is clipped and so stored as it was executed; the published code stored it unclipped.
         """
@@ -79,22 +106,53 @@ class DDPG:
         choice = jax.random.uniform(choice_key, roles.explore.shape)[:, None]
         explored = jnp.where(choice < self.random_ratio, uniform, noisy)
         explored = jnp.where(choice < self.random_ratio * self.expert_ratio, by_expert, explored)
-        return jnp.where(roles.explore[:, None], explored, residual)
+        return Acted(jnp.where(roles.explore[:, None], explored, residual), {})
 
-    def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
-        """All lanes explore; while the actor is frozen a coin decides between all and none. The residual drives all of them."""
-        return Roles(explore=np.full(num_envs, not burn_in or rng.random() < 0.5), arm=np.ones(num_envs, dtype=np.int32))
+    def acting(self, learner: Learner) -> Networks:
+        """Return what acts while learning."""
+        return learner.current
 
-    def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
-        """None are kept: nothing depends on them."""
-        return scores
+    def averaged(self, learner: Learner) -> Networks:
+        """Return what is delivered, which is the same."""
+        return learner.averaged
 
-    def delivered(self, scores: Scores) -> Self:
-        """As it is."""
-        return self
+    def count_in(self, learner: Learner, transitions: Transition) -> Learner:
+        """Return the learner after its normalizer has seen these transitions."""
+        features = self.features(transitions.observation, transitions.base_action)
+        return learner._replace(normalizer=norm.add(learner.normalizer, features))
 
-    def update(self, learner: Learner, batch: Transition, spec: Spec, train_actor: bool) -> tuple[Learner, Metrics]:
-        """One step of critic and actor. A frozen actor's optimizer still moves on, as published."""
+    def values(self, networks: Networks, observation: Observation, base_action: Array, residual: Array) -> Array:
+        """Return what the critic says: `[1, B]`."""
+        features = normalize(networks.normalizer, self.features(observation, base_action))
+        return values_of(networks.critics, features, self.composition.scored(base_action, residual))
+
+    def graph(self, networks: Networks) -> Graph:
+        """Return the residual as a bundle holds it. Raises ResidualRLError where the base takes no part."""
+        if isinstance(self.composition, ResidualAlone):
+            raise ResidualRLError("a bundle adds a residual to a base, but in 'expert-explore' the base takes no part")
+        features = ("observation", "desired_goal") + ("base_action",) * self.composition.actor_sees_base
+        return Graph(networks.actor, networks.normalizer, features)
+
+    def for_method(self, method: str) -> Self:
+        """Return the rule as it was published for a method.
+
+        Without a base there is nothing to burn in for, and nothing to double. If the base takes no part in the sum, hindsight
+        need not query it again.
+
+        Source: Silver et al. 2018. Differs: in the published code epsilon is 0.3 to 0.6, by task and script.
+        """
+        if method == "rpl":
+            return self
+        composition = replace(self.composition, scale=1.0)
+        rule = replace(self, burn_in=FixedBurnIn(cycles=0), composition=composition)
+        if method == "scratch":
+            return rule
+        fields = {name: getattr(composition, name) for name in Composition.__dataclass_fields__}
+        rule = replace(rule, composition=ResidualAlone(**fields | {"relabel": "keep"}))
+        return rule if self.expert_ratio else replace(rule, random_ratio=0.6, expert_ratio=0.8)
+
+    def update(self, learner: Learner, batch: Transition, spec: Spec, key: Array, train_actor: bool) -> tuple[Learner, Metrics]:
+        """Take one step of critic and actor. A frozen actor's optimizer still moves on, as published."""
         features = normalize(learner.normalizer, self.features(batch.observation, batch.base_action))
         next_features = normalize(learner.normalizer, self.features(batch.next_observation, batch.next_base_action))
         next_residual = residual_of(learner.target_actor, next_features)

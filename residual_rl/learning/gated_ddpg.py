@@ -12,32 +12,38 @@ that acts.
 How much caution is right is measured: the bandit drives training episodes with each of several.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from residual_rl.learning.algorithm import Learner, Metrics, Networks, Roles, bounded_value, descend, follow, init_learner
-from residual_rl.learning.bandit import Bandit, Scores, rounded
+from residual_rl.errors import ResidualRLError
+from residual_rl.learning import normalizer as norm
+from residual_rl.learning.actor_critic import METRICS, Learner, Networks, bounded_value, descend, follow, init_learner
+from residual_rl.learning.algorithm import Algorithm, Metrics, Settings
+from residual_rl.learning.bandit import Bandit, Scores
 from residual_rl.learning.burn_in import FixedBurnIn
+from residual_rl.learning.exploration import BanditLanes, Roles
+from residual_rl.learning.graph import Gate, Graph
 from residual_rl.learning.networks import MLP, Hidden, residual_of, values_of
 from residual_rl.learning.normalizer import normalize
 from residual_rl.residual import Composition
-from residual_rl.types import Array, Observation, Spec, Transition
+from residual_rl.types import Acted, Array, Observation, Spec, Transition
 
 MOST_CAUTION = 1e6
+NO_GATE = -float("inf")  # a caution of None, as a number
 Caution = Annotated[float, Field(ge=0, le=MOST_CAUTION)] | None
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
-class GatedDDPG:
+class GatedDDPG(Algorithm):
     """Residual DDPG with the paired-advantage gate, LayerNorm critics and sparse exploration."""
 
     name: Literal["gated-ddpg"] = "gated-ddpg"
@@ -70,13 +76,20 @@ class GatedDDPG:
     random_ratio: float = Field(default=0.02, ge=0, le=1)
     """Share of steps whose residual is drawn uniformly instead."""
 
+    metrics: ClassVar[tuple[str, ...]] = METRICS
+
+    @property
+    def exploration(self) -> BanditLanes:
+        """The bandit has an arm for the base, and one for each of `cautions`."""
+        return BanditLanes(self.bandit, len(self.cautions), self.exploring_ratio)
+
     @property
     def caution(self) -> float | None:
         """The first of `cautions`: the bootstrap target's, and as delivered the only one."""
         return self.cautions[0]
 
     def init(self, spec: Spec, key: Array) -> Learner:
-        """A learner whose residual is exactly zero."""
+        """Return a learner whose residual is exactly zero."""
         feature_size = spec.observation_size + 2 * spec.goal_size
         if self.composition.actor_sees_base:
             feature_size += spec.action_size
@@ -84,30 +97,68 @@ class GatedDDPG:
         return init_learner(spec, feature_size, self.hidden, self.num_critics, True, optimizers, key)
 
     def features(self, observation: Observation, base_action: Array) -> Array:
-        """Observation, desired goal, the way from achieved to desired goal; the base action where shown: `[B, F]`."""
+        """Return observation, desired goal, the way from achieved to desired goal; the base action where shown: `[B, F]`."""
         to_goal = observation["desired_goal"] - observation["achieved_goal"]
         parts = [observation["observation"], observation["desired_goal"], to_goal]
         if self.composition.actor_sees_base:
             parts.append(base_action)
         return jnp.concatenate(parts, axis=-1)
 
-    def gate(self, residual_values: Array, base_values: Array, arm: Array | int = 1) -> Array:
-        """Whether the residual acts, from what each critic says of it and of the base: `[Q, B], [Q, B], [B] -> [B]` bool."""
+    def gate(self, residual_values: Array, base_values: Array, arm: Array | int = 1, cautions: Array | None = None) -> Array:
+        """Return whether the residual acts, by what each critic says of it and of the base: `[Q, B], [Q, B], [B] -> [B]` bool.
+
+        `cautions` `[K]` are those of the arms 1 to K, and take the place of the rule's own.
+        """
         advantage = residual_values - base_values
         mean, deviation = advantage.mean(axis=0), advantage.std(axis=0)
-        by_arm = [jnp.zeros(mean.shape, dtype=bool)]
-        for caution in self.cautions:
-            by_arm.append(jnp.ones(mean.shape, dtype=bool) if caution is None else mean > caution * deviation)
-        return jnp.choose(arm, by_arm, mode="clip")
+        cautions = jnp.asarray(self._cautions() if cautions is None else cautions)
+        caution = cautions[jnp.clip(jnp.asarray(arm) - 1, 0, len(cautions) - 1)]
+        return (jnp.asarray(arm) > 0) & ((mean > caution * deviation) | (caution == NO_GATE))
 
-    def act(self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles) -> Array:
-        """The actor's residual `[B, A]` where it drives and the gate is open, else exactly 0; exploring rows add noise."""
+    def _cautions(self) -> np.ndarray:
+        """`[K]` float32."""
+        return np.array([NO_GATE if caution is None else caution for caution in self.cautions], np.float32)
+
+    def settings(self, scale: Any = None) -> Settings:
+        """Return what `act` is given besides: scale and cautions."""
+        return {**super().settings(scale), "cautions": self._cautions()}
+
+    @property
+    def rule(self) -> Self:
+        """The same for all cautions, of which there are so many."""
+        return replace(self, cautions=(0.0,) * len(self.cautions))
+
+    @property
+    def knobs(self) -> Mapping[str, Any]:
+        """How sure the critics must be before the residual acts."""
+        return {"caution": self.caution}
+
+    def tuned(self, **knobs: Any) -> Self:
+        """Return the rule with another caution.
+
+        Raises:
+            ResidualRLError: there is no such knob, or its value is out of range.
+        """
+        if knobs.keys() != {"caution"}:
+            return super().tuned(**{name: value for name, value in knobs.items() if name != "caution"})
+        try:
+            return replace(self, cautions=(knobs["caution"],))
+        except ValidationError as error:
+            raise ResidualRLError(
+                f"caution must be None or a number from 0 to {MOST_CAUTION:g}, not {knobs['caution']!r}"
+            ) from error
+
+    def act(
+        self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles, settings: Settings
+    ) -> Acted:
+        """Return the actor's residual `[B, A]` if it drives and the gate is open, else exactly 0; exploring rows add noise."""
         features = normalize(networks.normalizer, self.features(observation, base_action))
-        residual = residual_of(networks.actor, features)
+        residual, scale = residual_of(networks.actor, features), settings["scale"]
         open_ = self.gate(
-            values_of(networks.critics, features, self.composition.scored(base_action, residual)),
-            values_of(networks.critics, features, self.composition.scored(base_action, jnp.zeros_like(residual))),
+            values_of(networks.critics, features, self.composition.scored(base_action, residual, scale)),
+            values_of(networks.critics, features, self.composition.scored(base_action, jnp.zeros_like(residual), scale)),
             roles.arm,
+            settings["cautions"],
         )
         residual = jnp.where(open_[:, None], residual, 0.0)
         noise_key, uniform_key, choice_key = jax.random.split(key, 3)
@@ -115,26 +166,37 @@ class GatedDDPG:
         uniform = jax.random.uniform(uniform_key, residual.shape, minval=-1.0, maxval=1.0)
         choice = jnp.where(roles.explore, jax.random.uniform(choice_key, roles.explore.shape), 1.0)[:, None]
         explored = jnp.where(choice < self.random_ratio + self.noise_ratio, noisy, residual)
-        return jnp.where(choice < self.random_ratio, uniform, explored)
+        return Acted(jnp.where(choice < self.random_ratio, uniform, explored), {})
 
-    def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
-        """Once the actor learns, the bandit decides who drives. Of what base plus residual drives at most half explores."""
-        arm = np.ones(num_envs, dtype=np.int32) if burn_in else self.bandit.drivers(rng, num_envs, scores).astype(np.int32)
-        driven = rng.permutation(np.flatnonzero(arm))
-        explore = np.zeros(num_envs, dtype=bool)
-        explore[driven[: rounded(rng, min(num_envs * self.exploring_ratio, len(driven) / 2))]] = True
-        return Roles(explore, arm)
+    def acting(self, learner: Learner) -> Networks:
+        """Return what acts while learning."""
+        return learner.current
 
-    def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
-        """What the bandit remembers."""
-        return self.bandit.after(scores or ((),) * (1 + len(self.cautions)), new)
+    def averaged(self, learner: Learner) -> Networks:
+        """Return what is delivered: averages over recent updates."""
+        return learner.averaged
+
+    def count_in(self, learner: Learner, transitions: Transition) -> Learner:
+        """Return the learner after its normalizer has seen these transitions."""
+        features = self.features(transitions.observation, transitions.base_action)
+        return learner._replace(normalizer=norm.add(learner.normalizer, features))
 
     def delivered(self, scores: Scores) -> Self:
-        """With the caution that did best lately, and no other."""
-        return replace(self, cautions=(self.cautions[self.bandit.best(scores) - 1],))
+        """Return the rule with the caution that did best lately, and no other."""
+        return replace(self, cautions=(self.cautions[self.exploration.best(scores) - 1],))
 
-    def update(self, learner: Learner, batch: Transition, spec: Spec, train_actor: bool) -> tuple[Learner, Metrics]:
-        """One step of the critics and, after burn-in, of the actor."""
+    def values(self, networks: Networks, observation: Observation, base_action: Array, residual: Array) -> Array:
+        """Return what each critic says of a residual `[B, A]`: `[Q, B]`."""
+        features = normalize(networks.normalizer, self.features(observation, base_action))
+        return values_of(networks.critics, features, self.composition.scored(base_action, residual))
+
+    def graph(self, networks: Networks) -> Graph:
+        """Return the residual as a bundle holds it."""
+        features = ("observation", "desired_goal", "to_goal") + ("base_action",) * self.composition.actor_sees_base
+        return Graph(networks.actor, networks.normalizer, features, Gate(networks.critics, self.caution))
+
+    def update(self, learner: Learner, batch: Transition, spec: Spec, key: Array, train_actor: bool) -> tuple[Learner, Metrics]:
+        """Take one step of the critics and, after burn-in, of the actor."""
         features = normalize(learner.normalizer, self.features(batch.observation, batch.base_action))
         next_features = normalize(learner.normalizer, self.features(batch.next_observation, batch.next_base_action))
         next_value = self._next_value(learner, next_features, batch.next_base_action)

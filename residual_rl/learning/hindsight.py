@@ -11,10 +11,12 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from residual_rl.learning.replay import Replay
+from residual_rl.learning.replay import Replay, Windows
 from residual_rl.types import Observation, RewardFunction, SuccessFunction, Transition, map_observation, with_goal
 
 Base = Callable[[Observation], np.ndarray]
+LearnerReward = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""`reward [B], discount [B] -> [B]`"""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -36,8 +38,10 @@ class Hindsight:
         success: SuccessFunction | None,
         base: Base | None,
         latest: int | None = None,
+        steps: int = 1,
+        learner_reward: LearnerReward = lambda reward, discount: reward,
     ) -> Transition:
-        """Transitions `[size]`, relabelled.
+        """Return transitions `[size]`, relabelled.
 
         Args:
             replay: what to draw from.
@@ -47,21 +51,56 @@ class Hindsight:
             success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None where nobody can tell: none is dropped.
             base: `Observation[B] -> base_action [B, A]`, asked at the new goals; None keeps the stored base actions.
             latest: draw from the rows added last.
+            steps: that a transition takes, fewer at the end of an episode. Its reward is their discounted sum, its discount
+                their product, its next observation that after the last of them.
+            learner_reward: `reward [B], discount [B] -> [B]`, each step's reward as it is learned from.
         """
         numbers = replay.draw(rng, size, latest)
-        batch = replay.rows(numbers)
         goal = replay.later_achieved_goal(rng, numbers)
         chosen = rng.random(size) < self.relabel_ratio
         kept = rng.random(size) < self.keep_achieved_ratio
+        batch = replay.rows(numbers)
         if success is not None:
             chosen &= ~success(batch.observation["achieved_goal"], goal) | kept
-        rows, goal = np.flatnonzero(chosen), goal[chosen]
-        batch = rewarded(batch, rows, goal, reward)
-        return relabel(batch, rows, goal, base)
+        rows = np.flatnonzero(chosen)
+        if steps == 1:
+            batch = rewarded(batch, rows, goal[rows], reward)
+            batch = batch._replace(reward=learner_reward(batch.reward, batch.discount))
+        else:
+            batch = _over_steps(replay, batch, replay.windows(numbers, steps), rows, goal[rows], reward, learner_reward)
+        return relabel(batch, rows, goal[rows], base)
+
+
+def _over_steps(
+    replay: Replay,
+    batch: Transition,
+    windows: Windows,
+    rows: np.ndarray,
+    goal: np.ndarray,
+    reward: RewardFunction,
+    learner_reward: LearnerReward,
+) -> Transition:
+    """Return transitions over the windows `[B, N]` that begin with those of a batch `[B]`."""
+    size, steps = windows.numbers.shape
+    every = replay.rows(windows.numbers.ravel())
+    of_windows = (rows[:, None] * steps + np.arange(steps)).ravel()
+    every = rewarded(every, of_windows, np.repeat(goal, steps, axis=0), reward)
+    rewards = learner_reward(every.reward, every.discount).reshape(size, steps)
+    discounts = np.where(windows.inside, every.discount.reshape(size, steps), 1.0).cumprod(axis=1)
+    before = np.concatenate([np.ones((size, 1)), discounts[:, :-1]], axis=1)
+    last = replay.rows(windows.last)
+    return batch._replace(
+        reward=np.where(windows.inside, before * rewards, 0.0).sum(axis=1).astype(batch.reward.dtype),
+        discount=discounts[:, -1].astype(batch.discount.dtype),
+        terminated=last.terminated,
+        truncated=last.truncated,
+        next_observation=last.next_observation,
+        next_base_action=last.next_base_action,
+    )
 
 
 def rewarded(steps: Transition, rows: np.ndarray, goal: np.ndarray, reward: RewardFunction) -> Transition:
-    """The same steps `[B]`, some of them `[R]` rewarded for other goals `[R, G]`."""
+    """Return the same steps `[B]`, some of them `[R]` rewarded for other goals `[R, G]`."""
     if not len(rows):
         return steps
     after = steps.next_observation
@@ -70,7 +109,7 @@ def rewarded(steps: Transition, rows: np.ndarray, goal: np.ndarray, reward: Rewa
 
 
 def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, base: Base | None) -> Transition:
-    """The batch with other goals `[R, G]` in some of its rows `[R]`; all other rows, and all rewards, are untouched."""
+    """Return the batch with other goals `[R, G]` in some of its rows `[R]`; all other rows, and all rewards, are untouched."""
     if not len(rows):
         return batch
     observation = with_goal(batch.observation, _replaced(batch.observation["desired_goal"], rows, goal))
@@ -85,8 +124,11 @@ def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, base: Base | 
 
 
 def _rows(observation: Observation, rows: np.ndarray) -> Observation:
-    # Controllers are asked in double precision, as they were during the rollout.
-    return map_observation(lambda array: array[rows].astype(np.float64), observation)
+    # Controllers are asked in double precision, as they were during the rollout; images stay what they are.
+    def at_rows(array: np.ndarray) -> np.ndarray:
+        return array[rows].astype(np.float64) if array.dtype.kind == "f" else array[rows]
+
+    return map_observation(at_rows, observation)
 
 
 def _replaced(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -13,14 +13,14 @@ Tree = TypeVar("Tree")
 
 
 def to_arrays(tree: Any, prefix: str) -> dict[str, np.ndarray]:
-    """Every array of a pytree under `prefix` and its path in the tree."""
+    """Return every array of a pytree under `prefix` and its path in the tree. Of a random key it is the key's data."""
     arrays = eqx.filter(tree, eqx.is_array)
     leaves = jax.tree_util.tree_leaves_with_path(arrays)
-    return {prefix + jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return {prefix + jax.tree_util.keystr(path): np.asarray(_plain(leaf)) for path, leaf in leaves}
 
 
 def from_arrays(like: Tree, arrays: Mapping[str, np.ndarray], prefix: str, source: str) -> Tree:
-    """A pytree of the form of `like` (whose leaves may be mere shapes) with the arrays that `to_arrays` named.
+    """Return a pytree of the form of `like` (whose leaves may be mere shapes) with the arrays that `to_arrays` named.
 
     Raises:
         RunError: an array is missing, has another shape or dtype, or is not finite; names `source` and the array.
@@ -30,15 +30,39 @@ def from_arrays(like: Tree, arrays: Mapping[str, np.ndarray], prefix: str, sourc
         if not isinstance(leaf, jax.ShapeDtypeStruct | jax.Array):
             return leaf
         name = prefix + jax.tree_util.keystr(path)
-        if name not in arrays:
-            raise RunError(f"{source}: array {name!r} is missing")
-        array = arrays[name]
-        if array.shape != leaf.shape or array.dtype != leaf.dtype:
-            raise RunError(
-                f"{source}: array {name!r} is {array.dtype}{list(array.shape)}, expected {leaf.dtype}{list(leaf.shape)}"
-            )
+        expected = jax.eval_shape(_plain, leaf)
+        array = found(arrays, name, expected.shape, expected.dtype, source)
         if not np.isfinite(array).all():
             raise RunError(f"{source}: array {name!r} holds values that are not finite")
-        return jax.numpy.asarray(array)
+        array = jax.numpy.asarray(array)
+        return jax.random.wrap_key_data(array, impl=_kind_of_key(leaf)) if _is_key(leaf) else array
 
     return jax.tree_util.tree_map_with_path(restored, like)
+
+
+def found(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: Any, source: str) -> np.ndarray:
+    """Return the array of this name.
+
+    Raises:
+        RunError: it is missing, or has another shape or dtype; names `source` and the array.
+    """
+    if name not in arrays:
+        raise RunError(f"{source}: array {name!r} is missing")
+    array = arrays[name]
+    if array.shape != tuple(shape) or array.dtype != dtype:
+        raise RunError(f"{source}: array {name!r} is {array.dtype}{list(array.shape)}, expected {dtype}{list(shape)}")
+    return array
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> Any:
+    """The array itself; of a random key the numbers that it consists of."""
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _kind_of_key(leaf: Any) -> Any:
+    """The generator of a random key, or of its mere shape."""
+    return jax.random.key_impl(jax.numpy.empty((0,), leaf.dtype))

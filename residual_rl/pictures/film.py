@@ -134,7 +134,7 @@ def record(envs: WorldVectorEnv, act: Act, seeds: Sequence[int], color: Color) -
         achieved.append(now["achieved_goal"])
         return act(now)
 
-    outcome = roll_out(envs, Act(watched, act.controller), seeds)
+    outcome = roll_out(envs, Act(watched, act.controller, act.composer), seeds)
     assert observation is not None
     goal = observation["desired_goal"]
     states.append(envs.state)
@@ -189,7 +189,7 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
     controller = controller_of_run(path, None, task.spec)
     composition, size = config.algorithm.composition, task.spec.action_size
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path / "policy.safetensors"))
-    alone, both = base_alone(controller, composition, size), base_plus_residual(controller, composition, residual, size)
+    alone, both = base_alone(controller, composition, size), base_plus_residual(controller, residual, size)
 
     kept = round(verdict.base.success_rate * verdict.episodes) - verdict.broken
     wanted = [kind for kind, count in (("fixed", verdict.fixed), ("kept", kept), ("broken", verdict.broken)) if count]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from residual_rl.config import Config, to_json
 from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.optional import REPORTS, need
 from residual_rl.reports.acting import ACTING_EPISODES, acting_average
 from residual_rl.reports.figures import COLUMNS, Rows, calibration, learning_curve
@@ -159,11 +158,8 @@ def _selected(path: Path) -> tuple[int | None, dict[str, str]]:
         _, config, step = files.read_policy(path)
     except RunError:
         return None, {}
-    said = ""
-    if isinstance(config.algorithm, GatedDDPG):
-        caution = config.algorithm.caution
-        said = ", no gate" if caution is None else f", caution {caution:g}"
-    return step, {"policy": f"of step {step:,}{said}"}
+    knobs = [f", no {name}" if value is None else f", {name} {value:g}" for name, value in config.algorithm.knobs.items()]
+    return step, {"policy": f"of step {step:,}{''.join(knobs)}"}
 
 
 def _burn_in(metrics: Rows) -> list[tuple[float, float]]:

@@ -8,25 +8,16 @@ from typing import Any
 import numpy as np
 
 from residual_rl import config as configuration
-from residual_rl.storage import digest, read_arrays
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
-from residual_rl.storage import read_json
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.storage import record_of
+from residual_rl.learning.algorithm import Algorithm
+from residual_rl.storage import digest, read_arrays, read_json, record_of
 from residual_rl.verdict import Verdict
 
-METRICS = (
-    "step",
-    "wall_seconds",
-    "acting_success_rate",
-    "acting_mean_return",
-    "burn_in",
-    "driven_by_residual",
-    "critic_loss",
-    "mean_value",
-    "dropped_episodes",
-)
+METRICS = ("step", "wall_seconds", "acting_success_rate", "acting_mean_return", "burn_in", "driven_by_residual")
+"""The first columns of `metrics.csv`, before those of the algorithm."""
+LAST_METRICS = ("dropped_episodes",)
 EVALUATIONS = (
     "step",
     "wall_seconds",
@@ -45,13 +36,40 @@ EVALUATIONS = (
     "fixed",
     "broken",
 )
+FORMAT = 1
+"""Of every file that a run keeps; a run with other files is refused."""
+CONFIG, VERDICT, DIAGNOSIS, ENVIRONMENT = "config.json", "verdict.json", "diagnosis.json", "environment.json"
+CHECKPOINT, POLICY = "checkpoint.safetensors", "policy.safetensors"
+METRICS_CSV, EVALUATIONS_CSV = "metrics.csv", "evaluations.csv"
 TABLE = "table.npz"
-ENVIRONMENT = "environment.json"
+
+
+def metric_columns(algorithm: Algorithm) -> tuple[str, ...]:
+    """Return the columns of `metrics.csv`: what every run has, and what the algorithm reports."""
+    return (*METRICS, *algorithm.metrics, *LAST_METRICS)
 
 
 def is_begun(path: str | Path) -> bool:
-    """Whether anything was evaluated or learned in a run directory."""
-    return any((Path(path) / name).exists() for name in ("checkpoint.safetensors", "evaluations.csv", "metrics.csv"))
+    """Return whether anything was evaluated or learned in a run directory."""
+    return any((Path(path) / name).exists() for name in (CHECKPOINT, EVALUATIONS_CSV, METRICS_CSV))
+
+
+def formatted(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file is to hold, with the number of its format."""
+    return {"format": FORMAT, **values}
+
+
+def checked_format(values: Any, file: Path) -> dict[str, Any]:
+    """Return what a file holds, without the number of its format.
+
+    Raises:
+        RunError: it has another format, or none.
+    """
+    if not isinstance(values, dict):
+        raise RunError(f"{file} is damaged: it holds no JSON object")
+    if values.get("format") != FORMAT:
+        raise RunError(f"{file} has format {values.get('format')}, and this version of residual-rl reads format {FORMAT} alone")
+    return {name: value for name, value in values.items() if name != "format"}
 
 
 def read_config(path: str | Path) -> Config:
@@ -60,11 +78,12 @@ def read_config(path: str | Path) -> Config:
     Raises:
         RunError: it is no run directory, or its configuration cannot be read.
     """
-    values = read_json(Path(path) / "config.json", "it is no run directory")
+    file = Path(path) / CONFIG
+    values = checked_format(read_json(file, "it is no run directory"), file)
     try:
         return configuration.from_json(values["config"])
     except (KeyError, TypeError, ResidualRLError) as error:
-        raise RunError(f"{path}/config.json is damaged: {error}") from error
+        raise RunError(f"{file} is damaged: {error}") from error
 
 
 def read_environment(path: str | Path) -> Any:
@@ -74,7 +93,7 @@ def read_environment(path: str | Path) -> Any:
         RunError: the file is damaged.
     """
     file = Path(path) / ENVIRONMENT
-    return read_json(file) if file.exists() else None
+    return checked_format(read_json(file), file) if file.exists() else None
 
 
 def read_verdict(path: str | Path) -> Verdict:
@@ -83,10 +102,11 @@ def read_verdict(path: str | Path) -> Verdict:
     Raises:
         RunError: the run is not finished, or the file is damaged.
     """
-    if not (Path(path) / "verdict.json").exists():
+    file = Path(path) / VERDICT
+    if not file.exists():
         read_config(path)  # says so where it is no run at all
-    values = read_json(Path(path) / "verdict.json", "the run has no verdict yet: start the same training again to finish it")
-    return record_of(Verdict, values, Path(path) / "verdict.json")
+    values = read_json(file, "the run has no verdict yet: start the same training again to finish it")
+    return record_of(Verdict, checked_format(values, file), file)
 
 
 def read_diagnosis(path: str | Path) -> Diagnosis | None:
@@ -95,8 +115,8 @@ def read_diagnosis(path: str | Path) -> Diagnosis | None:
     Raises:
         RunError: the file is damaged.
     """
-    file = Path(path) / "diagnosis.json"
-    return record_of(Diagnosis, read_json(file), file) if file.exists() else None
+    file = Path(path) / DIAGNOSIS
+    return record_of(Diagnosis, checked_format(read_json(file), file), file) if file.exists() else None
 
 
 def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:
@@ -105,21 +125,21 @@ def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:
     Raises:
         RunError: there is none, or the file is damaged or was altered.
     """
-    file = Path(path) / "policy.safetensors"
+    file = Path(path) / POLICY
     if not file.exists():
         raise RunError(f"{path} holds no policy: it is no run directory, or its first evaluation is still to come")
     arrays, metadata = read_arrays(file)
     try:
-        said = json.loads(metadata["policy"])
-        expected = said.pop("digest")
-        config, step = configuration.from_json(said["config"]), int(said["step"])
-        acting = configuration.from_json(said["config"] | {"algorithm": said.get("acting", said["config"]["algorithm"])})
+        about = checked_format(json.loads(metadata["policy"]), file)
+        expected = about.pop("digest")
+        config, step = configuration.from_json(about["config"]), int(about["step"])
+        acting = configuration.from_json(about["config"] | {"algorithm": about["acting"]})
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError, ResidualRLError) as error:
         raise RunError(f"{file} is damaged: {error}") from error
-    if digest(arrays, said) != expected:
+    if digest(arrays, about) != expected:
         raise RunError(f"{file} is damaged: what it holds is not what was saved")
     if config != read_config(path):
-        raise RunError(f"{file} is of another run than the config.json beside it")
+        raise RunError(f"{file} is of another run than the {CONFIG} beside it")
     return arrays, acting, step
 
 

@@ -16,15 +16,37 @@ import numpy as np
 from filelock import FileLock
 
 from residual_rl import config as configuration
-from residual_rl.storage import digest, read_arrays, write_arrays
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
-from residual_rl.storage import PARTIAL, acquire, disk_errors, make_directory, rounded, write_json, write_whole
-from residual_rl.errors import RunError
-from residual_rl.learning.ddpg import DDPG
-from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.errors import ResidualRLError, RunError
+from residual_rl.learning.algorithm import Algorithm
+from residual_rl.runs import reading
 from residual_rl.runs.provenance import provenance
-from residual_rl.runs.reading import ENVIRONMENT, EVALUATIONS, METRICS, TABLE, is_begun, read_config, read_verdict
+from residual_rl.runs.reading import (
+    CHECKPOINT,
+    CONFIG,
+    DIAGNOSIS,
+    ENVIRONMENT,
+    EVALUATIONS_CSV,
+    METRICS_CSV,
+    POLICY,
+    TABLE,
+    VERDICT,
+    checked_format,
+    formatted,
+)
+from residual_rl.storage import (
+    PARTIAL,
+    acquire,
+    digest,
+    disk_errors,
+    make_directory,
+    read_arrays,
+    rounded,
+    write_arrays,
+    write_json,
+    write_whole,
+)
 from residual_rl.verdict import Verdict
 
 
@@ -64,10 +86,10 @@ class Run:
     def _claim(self) -> None:
         """Writes the configuration, or compares it with the one that is there."""
         wanted = configuration.to_json(self.config)
-        if (self.path / "config.json").exists():
-            there = configuration.to_json(read_config(self.path))
+        if (self.path / CONFIG).exists():
+            there = configuration.to_json(reading.read_config(self.path))
             lines = configuration.differences(there, wanted)
-            if is_begun(self.path):
+            if reading.is_begun(self.path):
                 if lines:
                     raise RunError(
                         f"{self.path} was written by another configuration; choose another directory, or the same settings:\n  "
@@ -79,12 +101,21 @@ class Run:
                 (self.path / name).unlink(missing_ok=True)
         elif strangers := [one.name for one in self.path.iterdir() if one.name != ".lock" and one.suffix != PARTIAL]:
             raise RunError(f"{self.path} is not a run, and not empty (it holds {strangers[0]}); choose another directory")
-        write_json(self.path / "config.json", {"config": wanted, "made_by": provenance()})
+        write_json(self.path / CONFIG, formatted({"config": wanted, "made_by": provenance()}))
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
-        """Adds a row to `metrics.csv` or `evaluations.csv`."""
-        path = self.path / name
-        columns: tuple[str, ...] = METRICS if name == "metrics.csv" else EVALUATIONS
+        """Add a row to `metrics.csv` or `evaluations.csv`.
+
+        Raises:
+            ResidualRLError: the row has columns that the file does not have; names them, and the algorithm.
+        """
+        path, algorithm = self.path / name, self.config.algorithm
+        columns = reading.metric_columns(algorithm) if name == METRICS_CSV else reading.EVALUATIONS
+        if unknown := sorted(row.keys() - set(columns)):
+            raise ResidualRLError(
+                f"{name} has no column {', '.join(map(repr, unknown))}: algorithm {algorithm.name!r} does not name them in its"
+                " `metrics`"
+            )
         with disk_errors(self.path), path.open("a", newline="") as file:
             writer: csv.DictWriter[str] = csv.DictWriter(file, columns, lineterminator="\n")
             if file.tell() == 0:
@@ -99,7 +130,7 @@ class Run:
         Raises:
             RunError: one of the files is damaged.
         """
-        for name, last in (("metrics.csv", step), ("evaluations.csv", evaluated)):
+        for name, last in ((METRICS_CSV, step), (EVALUATIONS_CSV, evaluated)):
             if not (self.path / name).exists():
                 continue
             try:
@@ -112,8 +143,8 @@ class Run:
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]) -> None:
         """Replaces the checkpoint, whole or not at all."""
-        described = {"counters": counters, "digest": digest(arrays, counters)}
-        write_arrays(self.path / "checkpoint.safetensors", arrays, {"checkpoint": json.dumps(described)})
+        described = formatted({"counters": counters, "digest": digest(arrays, counters)})
+        write_arrays(self.path / CHECKPOINT, arrays, {"checkpoint": json.dumps(described)})
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """What `save_checkpoint` stored last, or None where there is nothing yet.
@@ -121,12 +152,12 @@ class Run:
         Raises:
             RunError: the file is damaged.
         """
-        path = self.path / "checkpoint.safetensors"
+        path = self.path / CHECKPOINT
         if not path.exists():
             return None
         arrays, metadata = read_arrays(path)
         try:
-            described = json.loads(metadata["checkpoint"])
+            described = checked_format(json.loads(metadata["checkpoint"]), path)
             counters, expected = described["counters"], described["digest"]
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise RunError(f"{path} is damaged: its counters cannot be read") from error
@@ -134,11 +165,12 @@ class Run:
             raise RunError(f"{path} is damaged: what it holds is not what was saved")
         return arrays, counters
 
-    def save_policy(self, arrays: dict[str, np.ndarray], algorithm: DDPG | GatedDDPG, step: int) -> None:
+    def save_policy(self, arrays: dict[str, np.ndarray], algorithm: Algorithm, step: int) -> None:
         """Replaces the selected policy, which acts by `algorithm`: the run's own, as it is delivered."""
         acting = configuration.to_json(replace(self.config, algorithm=algorithm))["algorithm"]
-        said = {"config": configuration.to_json(self.config), "acting": acting, "step": step}
-        write_arrays(self.path / "policy.safetensors", arrays, {"policy": json.dumps(said | {"digest": digest(arrays, said)})})
+        about = {"config": configuration.to_json(self.config), "acting": acting, "step": step}
+        described = formatted(about | {"digest": digest(arrays, about)})
+        write_arrays(self.path / POLICY, arrays, {"policy": json.dumps(described)})
 
     def save_table(self, write: Callable[[Path], None]) -> None:
         """Keeps the table that is improved, so that nothing outside of the run is needed to use it. `write` writes a file."""
@@ -146,25 +178,25 @@ class Run:
 
     def save_environment(self, description: dict[str, Any]) -> None:
         """Keeps what is known of an environment that was brought."""
-        write_json(self.path / ENVIRONMENT, description)
+        write_json(self.path / ENVIRONMENT, formatted(description))
 
     def save_diagnosis(self, diagnosis: Diagnosis) -> None:
         """Keeps what learner and replay had to say, which are gone once the run is finished."""
-        write_json(self.path / "diagnosis.json", diagnosis.to_json())
+        write_json(self.path / DIAGNOSIS, formatted(diagnosis.to_json()))
 
     def finish(self, verdict: Verdict) -> None:
         """Writes the verdict. Nothing can resume any more, so the checkpoint is freed."""
-        write_json(self.path / "verdict.json", verdict.to_json())
+        write_json(self.path / VERDICT, formatted(verdict.to_json()))
         self._free_checkpoint()
 
     def _free_checkpoint(self) -> None:
-        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:
         """Whether the verdict has been written."""
-        return (self.path / "verdict.json").exists()
+        return (self.path / VERDICT).exists()
 
     def verdict(self) -> Verdict:
         """What came of it, see `read_verdict`."""
-        return read_verdict(self.path)
+        return reading.read_verdict(self.path)

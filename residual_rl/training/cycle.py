@@ -17,15 +17,18 @@ import numpy as np
 from residual_rl.config import Config
 from residual_rl.errors import ControllerError, ResidualRLError, WorldError
 from residual_rl.learning import algorithm as learning
-from residual_rl.learning.algorithm import Learner, Metrics, Roles
+from residual_rl.learning.algorithm import Learner, Metrics
+from residual_rl.learning.exploration import Roles
 from residual_rl.learning.replay import Replay
 from residual_rl.rollout import Episode, base_policy, collect
+from residual_rl.runs.reading import METRICS_CSV
 from residual_rl.seeds import training_seed
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.training.state import State, Training
-from residual_rl.types import Observation, StepInfo, Transition
+from residual_rl.types import Acted, Observation, StepInfo, Transition
 
 MOST_UPDATES = 2000  # whose batches are in memory at once
+MOST_BYTES = 1 << 30  # of these batches, but for a single one that is larger
 MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment that fails so often will not recover
 
 
@@ -53,29 +56,33 @@ def next_cycle(training: Training, envs: Lanes, state: State, started: float) ->
         ResidualRLError: learning diverged.
     """
     config, replay = training.config, state.replay
-    rng, _ = _chance(config, state.cycle, "learn")
+    rng, key = _chance(config, state.cycle, "learn")
     actor_learns = config.algorithm.burn_in.is_over(state.mean_values)
-    under_way = _updated(training, state, rng, actor_learns) if config.overlap and len(replay) else None
+    under_way = _updated(training, state, rng, key, actor_learns) if config.overlap and len(replay) else None
     episodes, dropped, roles = _collected(training, envs, state, actor_learns)
     new = sum(len(episode.transitions.reward) for episode in episodes)
     with replay.adding([episode.transitions for episode in episodes]):
-        counted = state._replace(learner=_counted_in(training, state, rng, new))
-        learned = under_way or _updated(training, counted, rng, actor_learns)
+        fresh = _sampled(training, replay, rng, new, latest=new) if new else None
+        if under_way:
+            learned = under_way._replace(learner=_counted_in(config, under_way.learner, fresh))
+        else:
+            learner = _counted_in(config, state.learner, fresh)
+            learned = _updated(training, state._replace(learner=learner), rng, key, actor_learns)
         metrics = {name: float(value) for name, value in learned.metrics.items()}
         _check_finite(learned.learner, state.step)
         arm = roles.arm if actor_learns else np.zeros_like(roles.arm)
         scores = [(episode.score(config.measured_by), int(arm[episode.lane])) for episode in episodes]
         state = state._replace(
-            learner=learned.learner._replace(normalizer=counted.learner.normalizer),
+            learner=learned.learner,
             cycle=state.cycle + 1,
             step=state.step + new + len(dropped) * training.task.spec.horizon,
-            mean_values=[*state.mean_values, metrics["mean_value"]],
+            mean_values=[*state.mean_values, metrics.get("mean_value", np.nan)],
             wall_seconds=time.monotonic() - started,
             dropped_in_a_row=0 if episodes else state.dropped_in_a_row + len(dropped),
-            scores=config.algorithm.after(state.scores, scores),
+            scores=config.algorithm.exploration.after(state.scores, scores),
         )
         training.run.append(
-            "metrics.csv",
+            METRICS_CSV,
             {
                 "step": state.step,
                 "wall_seconds": state.wall_seconds,
@@ -94,16 +101,18 @@ def _collected(training: Training, envs: Lanes, state: State, actor_learns: bool
     """The next cycle's episodes, one a lane."""
     config = training.config
     rng, key = _chance(config, state.cycle, "collect")
-    roles = config.algorithm.roles(rng, envs.num_envs, not actor_learns, state.scores)
+    algorithm = config.algorithm
+    roles = algorithm.exploration.roles(rng, envs.num_envs, not actor_learns, state.scores)
     keys = list(jax.random.split(key, envs.horizon))  # at once: to take them one by one costs as much as acting
-    networks = state.learner.current
+    networks, rule, settings = algorithm.acting(state.learner), algorithm.rule, algorithm.settings()
 
-    def act(observation: Observation, base_action: np.ndarray, step: int) -> np.ndarray:
-        return np.asarray(learning.act(config.algorithm, networks, observation, base_action, keys[step], roles))
+    def act(observation: Observation, base_action: np.ndarray, step: int) -> Acted:
+        acted = learning.act(rule, networks, observation, base_action, keys[step], roles, settings)
+        return Acted(np.asarray(acted.residual), {name: np.asarray(array) for name, array in acted.extras.items()})
 
     first = state.cycle * envs.num_envs
     seeds = [training_seed(config.seed, first + lane) for lane in range(envs.num_envs)]
-    episodes, reasons = collect(envs, training.controller, config.algorithm.composition, act, seeds)
+    episodes, reasons = collect(envs, training.controller, algorithm.composition, act, seeds)
     if reasons:
         what = reasons[0].partition(" raised ")[2] or reasons[0]  # without the step: a text is shown once
         warn(f"episodes that break in training are dropped: {what}", RuntimeWarning, stacklevel=2)
@@ -114,29 +123,34 @@ def _collected(training: Training, envs: Lanes, state: State, actor_learns: bool
     return Collected(episodes, reasons, roles)
 
 
-def _counted_in(training: Training, state: State, rng: np.random.Generator, new: int) -> Learner:
-    """The learner after its normalizer has seen the `new` rows of the replay."""
-    if not new:
-        return state.learner
-    return learning.count_in(training.config.algorithm, state.learner, _sampled(training, state.replay, rng, new, latest=new))
+def _counted_in(config: Config, learner: Learner, fresh: Transition | None) -> Learner:
+    """The learner after it has seen what the cycle added to the replay."""
+    return learner if fresh is None else learning.count_in(config.algorithm, learner, fresh)
 
 
-def _updated(training: Training, state: State, rng: np.random.Generator, actor_learns: bool) -> Learned:
+def _updated(training: Training, state: State, rng: np.random.Generator, key: Any, actor_learns: bool) -> Learned:
     """A cycle's updates, started."""
     config, algorithm, learner = training.config, training.config.algorithm, state.learner
     if not len(state.replay):
-        return Learned(learner, {"critic_loss": np.array(np.nan), "mean_value": np.array(np.nan)})
+        return Learned(learner, dict.fromkeys(algorithm.metrics, np.array(np.nan)))
     updates = config.updates_per_cycle if actor_learns else algorithm.burn_in.updates
-    counts = [len(part) for part in np.array_split(np.arange(updates), -(-updates // MOST_UPDATES))]
+    most = updates_at_once(state.replay.row_bytes * algorithm.steps, config.batch_size)
+    counts = [len(part) for part in np.array_split(np.arange(updates), -(-updates // most))]
     means: list[Metrics] = []
-    for count in counts:
+    for number, count in enumerate(counts):
         jax.block_until_ready(learner)  # else what all the parts have sampled would wait in memory
         batches = _batches(_sampled(training, state.replay, rng, count * config.batch_size), count)
-        learner, metrics = learning.update_many(algorithm, learner, batches, training.task.learner_spec, actor_learns)
+        spec, part_key = training.task.learner_spec, jax.random.fold_in(key, number)
+        learner, metrics = learning.update_many(algorithm, learner, batches, spec, part_key, actor_learns)
         means.append(metrics)
     shares = [count / updates for count in counts]
     metrics = {name: sum(share * mean[name] for share, mean in zip(shares, means, strict=True)) for name in means[0]}
     return Learned(learner, metrics)
+
+
+def updates_at_once(row_bytes: int, batch_size: int) -> int:
+    """Return how many updates' batches may be in memory at once, 1 at least, for rows of so many bytes."""
+    return min(MOST_UPDATES, max(1, MOST_BYTES // max(1, row_bytes * batch_size)))
 
 
 def _batches(transitions: Transition, count: int) -> Transition:
@@ -175,8 +189,10 @@ def _sampled(training: Training, replay: Replay, rng: np.random.Generator, size:
         return reward
 
     ask = base_at_goal if training.asks_again else None
-    batch = training.config.hindsight.sample(replay, rng, size, reward_at_goal, task.success, ask, latest)
-    return batch._replace(reward=task.learner_reward(batch.reward, batch.discount))
+    steps = training.config.algorithm.steps if latest is None else 1
+    return training.config.hindsight.sample(
+        replay, rng, size, reward_at_goal, task.success, ask, latest, steps, task.learner_reward
+    )
 
 
 def _chance(config: Config, cycle: int, use: Literal["collect", "learn"]) -> tuple[np.random.Generator, Any]:

@@ -12,7 +12,7 @@ from residual_rl.evaluation import Outcome
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Learner
 from residual_rl.learning.bandit import Scores
-from residual_rl.learning.replay import Replay
+from residual_rl.learning.replay import Replay, example_transition
 from residual_rl.learning.serialization import from_arrays, to_arrays
 from residual_rl.runs.run import Run
 from residual_rl.tasks.task import AnyTask
@@ -84,7 +84,8 @@ def fresh(training: Training) -> State:
     """Where a training begins."""
     config, spec = training.config, training.task.spec
     learner = learning.init(config.algorithm, spec, jax.random.key(config.seed))
-    replay = Replay(spec, min(config.replay_capacity, config.steps + training.longest_cycle))
+    example = example_transition(spec, config.algorithm.stored(spec))
+    replay = Replay(example, min(config.replay_capacity, config.steps + training.longest_cycle))
     return State(
         learner,
         replay,
@@ -96,7 +97,7 @@ def fresh(training: Training) -> State:
         best=(-np.inf, 0),
         wall_seconds=0.0,
         dropped_in_a_row=0,
-        scores=config.algorithm.after((), []),
+        scores=config.algorithm.exploration.after((), []),
         base=None,
     )
 
@@ -134,7 +135,8 @@ def restored(training: Training) -> State | None:
     new = fresh(training)
     source = str(training.run.path / "checkpoint.safetensors")
     try:
-        new.replay.restore({name.removeprefix("replay/"): array for name, array in arrays.items()})
+        of_replay = {name.removeprefix("replay/"): array for name, array in arrays.items() if name.startswith("replay/")}
+        new.replay.restore(of_replay, f"{source}, replay")
         return new._replace(
             learner=from_arrays(new.learner, arrays, "learner", source),
             cycle=int(counters["cycle"]),

@@ -128,15 +128,15 @@ def _evaluation_is_due(training: Training, state: State) -> bool:
 def _evaluated(training: Training, selection: Selection, state: State) -> State:
     """Evaluates the learner as it is, and keeps it as the selected policy if none was better."""
     algorithm = training.config.algorithm.delivered(state.scores)
-    residual = Residual(algorithm, state.learner.averaged)
-    policy = base_plus_residual(training.controller, algorithm.composition, residual, training.task.spec.action_size)
+    residual = Residual(algorithm, algorithm.averaged(state.learner))
+    policy = base_plus_residual(training.controller, residual, training.task.spec.action_size)
     outcome, base = roll_out(selection.envs, policy, selection.seeds), selection.base
     step = state.step
     training.run.append("evaluations.csv", evaluation_row(step, state.wall_seconds, outcome, base))
     measured = bounded(base, outcome)[1].measured(training.config.measured_by)
     state = state._replace(measured=measured, evaluated=step)
     if measured >= state.best[0]:
-        training.run.save_policy(to_arrays(state.learner.averaged, "networks"), algorithm, step)
+        training.run.save_policy(to_arrays(residual.networks, "networks"), algorithm, step)
         state = state._replace(best=(measured, step))
     return state
 
@@ -159,7 +159,8 @@ def _diagnosis(training: Training, state: State) -> Diagnosis:
     config, task, path = training.config, training.task, training.run.path
     asked = reads_goal(training.controller) and asked_again(training.controller)
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
-    algorithm, networks = config.algorithm.delivered(state.scores), state.learner.averaged
+    algorithm = config.algorithm.delivered(state.scores)
+    networks = algorithm.averaged(state.learner)
     evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.learner_reward)
     evaluations, metrics = (read_rows(path / name) for name in ("evaluations.csv", "metrics.csv"))
     return diagnose(config, state.step, evidence, evaluations, metrics)

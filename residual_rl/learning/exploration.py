@@ -1,0 +1,89 @@
+"""What the lanes of a training cycle are for: who drives each of them, and which of them explore."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from residual_rl.learning.bandit import Bandit, Scores, rounded
+from residual_rl.types import Array
+
+
+class Roles(NamedTuple):
+    """What each lane is for."""
+
+    explore: Array
+    """[E] bool, whether its actions are disturbed."""
+    arm: Array
+    """[E] int, who drives it: 0 is the base, 1 base plus residual; where there are several cautions, that of this number."""
+
+
+def greedy(rows: int) -> Roles:
+    """Return the roles of rows in which nothing is explored: what is evaluated and delivered."""
+    return Roles(explore=np.zeros(rows, dtype=bool), arm=np.ones(rows, dtype=np.int32))
+
+
+class Exploration(Protocol):
+    """How a cycle's lanes are shared out. It decides on the CPU, once a cycle."""
+
+    def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
+        """Return what each lane is for in the next cycle, which may depend on what the latest episodes were worth."""
+        ...
+
+    def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
+        """Return the scores after other episodes, each with the arm that drove it; `()` are those before the first."""
+        ...
+
+    def best(self, scores: Scores) -> int:
+        """Return the arm, 1 or more, by which the residual is evaluated and delivered."""
+        ...
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class EveryLane:
+    """The residual drives all lanes, and all explore; while the actor is frozen, a coin decides between all and none."""
+
+    while_frozen: float = Field(default=0.5, ge=0, le=1)
+    """Probability that the lanes explore while the actor is frozen."""
+
+    def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
+        """Return what each lane is for in the next cycle."""
+        explore = not burn_in or rng.random() < self.while_frozen
+        return Roles(explore=np.full(num_envs, explore), arm=np.ones(num_envs, dtype=np.int32))
+
+    def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
+        """Return the scores as they are: nothing depends on them."""
+        return scores
+
+    def best(self, scores: Scores) -> int:
+        """Return the only arm."""
+        return 1
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class BanditLanes:
+    """A bandit decides who drives, once the actor learns. Of the lanes that base plus residual drives, some explore."""
+
+    bandit: Bandit
+    arms: int
+    """Of the residual."""
+    exploring_ratio: float
+    """Share of the lanes that explores: of those that base plus residual drives, and at most half of them."""
+
+    def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
+        """Return what each lane is for in the next cycle."""
+        arm = np.ones(num_envs, dtype=np.int32) if burn_in else self.bandit.drivers(rng, num_envs, scores).astype(np.int32)
+        driven = rng.permutation(np.flatnonzero(arm))
+        explore = np.zeros(num_envs, dtype=bool)
+        explore[driven[: rounded(rng, min(num_envs * self.exploring_ratio, len(driven) / 2))]] = True
+        return Roles(explore, arm)
+
+    def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
+        """Return what the bandit remembers."""
+        return self.bandit.after(scores or ((),) * (1 + self.arms), new)
+
+    def best(self, scores: Scores) -> int:
+        """Return the arm that did best lately."""
+        return self.bandit.best(scores)

@@ -38,6 +38,7 @@ from residual_rl.tasks.objects import Shape, held_out_shapes
 from residual_rl.tasks.physics import state_columns
 from residual_rl.tasks.scene_models import SceneModels, make_room
 from residual_rl.tasks.scenes import SITE_HEIGHT, Variant, draw_scene, furnish
+from residual_rl.tasks.versions import find_several_contacts
 from residual_rl.types import Observation
 
 STARTS = Starts(object_x=(1.75, 1.85))  # m; Hook's reaches 5 cm farther
@@ -174,7 +175,7 @@ def _spec() -> mujoco.MjSpec:
     over it, and those with flat faces sink up to 3 cm into the table.
     """
     spec = hook_spec()
-    spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_MULTICCD
+    find_several_contacts(spec.option)
     return spec
 
 

@@ -36,6 +36,7 @@ from residual_rl.tasks.fetch import (
     settled_state,
 )
 from residual_rl.tasks.physics import state_columns
+from residual_rl.tasks.versions import set_damping
 from residual_rl.types import Observation, Spec
 
 HOOK_POSITION = slice(25, 28)
@@ -174,7 +175,7 @@ def hook_spec() -> mujoco.MjSpec:
     table.geoms[0].size = TABLE_HALF_SIZE
     hook = spec.worldbody.add_body(name="hook")
     hook.add_freejoint(name="hook:joint")
-    hook.joints[0].damping = DAMPING
+    set_damping(hook.joints[0], DAMPING)
     hook.add_site(name="hook", pos=SITE)
     for name, center, half_size in (
         ("hook_shaft", (0.0, 0.0, 0.0), (SHAFT_HALF_LENGTH, HALF_THICKNESS, HALF_THICKNESS)),

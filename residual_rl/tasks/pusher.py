@@ -32,6 +32,7 @@ import mujoco
 import numpy as np
 
 from residual_rl.tasks.physics import Physics, state_columns
+from residual_rl.tasks.versions import set_damping
 from residual_rl.types import Observation, Spec, StepInfo
 
 TIP_POSITION = slice(14, 17)
@@ -232,7 +233,8 @@ def pusher_model(rules: Rules = AS_RUN) -> mujoco.MjModel:
     # The routine that MuJoCo 3 brought for contacts of cylinders finds other contact points: the object ends centimetres away.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_NATIVECCD
     joint, geom = spec.default.joint, spec.default.geom
-    joint.armature, joint.damping = 0.04, 1.0
+    joint.armature = 0.04
+    set_damping(joint, 1.0)
     geom.density, geom.friction, geom.margin, geom.condim = 300.0, (0.8, 0.1, 0.1), 0.002, 1
     geom.contype = geom.conaffinity = 0
     world = spec.worldbody

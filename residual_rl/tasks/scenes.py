@@ -12,6 +12,7 @@ import numpy as np
 
 from residual_rl.tasks.objects import Shape, training_shapes
 from residual_rl.tasks.objects.shapes import add_parts, scaled
+from residual_rl.tasks.versions import set_damping
 
 TABLE, OBJECT = "table0", "object0"  # bodies
 TABLE_HALF_HEIGHT = 0.2  # m
@@ -109,5 +110,5 @@ def furnish(spec: mujoco.MjSpec, scene: Scene) -> mujoco.MjSpec:
             spec.delete(geom)
         parts = [scaled(part, scene.size, (0.0, 0.0, -SITE_HEIGHT / scene.size)) for part in scene.shape.parts]
         add_parts(spec, body, parts, density=scene.mass / (scene.shape.volume * scene.size**3))
-        body.joints[0].damping = scene.damping
+        set_damping(body.joints[0], scene.damping)
     return spec

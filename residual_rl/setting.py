@@ -11,7 +11,7 @@ from residual_rl.environments import Description, adapted, controller_of, descri
 from residual_rl.errors import ControllerError, ResidualRLError
 from residual_rl.pace import pace, paced, unless_said
 from residual_rl.run_files import ENVIRONMENT, TABLE, is_begun, read_config, read_environment
-from residual_rl.tasks import find_task, is_task
+from residual_rl.tasks import check_worlds, find_task, is_task
 from residual_rl.tasks.foreign.opened import Opened
 from residual_rl.tasks.foreign.sources import AnyEnv
 from residual_rl.tasks.foreign.task import AnyTask
@@ -51,6 +51,7 @@ def open_setting(
     if isinstance(env, str) and is_task(env):
         if horizon is not None or processes:
             raise ResidualRLError(f"horizon and processes are for environments of your own; {env!r} is a task of the library")
+        check_worlds()
         task = find_task(env)
         controller, name = resolve(controller, task, num_threads)
         config = unless_said(_config(said, task.name, name, _shown_base(controller)), {"measured_by": task.measured_by}, said)

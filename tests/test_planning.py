@@ -10,7 +10,8 @@ from residual_rl.controllers import DiscreteMPC, ReactivePush, propose
 from residual_rl.controllers.planning import MOVES, STAY, UNREACHABLE, Remembered, Tree, best_first_search
 from residual_rl.errors import ControllerError
 from residual_rl.tasks import TASKS
-from residual_rl.tasks.block import MPC_PUSH, PUSH, SLIPPERY_PUSH, BlockWorld
+from residual_rl.tasks.block import BlockWorld
+from residual_rl.tasks.variants import MPC_PUSH, PUSH, SLIPPERY_PUSH
 from residual_rl.types import Observation, select, with_goal
 
 LEFT, RIGHT = 0, 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from residual_rl.controllers.phases import CLOSE, HOLD, OPEN, first_that_holds, squared_length
-from residual_rl.tasks.fetch import FINGER_POSITION, GRIPPER_POSITION, OBJECT_POSITION
+from residual_rl.tasks.rules import FINGER_POSITION, GRIPPER_POSITION, OBJECT_POSITION
 from residual_rl.types import Observation
 
 

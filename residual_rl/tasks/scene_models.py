@@ -128,6 +128,8 @@ def _copy_mesh(model: mujoco.MjModel, geom: int, slot: int, scene: mujoco.MjMode
     graph = scene.mesh_graphadr[theirs]
     corners, triangles = scene.mesh_graph[graph : graph + 2]
     copy_rows(2 + 3 * corners + 6 * triangles, model.mesh_graphadr[ours], graph, "mesh_graph")
+    if hasattr(model, "mesh_extrema"):  # where the search for a mesh's farthest point starts, in later versions of MuJoCo
+        copy_rows(1, ours, theirs, "mesh_extrema")
 
     count, to, start = scene.mesh_vertnum[theirs], model.mesh_vertadr[ours], scene.mesh_vertadr[theirs]
     entries = scene.mesh_polymapnum[start : start + count].sum()  # one for each corner of each face

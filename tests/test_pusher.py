@@ -117,7 +117,8 @@ def test_an_action_is_seven_torques():
     data.qpos[:7] = 0.5 * (model.jnt_range[:7, 0] + model.jnt_range[:7, 1])  # away from the joints' limits
     mujoco.mj_forward(model, data)
     inertia = np.zeros((model.nv, model.nv))
-    mujoco.mj_fullM(model, inertia, data.qM)
+    for column, unit in enumerate(np.eye(model.nv)):
+        mujoco.mj_mulM(model, data, inertia[column], unit)
     torque = np.array([1.0, -0.5, 0.25, 1.0, -1.0, 0.5, -0.25])
     expected = np.linalg.solve(inertia + 0.01 * np.diag(model.dof_damping), 0.01 * np.append(torque, (0.0, 0.0)))
     data.ctrl[:] = torque

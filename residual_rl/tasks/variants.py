@@ -38,7 +38,10 @@ class Scene:
 
 PUSH = Scene()
 MPC_PUSH = Scene(action_gain=10.0)
-SLIPPERY_PUSH = Scene(friction=(0.18, 0.005, 0.0001))
+SLIPPERY_PUSH = Scene(friction=(0.19, 0.005, 0.0001))
+"""Differs: published with a sliding friction of 0.18. In today's MuJoCo the block then slides past the goal more often than it
+did: ReactivePush solves 0.34 of the episodes, instead of about 0.45."""
+PUBLISHED_FRICTION = Scene(friction=(0.18, 0.005, 0.0001))
 PICK_AND_PLACE = Scene(gripper_blocked=False, extra_height=0.2, goal_heights=0.45)
 
 

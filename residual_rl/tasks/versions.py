@@ -12,7 +12,7 @@ import numpy as np
 def set_damping(joint: Any, damping: float) -> None:
     """Give a joint of an `MjSpec`, or a default for joints, linear damping in N s/m or N m s/rad.
 
-    Since MuJoCo 3.6 an `MjSpec` holds the coefficients of a polynomial, of which the first is the linear one.
+    Since MuJoCo 3.7 an `MjSpec` holds the coefficients of a polynomial, of which the first is the linear one.
     """
     joint.damping = damping if np.ndim(joint.damping) == 0 else [damping, 0.0, 0.0]
 
@@ -27,17 +27,10 @@ def find_several_contacts(option: Any) -> None:
         option.enableflags |= enabling
 
 
-def find_one_contact(option: Any) -> None:
-    """Make MuJoCo find one contact point between two convex geoms, as all versions did by default up to 3.7."""
-    disabling = getattr(mujoco.mjtDisableBit, "mjDSBL_MULTICCD", None)
-    if disabling is not None:
-        option.disableflags |= disabling
-
-
 def set_constants(model: mujoco.MjModel, data: mujoco.MjData) -> None:
     """Recompute what MuJoCo derives from masses, inertias and frames, and keep how bodies are welded together.
 
-    Since MuJoCo 3.12 or earlier, `mj_setConst` also sets the relative pose of each weld to that at `qpos0`.
+    MuJoCo 4.0 also sets the relative pose of each weld to that at `qpos0`; up to 3.12 it leaves welds alone.
 
     Args:
         model: changed.

@@ -1,8 +1,8 @@
 """The tasks of the library: `TASKS` by name, and `find_task`."""
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import Any
 
 from residual_rl.errors import UnknownName
@@ -227,7 +227,7 @@ def check_worlds() -> None:
         ResidualRLError: the extra `tasks` is not installed.
     """
     need("mujoco", *WORLDS)
-    if find_spec("gymnasium_robotics") is None:
+    if importlib.util.find_spec("gymnasium_robotics") is None:
         raise missing("gymnasium_robotics", *WORLDS)
 
 

@@ -2,8 +2,8 @@
 
     python studies/flings.py [--episodes 500]
 
-Adds the rows of the installed MuJoCo to `studies/controllers/flings.csv`, the numbers in `docs/physics.md`. ReactiveHook acts, on
-the initial states that verdicts use.
+Adds the rows of the installed MuJoCo to `studies/controllers/flings.csv`, the numbers in `docs/physics.md`. ReactiveHook acts,
+on the initial states that verdicts use.
 """
 
 import argparse

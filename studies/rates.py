@@ -2,9 +2,9 @@
 
     python studies/rates.py [--episodes 1000] [--only TASK ...]
 
-Writes `studies/controllers/rates.csv`, row by row, and from it alone `studies/controllers/README.md`. Each row belongs to a version
-of MuJoCo, and the installed one is measured. Rows with as many episodes are kept: a stopped measurement goes on, and a row
-deleted from the file is measured again.
+Writes `studies/controllers/rates.csv`, row by row, and from it alone `studies/controllers/README.md`. Each row belongs to a
+version of MuJoCo, and the installed one is measured. Rows with as many episodes are kept: a stopped measurement goes on, and a
+row deleted from the file is measured again.
 """
 
 import argparse

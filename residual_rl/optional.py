@@ -5,10 +5,18 @@ from typing import Any
 
 from residual_rl.errors import ResidualRLError
 
-DISTRIBUTIONS = {"PIL": "Pillow", "av": "PyAV", "sbx": "sbx-rl", "stable_baselines3": "stable-baselines3"}
+DISTRIBUTIONS = {
+    "PIL": "Pillow",
+    "av": "PyAV",
+    "gymnasium_robotics": "gymnasium-robotics",
+    "sbx": "sbx-rl",
+    "stable_baselines3": "stable-baselines3",
+}
 """What a package is called where it is installed from, if not as it is imported."""
 REPORTS = "report", "reports and figures"
 """Extra and purpose of what draws."""
+WORLDS = "tasks", "the library's own tasks"
+"""Extra and purpose of MuJoCo and of the robot models."""
 
 
 def need(module: str, extra: str, purpose: str) -> Any:
@@ -25,7 +33,9 @@ def need(module: str, extra: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        missing = (error.name or module).split(".")[0]
-        raise ResidualRLError(
-            f"{purpose} need {DISTRIBUTIONS.get(missing, missing)}: pip install 'residual-rl[{extra}]'"
-        ) from error
+        raise missing((error.name or module).split(".")[0], extra, purpose) from error
+
+
+def missing(package: str, extra: str, purpose: str) -> ResidualRLError:
+    """Return the error that says what to install, where `package`, as it is imported, is not installed."""
+    return ResidualRLError(f"{purpose} need {DISTRIBUTIONS.get(package, package)}: pip install 'residual-rl[{extra}]'")

@@ -2,8 +2,9 @@
 
     python studies/rates.py [--episodes 1000] [--only TASK ...]
 
-Writes `studies/controllers/rates.csv`, row by row, and from it alone `studies/controllers/README.md`. Rows that are there with
-as many episodes are kept: a stopped measurement goes on, and a row deleted from the file is measured again.
+Writes `studies/controllers/rates.csv`, row by row, and from it alone `studies/controllers/README.md`. Each row belongs to a
+version of MuJoCo, and the installed one is measured. Rows with as many episodes are kept: a stopped measurement goes on, and a
+row deleted from the file is measured again.
 """
 
 import argparse
@@ -17,7 +18,10 @@ from rich.progress import Progress
 import residual_rl
 
 FOLDER = Path(__file__).parent / "controllers"
-COLUMNS: tuple[str, ...] = ("task", "controller", "paper", "episodes", "success_rate", "low", "high", "mean_return", "versions")
+COLUMNS: tuple[str, ...] = (
+    *("task", "controller", "mujoco", "paper", "episodes", "success_rate", "low", "high", "mean_return", "versions"),
+)
+HERE = version("mujoco")
 
 
 class Pair(NamedTuple):
@@ -33,6 +37,7 @@ class Pair(NamedTuple):
 PAIRS = (
     Pair("push", "reactive-push", "near 1"),
     Pair("slippery-push", "reactive-push", "0.45"),
+    Pair("slippery-push-published-friction", "reactive-push", "0.45"),
     Pair("push", "discrete-mpc", "0.5"),
     Pair("pick-and-place", "reactive-pick-and-place"),
     Pair("pick-and-place", "oscillating-pick-and-place", "0.5"),
@@ -54,10 +59,12 @@ PAIRS = (
 PREFACE = """# Controllers before learning
 
 Success at the last step of {episodes} episodes, with 95 % Wilson intervals, on the initial states that verdicts use. The
-paper's numbers are those of its text and figures. Made by `python studies/rates.py` from `rates.csv`.
+paper's numbers are those of its text and figures. Tasks and controllers are set for MuJoCo {newest}; the last columns show what
+other versions make of them, with the number of episodes. Rows named `published` or `as-run` keep the published constants
+(`docs/physics.md`). Made by `python studies/rates.py` from `rates.csv`.
 
-| task | controller | paper | here | 95 % interval | mean return |
-|---|---|---|---|---|---|
+| task | controller | paper | here | 95 % interval | mean return |{others}
+|---|---|---|---|---|---|{rule}
 """
 
 
@@ -70,26 +77,48 @@ def read() -> list[dict[str, str]]:
 
 
 def write(rows: list[dict[str, Any]]) -> None:
-    """The CSV in the order of `PAIRS`, and the table made of it."""
+    """The CSV in the order of `PAIRS`, the newest MuJoCo first, and the table made of it."""
     order = [(pair.task, pair.controller) for pair in PAIRS]
-    rows = sorted(rows, key=lambda row: order.index((row["task"], row["controller"])))
+    rows = sorted(rows, key=lambda row: [-number for number in numbers(row["mujoco"])])
+    rows.sort(key=lambda row: order.index((row["task"], row["controller"])))
     with (FOLDER / "rates.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    newest, *others = sorted({row["mujoco"] for row in rows}, key=numbers, reverse=True)
+    rates = {(row["task"], row["controller"], row["mujoco"]): row for row in rows}
     lines = [
         f"| {row['task']} | {row['controller']} | {row['paper'] or '-'} | {float(row['success_rate']):.3f}"
-        f" | {float(row['low']):.3f} to {float(row['high']):.3f} | {float(row['mean_return']):.1f} |\n"
+        f" | {float(row['low']):.3f} to {float(row['high']):.3f} | {float(row['mean_return']):.1f} |"
+        + "".join(f" {_short(rates.get((row['task'], row['controller'], other)))} |" for other in others)
+        + "\n"
         for row in rows
+        if row["mujoco"] == newest
     ]
-    (FOLDER / "README.md").write_text(PREFACE.format(episodes=rows[0]["episodes"]) + "".join(lines))
+    preface = PREFACE.format(
+        episodes=next(row["episodes"] for row in rows if row["mujoco"] == newest),
+        newest=newest,
+        others="".join(f" {other} |" for other in others),
+        rule="---|" * len(others),
+    )
+    (FOLDER / "README.md").write_text(preface + "".join(lines))
 
 
-def measure(pair: Pair, episodes: int) -> dict[str, Any]:
+def numbers(version: str) -> list[int]:
+    """A version's numbers, to be compared."""
+    return [int(number) for number in version.split(".")]
+
+
+def _short(row: dict[str, Any] | None) -> str:
+    return "-" if row is None else f"{float(row['success_rate']):.3f} ({row['episodes']})"
+
+
+def measure(pair: Pair, episodes: int, threads: int | None) -> dict[str, Any]:
     """One row."""
-    base = residual_rl.evaluate(pair.task, pair.controller, episodes=episodes).base
+    base = residual_rl.evaluate(pair.task, pair.controller, episodes=episodes, num_threads=threads).base
     return {
         **pair._asdict(),
+        "mujoco": HERE,
         "episodes": episodes,
         "success_rate": base.success_rate,
         "low": round(base.interval[0], 4),
@@ -104,16 +133,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=1000)
     parser.add_argument("--only", nargs="+", metavar="TASK", choices=sorted({pair.task for pair in PAIRS}))
+    parser.add_argument("--threads", type=int, help="physics threads; one for each core if not given")
     arguments = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     wanted = {(pair.task, pair.controller) for pair in PAIRS}
     rows: list[dict[str, Any]] = [row for row in read() if (row["task"], row["controller"]) in wanted]
     with Progress() as progress:
         for pair in progress.track([pair for pair in PAIRS if not arguments.only or pair.task in arguments.only]):
-            same = [row for row in rows if (row["task"], row["controller"]) == (pair.task, pair.controller)]
+            same = [
+                row for row in rows if (row["task"], row["controller"], row["mujoco"]) == (pair.task, pair.controller, HERE)
+            ]
             if same and int(same[0]["episodes"]) >= arguments.episodes:
                 continue
-            rows = [row for row in rows if row not in same] + [measure(pair, arguments.episodes)]
+            rows = [row for row in rows if row not in same] + [measure(pair, arguments.episodes, arguments.threads)]
             write(rows)
 
 

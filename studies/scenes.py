@@ -21,12 +21,12 @@ from residual_rl.controllers.hook import ReactiveHook
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
 from residual_rl.residual import Composition
 from residual_rl.seeds import Purpose, evaluation_seeds
-from residual_rl.tasks import TASKS, complex_hook
+from residual_rl.tasks import TASKS, complex_hook, variants
 from residual_rl.tasks.hook import hook_spec
-from residual_rl.tasks.scenes import Variant
+from residual_rl.tasks.variants import Variant
 
 FILE = Path(__file__).parent / "controllers" / "scenes.csv"
-BUMPS, OBJECTS = complex_hook.ONLY_BUMPS, complex_hook.ONLY_OBJECTS
+BUMPS, OBJECTS = variants.ONLY_BUMPS, variants.ONLY_OBJECTS
 CASES = (  # a variant, and what the hook is made of
     (replace(OBJECTS, stray_origin=False), "boxes"),
     (replace(BUMPS, highest_bump=0.002), "boxes"),

@@ -7,6 +7,7 @@ golden rollout.
 from residual_rl.tasks import TASKS
 
 VARIANTS = (
+    "slippery-push-published-friction",
     "noisy-hook-as-described",
     "mbrl-pusher-as-described",
     "complex-hook-test",

@@ -9,7 +9,13 @@ from scipy.stats import kstest
 
 from residual_rl.controllers.hook import ReactiveHook
 from residual_rl.tasks import find_task, hook
-from residual_rl.tasks.complex_hook import (
+from residual_rl.tasks.complex_hook import ComplexHookWorld, State, scene_model
+from residual_rl.tasks.fetch import FetchArm, fetch_model
+from residual_rl.tasks.hook import SELF_CONTACTS, SPEC, hook_spec
+from residual_rl.tasks.objects import held_out_shapes, training_shapes
+from residual_rl.tasks.objects.shapes import box, normalized
+from residual_rl.tasks.scenes import draw_scene, furnish
+from residual_rl.tasks.variants import (
     AS_DESCRIBED,
     AS_RUN,
     CENTERED_ORIGINS,
@@ -17,15 +23,7 @@ from residual_rl.tasks.complex_hook import (
     ONLY_BUMPS,
     ONLY_OBJECTS,
     PUBLISHED_BUMPS,
-    ComplexHookWorld,
-    State,
-    scene_model,
 )
-from residual_rl.tasks.fetch import FetchArm, fetch_model
-from residual_rl.tasks.hook import SELF_CONTACTS, SPEC, hook_spec
-from residual_rl.tasks.objects import held_out_shapes, training_shapes
-from residual_rl.tasks.objects.shapes import box, normalized
-from residual_rl.tasks.scenes import draw_scene, furnish
 
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
 VARIANTS = {

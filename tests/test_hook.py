@@ -9,10 +9,11 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import kstest, norm
 
 from residual_rl.controllers import ReactiveHook
-from residual_rl.tasks import TASKS, fetch, hook, noisy_hook
+from residual_rl.tasks import TASKS, fetch, hook, noisy_hook, rules
 from residual_rl.tasks.fetch import SUBSTEPS
 from residual_rl.tasks.hook import HookWorld, hook_model
-from residual_rl.tasks.noisy_hook import AS_DESCRIBED, AS_RUN, Noise, NoisyHookWorld, disturb
+from residual_rl.tasks.noisy_hook import NoisyHookWorld, disturb
+from residual_rl.tasks.variants import NOISE_AS_DESCRIBED, NOISE_AS_RUN, Noise
 
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
 BASE = ReactiveHook()
@@ -91,7 +92,7 @@ def test_starts_and_goals_are_where_the_paper_has_them(world):
     assert np.all(goal[:, 2] == 0.42)
     correlation = np.corrcoef(np.column_stack([start[:, :2], goal[:, 0]]).T)
     assert np.abs(correlation - np.eye(3)).max() < 0.1
-    assert not fetch.success(start, goal).any()
+    assert not rules.success(start, goal).any()
 
 
 def test_goals_of_two_draws_fill_a_square():
@@ -190,7 +191,7 @@ def test_episodes_are_those_of_a_plain_loop_over_the_unmodified_model(world, unm
     state, goal = world.reset(generators(seeds))
     plain = [Plain(unmodified, physics) for physics in state.physics]
     policies = [deeds(kind, lane) for lane in seeds]
-    for step in range(hook.HORIZON if kind == "base" else 50):
+    for step in range(hook.SPEC.horizon if kind == "base" else 50):
         shown = world.observe(state, goal)
         rows = [{key: value[lane : lane + 1] for key, value in shown.items()} for lane in range(2)]
         actions = np.stack([policy(row, step) for policy, row in zip(policies, rows, strict=True)])
@@ -201,7 +202,7 @@ def test_episodes_are_those_of_a_plain_loop_over_the_unmodified_model(world, unm
         expected = [one.positions() for one in plain]
         assert np.array_equal(seen[:, [0, 1, 2, 3, 4, 5, 25, 26, 27]], expected)
     if kind == "base":
-        assert fetch.success(seen[:, 3:6], goal).all()  # so the hook was grasped and the cube was moved
+        assert rules.success(seen[:, 3:6], goal).all()  # so the hook was grasped and the cube was moved
 
 
 def test_listed_pairs_make_the_contacts_that_a_search_makes(world, unmodified):
@@ -209,7 +210,7 @@ def test_listed_pairs_make_the_contacts_that_a_search_makes(world, unmodified):
     state, goal = world.reset(generators([0]))
     searched, listed = mujoco.MjData(unmodified), mujoco.MjData(listed_model)
     met = set()
-    for _ in range(hook.HORIZON):
+    for _ in range(hook.SPEC.horizon):
         state = world.step(state, BASE(world.observe(state, goal)).clip(-1.0, 1.0))
         for model, data in ((unmodified, searched), (listed_model, listed)):
             mujoco.mj_setState(model, data, state.physics[0], FULL)
@@ -234,7 +235,7 @@ def test_contacts_that_the_model_leaves_out_do_not_occur_over_the_table(world, u
     elsewhere = 0
     for lane in range(6):
         plain, policy = Plain(unmodified, state.physics[lane]), deeds(kind, lane)
-        for step in range(hook.HORIZON):
+        for step in range(hook.SPEC.horizon):
             now = np.empty((1, state.physics.shape[1]))
             mujoco.mj_getState(unmodified, plain.data, now[0], FULL)
             shown = world.observe(world.arm.at(now), goal[lane : lane + 1])
@@ -247,7 +248,7 @@ def test_contacts_that_the_model_leaves_out_do_not_occur_over_the_table(world, u
 
 
 def test_a_step_leaves_the_state_it_started_from_unchanged():
-    noisy = NoisyHookWorld(AS_RUN, 1)
+    noisy = NoisyHookWorld(NOISE_AS_RUN, 1)
     for world in (noisy, noisy.hook):
         state, goal = world.reset(generators([0, 1]))
         kept = [array.copy() for array in state]
@@ -262,12 +263,12 @@ def test_a_step_leaves_the_state_it_started_from_unchanged():
 
 EXACT = [0, 1, 2, 5, 8, 9, 10, 11, *range(15, 25), *range(31, 37)]  # of a frame, in both variants
 DISTURBED = {  # the noise's own entries, and those that follow from them
-    AS_RUN: [3, 4, 12, 13, 14, *range(25, 31)],
-    AS_DESCRIBED: [3, 4, 11, 12, 13, *range(25, 31)],
+    NOISE_AS_RUN: [3, 4, 12, 13, 14, *range(25, 31)],
+    NOISE_AS_DESCRIBED: [3, 4, 11, 12, 13, *range(25, 31)],
 }
 
 
-@pytest.fixture(scope="module", params=[AS_RUN, AS_DESCRIBED], ids=["as run", "as described"])
+@pytest.fixture(scope="module", params=[NOISE_AS_RUN, NOISE_AS_DESCRIBED], ids=["as run", "as described"])
 def noisy(request):
     made = NoisyHookWorld(request.param, 2)
     yield made
@@ -374,7 +375,7 @@ def test_the_base_is_shown_the_same_draw_as_the_learner():
 
 
 def test_both_variants_are_tasks_of_their_own():
-    for name, noise in (("noisy-hook", AS_RUN), ("noisy-hook-as-described", AS_DESCRIBED)):
+    for name, noise in (("noisy-hook", NOISE_AS_RUN), ("noisy-hook-as-described", NOISE_AS_DESCRIBED)):
         world = TASKS[name].make_world(1)
         assert world.noise == noise
         assert world.spec == TASKS[name].spec == noisy_hook.SPEC

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from residual_rl.tasks.block import PUSH, BlockWorld, block_model
+from residual_rl.tasks.block import BlockWorld, block_model
 from residual_rl.tasks.fetch import SUBSTEPS
 from residual_rl.tasks.physics import Physics, state_columns
+from residual_rl.tasks.variants import PUSH
 
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
 

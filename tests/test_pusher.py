@@ -19,14 +19,16 @@ from residual_rl.learning.hindsight import rewarded
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
 from residual_rl.tasks import TASKS, pusher
-from residual_rl.tasks.pusher import AS_DESCRIBED, AS_RUN, PusherWorld, pusher_model
+from residual_rl.tasks.pusher import PusherWorld, pusher_model
+from residual_rl.tasks.rules import success
+from residual_rl.tasks.variants import PUSHER_AS_DESCRIBED, PUSHER_AS_RUN
 
 TASK = TASKS["mbrl-pusher"]
 
 
 @pytest.fixture(scope="module")
 def world():
-    made = PusherWorld(AS_RUN, 2)
+    made = PusherWorld(PUSHER_AS_RUN, 2)
     yield made
     made.close()
 
@@ -115,7 +117,8 @@ def test_an_action_is_seven_torques():
     data.qpos[:7] = 0.5 * (model.jnt_range[:7, 0] + model.jnt_range[:7, 1])  # away from the joints' limits
     mujoco.mj_forward(model, data)
     inertia = np.zeros((model.nv, model.nv))
-    mujoco.mj_fullM(model, inertia, data.qM)
+    for column, unit in enumerate(np.eye(model.nv)):
+        mujoco.mj_mulM(model, data, inertia[column], unit)
     torque = np.array([1.0, -0.5, 0.25, 1.0, -1.0, 0.5, -0.25])
     expected = np.linalg.solve(inertia + 0.01 * np.diag(model.dof_damping), 0.01 * np.append(torque, (0.0, 0.0)))
     data.ctrl[:] = torque
@@ -168,21 +171,21 @@ TIP, ACTION = np.array([0.821, -0.6, 0.0]), [0.5, -0.5, 0.0, 1.0, 0.0, 0.0, -0.5
 
 def test_reward_as_run_by_hand():
     # -(1.25 x 0.448 + 0.5 x 0.796 + 0.1 x 1.75)
-    assert AS_RUN.reward(ACHIEVED, DESIRED, evidence(TIP, ACTION)) == pytest.approx(-1.133)
+    assert PUSHER_AS_RUN.reward(ACHIEVED, DESIRED, evidence(TIP, ACTION)) == pytest.approx(-1.133)
 
 
 def test_reward_as_described_by_hand():
     # -(1.25 x 0.448 + 0.1 x 0.796 + 0.5 x sqrt(1.75)) at the same goal
     expected = -(0.56 + 0.0796 + 0.5 * 1.75**0.5)
-    assert AS_DESCRIBED.reward(ACHIEVED, DESIRED, evidence(TIP, ACTION)) == pytest.approx(expected)
+    assert PUSHER_AS_DESCRIBED.reward(ACHIEVED, DESIRED, evidence(TIP, ACTION)) == pytest.approx(expected)
 
 
 def test_no_reward_exceeds_zero_and_only_perfection_reaches_it():
     perfect = evidence(ACHIEVED, np.zeros(7))
-    assert AS_RUN.reward(ACHIEVED, ACHIEVED, perfect) == pusher.SPEC.reward_range[1] == 0.0
+    assert PUSHER_AS_RUN.reward(ACHIEVED, ACHIEVED, perfect) == pusher.SPEC.reward_range[1] == 0.0
     for worse in (evidence(TIP, np.zeros(7)), evidence(ACHIEVED, ACTION)):
-        assert AS_RUN.reward(ACHIEVED, ACHIEVED, worse) < 0.0
-    assert AS_RUN.reward(ACHIEVED, DESIRED, perfect) < 0.0
+        assert PUSHER_AS_RUN.reward(ACHIEVED, ACHIEVED, worse) < 0.0
+    assert PUSHER_AS_RUN.reward(ACHIEVED, DESIRED, perfect) < 0.0
 
 
 def test_values_are_bounded_above_and_not_below():
@@ -205,15 +208,15 @@ def on_the_table(metres, height):
     return np.array([metres, 0.0, -0.275]), np.array([0.0, 0.0, height])
 
 
-@pytest.mark.parametrize(("rules", "within"), [(AS_RUN, 0.0139), (AS_DESCRIBED, 0.0499)])
+@pytest.mark.parametrize(("rules", "within"), [(PUSHER_AS_RUN, 0.0139), (PUSHER_AS_DESCRIBED, 0.0499)])
 def test_the_gap_in_height_leaves_little_of_the_five_centimetres(rules, within):
     # As run: sqrt(0.05^2 - 0.048^2) = 0.0140 m.
-    assert pusher.success(*on_the_table(within, rules.goal_height))
-    assert not pusher.success(*on_the_table(within + 0.0002, rules.goal_height))
+    assert success(*on_the_table(within, rules.goal_height))
+    assert not success(*on_the_table(within + 0.0002, rules.goal_height))
 
 
 def test_the_gap_in_height_costs_nine_of_the_return():
-    gap = AS_RUN.reward(ACHIEVED, DESIRED, evidence(TIP, ACTION)) - AS_RUN.reward(
+    gap = PUSHER_AS_RUN.reward(ACHIEVED, DESIRED, evidence(TIP, ACTION)) - PUSHER_AS_RUN.reward(
         ACHIEVED, np.array([0.45, -0.05, -0.275]), evidence(TIP, ACTION)
     )
     assert 150 * gap == pytest.approx(-9.0)

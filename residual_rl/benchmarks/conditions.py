@@ -24,7 +24,7 @@ def conditions(peers: Sequence[str]) -> dict[str, Any]:
     packages = ("residual-rl", "mujoco", "jax", "numpy", *peers)
     missing = [name for name in peers if not installed(name)]
     return {
-        "versions": {name: version(name) for name in packages if name not in missing},
+        "versions": {name: version(name) for name in packages if installed(name)},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": usable_cores()},
         "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,  # before the benchmark began
         "missing": INSTALL_PEERS if missing else None,

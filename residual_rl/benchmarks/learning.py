@@ -18,10 +18,10 @@ from residual_rl.benchmarks.rounds import Speed, alternate, compared, medians
 from residual_rl.errors import ResidualRLError
 from residual_rl.processes import usable_cores
 from residual_rl.tasks import find_task
-from residual_rl.tasks.block import HORIZON
+from residual_rl.tasks.rules import BLOCK
 
 NUM_ENVS = 16
-CYCLE_STEPS = NUM_ENVS * HORIZON
+CYCLE_STEPS = NUM_ENVS * BLOCK.horizon
 CYCLE_UPDATES = CYCLE_STEPS // 10
 BATCH_SIZE = 256
 

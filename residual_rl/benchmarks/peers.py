@@ -10,7 +10,7 @@ from residual_rl.benchmarks.conditions import PEER_TASKS, PEERS, TASK
 from residual_rl.benchmarks.rounds import alternate, medians, stepper
 from residual_rl.optional import need
 from residual_rl.processes import usable_cores
-from residual_rl.tasks.block import HORIZON
+from residual_rl.tasks.rules import BLOCK
 
 PEER_TASK = PEER_TASKS[TASK]
 VECTOR_ENVS = ("DummyVecEnv", "SubprocVecEnv")
@@ -73,7 +73,7 @@ class Peer:
             replay_buffer_class=need("stable_baselines3", *PEERS).HerReplayBuffer,
             policy_kwargs=policy_kwargs,
             batch_size=work.batch_size,
-            train_freq=HORIZON,  # calls of the vector env
+            train_freq=BLOCK.horizon,  # calls of the vector env
             gradient_steps=work.cycle_updates,
             learning_starts=work.cycle_steps,
             device="cpu",

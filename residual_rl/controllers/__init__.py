@@ -26,7 +26,7 @@ from residual_rl.controllers.push import ReactivePush
 from residual_rl.controllers.table import SUFFIX, TableController
 from residual_rl.controllers.workers import in_processes
 from residual_rl.errors import ControllerError, UnknownName
-from residual_rl.tasks import block
+from residual_rl.tasks.rules import BLOCK
 from residual_rl.types import Spec
 
 __all__ = [
@@ -80,7 +80,7 @@ CONTROLLERS = {
     "discrete-mpc": Entry(
         "searches over moves of 5 cm in a copy of Push; slow",
         lambda spec, threads: DiscreteMPC(num_threads=threads),
-        plans_in=block.SPEC,
+        plans_in=BLOCK,
     ),
     "reactive-push": Entry(
         "goes behind the block and pushes it to the goal; tuned for Push", lambda spec, threads: ReactivePush(), **FETCH
@@ -92,7 +92,9 @@ CONTROLLERS = {
         "the same with too high a gain and too fine a tolerance", lambda spec, threads: OSCILLATING, **FETCH
     ),
     "oscillating-pick-and-place-as-run": Entry(
-        "the same with the published tolerance, too fine for today's MuJoCo", lambda spec, threads: OSCILLATING_AS_RUN, **FETCH
+        "the same with the published tolerance, too coarse for today's MuJoCo",
+        lambda spec, threads: OSCILLATING_AS_RUN,
+        **FETCH,
     ),
     "reactive-hook": Entry(
         "grasps the hook, brings its head behind the cube, sweeps the cube to the goal",

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from residual_rl.controllers.phases import CLOSE, HOLD, OPEN, first_that_holds, squared_length
-from residual_rl.tasks.fetch import FINGER_POSITION, GRIPPER_POSITION, OBJECT_POSITION
-from residual_rl.tasks.hook import HOOK_POSITION, SPEC
+from residual_rl.tasks.rules import FINGER_POSITION, GRIPPER_POSITION, HOOK, HOOK_POSITION, OBJECT_POSITION
 from residual_rl.types import Observation
 
 
@@ -53,7 +52,7 @@ class ReactiveHook:
 
     def __call__(self, observation: Observation) -> np.ndarray:
         """`Observation[B] -> base_action [B, 4]`."""
-        seen = observation["observation"][:, -SPEC.observation_size :]
+        seen = observation["observation"][:, -HOOK.observation_size :]
         gripper, object_, hook = seen[:, GRIPPER_POSITION], seen[:, OBJECT_POSITION], seen[:, HOOK_POSITION]
         finger = seen[:, FINGER_POSITION]
         object_to_goal = observation["desired_goal"][:, :2] - object_[:, :2]

@@ -4,13 +4,18 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from residual_rl.tasks.block import PUSH, BlockWorld, Scene
-from residual_rl.tasks.fetch import GRIPPER_POSITION, OBJECT_POSITION, State
+from residual_rl.optional import WORLDS, need
+from residual_rl.tasks.rules import GRIPPER_POSITION, OBJECT_POSITION
+from residual_rl.tasks.variants import PUSH, Scene
 from residual_rl.types import Observation
+
+if TYPE_CHECKING:
+    from residual_rl.tasks.block import BlockWorld
+    from residual_rl.tasks.fetch import State
 
 MOVES = np.array([[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]])
 """[6, 3] one step along one axis, in the order in which they are tried."""
@@ -60,9 +65,9 @@ class DiscreteMPC:
     asked_again = False
 
     @cached_property
-    def world(self) -> BlockWorld:
+    def world(self) -> "BlockWorld":
         """The simulator, made when it is first needed."""
-        return BlockWorld(self.scene, self.num_threads)
+        return need("residual_rl.tasks.block", *WORLDS).BlockWorld(self.scene, self.num_threads)
 
     @cached_property
     def _remembered(self) -> "Remembered":
@@ -115,9 +120,9 @@ class DiscreteMPC:
         multiples = np.floor(distances / self.resolution)
         return np.where(np.isfinite(multiples), multiples, UNREACHABLE).astype(np.int64)
 
-    def _unpacked(self, states: np.ndarray) -> State:
+    def _unpacked(self, states: np.ndarray) -> "State":
         size = self.world.arm.physics.state_size
-        return State(states[:, :size], states[:, size:])
+        return need("residual_rl.tasks.fetch", *WORLDS).State(states[:, :size], states[:, size:])
 
     def close(self) -> None:
         """Ends the simulator's threads, if it has any; asked again, it makes new ones."""
@@ -153,7 +158,7 @@ class Remembered:
         return np.stack([self._now[key] for key in keys])
 
 
-def _packed(state: State) -> np.ndarray:
+def _packed(state: "State") -> np.ndarray:
     """All that the world keeps of each state in one row: `[N, R]`."""
     return np.concatenate(state, axis=1)
 

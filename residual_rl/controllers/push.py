@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from residual_rl.controllers.phases import squared_length
-from residual_rl.tasks.fetch import GRIPPER_POSITION, OBJECT_POSITION
+from residual_rl.tasks.rules import GRIPPER_POSITION, OBJECT_POSITION
 from residual_rl.types import Observation
 
 

@@ -1,7 +1,7 @@
 """How environments are made, what they are called, how long their episodes last, and how they are closed."""
 
 from collections.abc import Callable
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from importlib import import_module
 from io import StringIO
 from typing import Any
@@ -26,10 +26,8 @@ def gymnasium_maker(name: str) -> Callable[[], gymnasium.Env]:
         except Exception as error:
             raise WorldError(f"importing {module!r} for {name!r} raised {type(error).__name__}: {error}") from error
     elif name not in gymnasium.registry:
-        with redirect_stderr(StringIO()):  # it tells of changes to its own tasks when it is imported
-            import gymnasium_robotics
-
-        gymnasium.register_envs(gymnasium_robotics)
+        with suppress(ModuleNotFoundError), redirect_stderr(StringIO()):  # it writes news of its own tasks when it is imported
+            gymnasium.register_envs(import_module("gymnasium_robotics"))
     try:
         spec = gymnasium.spec(known_as)
     except (gymnasium.error.Error, ImportError):

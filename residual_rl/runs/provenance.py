@@ -3,8 +3,10 @@
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,21 @@ PACKAGES = ("residual-rl", "mujoco", "gymnasium", "gymnasium-robotics", "jax", "
 def provenance() -> dict[str, Any]:
     """What makes the numbers of a run: versions, commit, machine and time."""
     return {
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
         "python": platform.python_version(),
         "commit": _commit(),
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the version of each of these packages that is installed."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _commit() -> str | None:

@@ -1,9 +1,14 @@
 """The tasks of the library: `TASKS` by name, and `find_task`."""
 
+import importlib.util
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from residual_rl.errors import UnknownName
-from residual_rl.tasks import block, complex_hook, fetch, hook, noisy_hook, objects, pusher, view
+from residual_rl.optional import WORLDS, missing, need
+from residual_rl.tasks import objects, rules, variants, view
+from residual_rl.tasks.gymnasium_envs import World
 from residual_rl.tasks.task import Task
 from residual_rl.types import Spec
 
@@ -12,16 +17,25 @@ HOOK = {"episodes_per_cycle": 4, "algorithm.noise": 0.1}
 TWO_FRAMES = HOOK | {"algorithm.frames": 2}
 
 
-def _complex_hook(suffix: str, summary: str, gymnasium_id: str, variant: complex_hook.Variant) -> Task:
+def _world(module: str, name: str, *variant: Any) -> Callable[[int | None], World]:
+    """From a number of physics threads to a world. Its module, and with it MuJoCo, is imported only when it is called.
+
+    Raises:
+        ResidualRLError: when it is called, the extra `tasks` is not installed.
+    """
+    return lambda num_threads: getattr(need(f"residual_rl.tasks.{module}", *WORLDS), name)(*variant, num_threads)
+
+
+def _complex_hook(suffix: str, summary: str, gymnasium_id: str, variant: variants.Variant) -> Task:
     return Task(
         name=f"complex-hook{suffix}",
         summary=summary,
         gymnasium_id=gymnasium_id,
-        spec=hook.SPEC,
+        spec=rules.HOOK,
         default_controller="reactive-hook",
-        make_world=lambda num_threads: complex_hook.ComplexHookWorld(variant, num_threads),
-        reward=fetch.reward,
-        success=fetch.success,
+        make_world=_world("complex_hook", "ComplexHookWorld", variant),
+        reward=rules.reward,
+        success=rules.success,
         published=HOOK,
         view=view.HOOK,
     )
@@ -36,7 +50,7 @@ def _complex_hook_with_meshes(folder: str) -> Task:
         f":{folder}",
         f"hook on a bumpy table, with {len(shapes)} objects from {folder}",
         "residual_rl/ComplexHookWithMeshes-v0",
-        replace(complex_hook.AS_DESCRIBED, shapes=lambda: shapes),
+        replace(variants.AS_DESCRIBED, shapes=lambda: shapes),
     )
 
 
@@ -47,55 +61,66 @@ TASKS = {
             name="push",
             summary="push a block across a table to a goal",
             gymnasium_id="residual_rl/Push-v0",
-            spec=block.SPEC,
+            spec=rules.BLOCK,
             default_controller="reactive-push",
-            make_world=lambda num_threads: block.BlockWorld(block.PUSH, num_threads),
-            reward=fetch.reward,
-            success=fetch.success,
+            make_world=_world("block", "BlockWorld", variants.PUSH),
+            reward=rules.reward,
+            success=rules.success,
             view=view.PUSH,
         ),
         Task(
             name="slippery-push",
-            summary="push with 0.18 of the friction: a controller tuned for Push overshoots",
+            summary="push with 0.19 of the friction: a controller tuned for Push overshoots",
             gymnasium_id="residual_rl/SlipperyPush-v0",
-            spec=block.SPEC,
+            spec=rules.BLOCK,
             default_controller="reactive-push",
-            make_world=lambda num_threads: block.BlockWorld(block.SLIPPERY_PUSH, num_threads),
-            reward=fetch.reward,
-            success=fetch.success,
+            make_world=_world("block", "BlockWorld", variants.SLIPPERY_PUSH),
+            reward=rules.reward,
+            success=rules.success,
+            view=view.PUSH,
+        ),
+        Task(
+            name="slippery-push-published-friction",
+            summary="the same with 0.18 of the friction, as published: harder in today's MuJoCo",
+            gymnasium_id="residual_rl/SlipperyPushPublishedFriction-v0",
+            spec=rules.BLOCK,
+            default_controller="reactive-push",
+            make_world=_world("block", "BlockWorld", variants.PUBLISHED_FRICTION),
+            reward=rules.reward,
+            success=rules.success,
             view=view.PUSH,
         ),
         Task(
             name="pick-and-place",
             summary="carry a block to a goal on the table or in the air",
             gymnasium_id="residual_rl/PickAndPlace-v0",
-            spec=block.SPEC,
+            spec=rules.BLOCK,
             default_controller="oscillating-pick-and-place",
-            make_world=lambda num_threads: block.BlockWorld(block.PICK_AND_PLACE, num_threads),
-            reward=fetch.reward,
-            success=fetch.success,
+            make_world=_world("block", "BlockWorld", variants.PICK_AND_PLACE),
+            reward=rules.reward,
+            success=rules.success,
             view=view.PICK_AND_PLACE,
         ),
         Task(
             name="mpc-push",
             summary="push with actions times 10, then clipped: as published over DiscreteMPC",
             gymnasium_id="residual_rl/MPCPush-v0",
-            spec=block.SPEC,
+            spec=rules.BLOCK,
             default_controller="discrete-mpc",
-            make_world=lambda num_threads: block.BlockWorld(block.MPC_PUSH, num_threads),
-            reward=fetch.reward,
-            success=fetch.success,
+            make_world=_world("block", "BlockWorld", variants.MPC_PUSH),
+            reward=rules.reward,
+            success=rules.success,
             view=view.PUSH,
         ),
         Task(
             name="hook",
             summary="pull a cube out of reach to a goal with a hook",
             gymnasium_id="residual_rl/Hook-v0",
-            spec=hook.SPEC,
+            spec=rules.HOOK,
             default_controller="reactive-hook",
-            make_world=lambda num_threads: hook.HookWorld(num_threads),
-            reward=fetch.reward,
-            success=fetch.success,
+            make_world=_world("hook", "HookWorld"),
+            reward=rules.reward,
+            success=rules.success,
             published=HOOK,
             view=view.HOOK,
         ),
@@ -103,11 +128,11 @@ TASKS = {
             name="noisy-hook",
             summary="the same seen through noise, in two frames: the controller misses its grasp",
             gymnasium_id="residual_rl/NoisyHook-v0",
-            spec=noisy_hook.SPEC,
+            spec=rules.NOISY_HOOK,
             default_controller="reactive-hook",
-            make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_RUN, num_threads),
-            reward=fetch.reward,
-            success=fetch.success,
+            make_world=_world("noisy_hook", "NoisyHookWorld", variants.NOISE_AS_RUN),
+            reward=rules.reward,
+            success=rules.success,
             published=TWO_FRAMES,
             view=view.HOOK,
         ),
@@ -115,11 +140,11 @@ TASKS = {
             name="noisy-hook-as-described",
             summary="the same with noise on the cube's rotation too, as the paper says, instead of overwriting entries",
             gymnasium_id="residual_rl/NoisyHookAsDescribed-v0",
-            spec=noisy_hook.SPEC,
+            spec=rules.NOISY_HOOK,
             default_controller="reactive-hook",
-            make_world=lambda num_threads: noisy_hook.NoisyHookWorld(noisy_hook.AS_DESCRIBED, num_threads),
-            reward=fetch.reward,
-            success=fetch.success,
+            make_world=_world("noisy_hook", "NoisyHookWorld", variants.NOISE_AS_DESCRIBED),
+            reward=rules.reward,
+            success=rules.success,
             published=TWO_FRAMES,
             view=view.HOOK,
         ),
@@ -127,11 +152,11 @@ TASKS = {
             name="mbrl-pusher",
             summary="push a cylinder to a goal with an arm of seven joints, for a reward at every step",
             gymnasium_id="residual_rl/MBRLPusher-v0",
-            spec=pusher.SPEC,
+            spec=rules.PUSHER,
             default_controller="zero",
-            make_world=lambda num_threads: pusher.PusherWorld(pusher.AS_RUN, num_threads),
-            reward=pusher.AS_RUN.reward,
-            success=pusher.success,
+            make_world=_world("pusher", "PusherWorld", variants.PUSHER_AS_RUN),
+            reward=variants.PUSHER_AS_RUN.reward,
+            success=rules.success,
             measured_by="return",
             published={"episodes_per_cycle": 2},
             view=view.PUSHER,
@@ -140,11 +165,11 @@ TASKS = {
             name="mbrl-pusher-as-described",
             summary="the same, rewarded as the paper words it",
             gymnasium_id="residual_rl/MBRLPusherAsDescribed-v0",
-            spec=pusher.SPEC,
+            spec=rules.PUSHER,
             default_controller="zero",
-            make_world=lambda num_threads: pusher.PusherWorld(pusher.AS_DESCRIBED, num_threads),
-            reward=pusher.AS_DESCRIBED.reward,
-            success=pusher.success,
+            make_world=_world("pusher", "PusherWorld", variants.PUSHER_AS_DESCRIBED),
+            reward=variants.PUSHER_AS_DESCRIBED.reward,
+            success=rules.success,
             measured_by="return",
             published={"episodes_per_cycle": 2},
             view=view.PUSHER,
@@ -153,46 +178,57 @@ TASKS = {
             "",
             "hook on a bumpy table, with objects of many shapes: 100 fixed scenes",
             "residual_rl/ComplexHook-v0",
-            complex_hook.AS_RUN,
+            variants.AS_RUN,
         ),
         _complex_hook(
             "-as-described",
             "the same with bumps and an object drawn afresh for each episode",
             "residual_rl/ComplexHookAsDescribed-v0",
-            complex_hook.AS_DESCRIBED,
+            variants.AS_DESCRIBED,
         ),
         _complex_hook(
             "-test",
             "the same with objects that the other tasks never show",
             "residual_rl/ComplexHookTest-v0",
-            complex_hook.HELD_OUT,
+            variants.HELD_OUT,
         ),
         _complex_hook(
             "-published-bumps",
             "the 100 scenes with bumps as high as published, which today's contacts make harder",
             "residual_rl/ComplexHookPublishedBumps-v0",
-            complex_hook.PUBLISHED_BUMPS,
+            variants.PUBLISHED_BUMPS,
         ),
         _complex_hook(
             "-centered-origins",
             "the 100 scenes with every object at its start, none of them out of reach",
             "residual_rl/ComplexHookCenteredOrigins-v0",
-            complex_hook.CENTERED_ORIGINS,
+            variants.CENTERED_ORIGINS,
         ),
         _complex_hook(
             "-only-bumps",
             "the 100 scenes' bumps with the cube of hook",
             "residual_rl/ComplexHookOnlyBumps-v0",
-            complex_hook.ONLY_BUMPS,
+            variants.ONLY_BUMPS,
         ),
         _complex_hook(
             "-only-objects",
             "the 100 scenes' objects on a table without bumps",
             "residual_rl/ComplexHookOnlyObjects-v0",
-            complex_hook.ONLY_OBJECTS,
+            variants.ONLY_OBJECTS,
         ),
     )
 }
+
+
+def check_worlds() -> None:
+    """Check that the worlds of the tasks can be made.
+
+    Raises:
+        ResidualRLError: the extra `tasks` is not installed.
+    """
+    need("mujoco", *WORLDS)
+    if importlib.util.find_spec("gymnasium_robotics") is None:
+        raise missing("gymnasium_robotics", *WORLDS)
 
 
 def is_task(name: str) -> bool:
@@ -206,7 +242,7 @@ def spec_of(name: str) -> Spec:
     Raises:
         UnknownName: with the names that exist.
     """
-    return hook.SPEC if name.startswith(WITH_MESHES) else find_task(name).spec
+    return rules.HOOK if name.startswith(WITH_MESHES) else find_task(name).spec
 
 
 def find_task(name: str) -> Task:

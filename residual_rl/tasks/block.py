@@ -8,49 +8,20 @@ The observation is that of `fetch.py`. Source: Silver et al. 2018, section V-A, 
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import mujoco
 import numpy as np
 
 from residual_rl.tasks.fetch import WITH_HEAD, FetchArm, State, fetch_model, fetch_spec, settled_state
 from residual_rl.tasks.physics import state_columns
-from residual_rl.types import Observation, Spec
+from residual_rl.tasks.rules import BLOCK as SPEC
+from residual_rl.tasks.variants import Scene
+from residual_rl.types import Observation
 
-HORIZON = 50
 START_RANGE = 0.15  # m, block and goal lie within this of the gripper, per axis
 START_CLEARANCE = 0.1  # m, the block starts at least this far from the gripper
 DROPPED_AT = (1.25, 0.53, 0.4, 1.0, 0.0, 0.0, 0.0)  # m and quaternion, where the block settles before it is moved aside
-
-SPEC = Spec(observation_size=25, goal_size=3, action_size=4, horizon=HORIZON, reward_range=(-1.0, 0.0))
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What makes one of these tasks differ from another."""
-
-    friction: tuple[float, float, float] | None = None
-    """Sliding, torsional and rolling friction of every geom; None keeps the model's own.
-
-    MuJoCo takes the larger of the two geoms' friction in a contact. Slippery therefore needs all geoms changed, as the
-    published code did; the paper speaks of the block alone, which would change nothing.
-    """
-    gripper_blocked: bool = True
-    """Whether the fingers are held closed."""
-    extra_height: float = 0.0
-    """m by which the gripper starts higher than with its fingertips on the table."""
-    goal_heights: float = 0.0
-    """m above the table: half of the goals lie in the air, up to this high. 0 leaves all on the table."""
-    action_gain: float = 1.0
-    """Multiplies the action, which is then clipped to [-1, 1]. 1 is Fetch's own, and the default because it leaves a residual
-    every length of move. 10 is what the published residual over DiscreteMPC was learned with: any component beyond 0.1 is then
-    a full move of 5 cm. (The published runs without a controller were at 1: the two did not act in the same world.)"""
-
-
-PUSH = Scene()
-MPC_PUSH = Scene(action_gain=10.0)
-SLIPPERY_PUSH = Scene(friction=(0.18, 0.005, 0.0001))
-PICK_AND_PLACE = Scene(gripper_blocked=False, extra_height=0.2, goal_heights=0.45)
 
 
 class BlockWorld:

@@ -15,7 +15,6 @@ friction is the damping of their joint, as there.
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import NamedTuple
 
 import mujoco
@@ -27,17 +26,19 @@ from residual_rl.tasks.hook import (
     HOOK_DROPPED_AT,
     OBJECT_DROPPED_AT,
     SELF_CONTACTS,
-    SPEC,
     UPRIGHT,
     Starts,
     hook_spec,
     hook_start,
     observe_hook,
 )
-from residual_rl.tasks.objects import Shape, held_out_shapes
+from residual_rl.tasks.objects import Shape
 from residual_rl.tasks.physics import state_columns
+from residual_rl.tasks.rules import HOOK as SPEC
 from residual_rl.tasks.scene_models import SceneModels, make_room
-from residual_rl.tasks.scenes import SITE_HEIGHT, Variant, draw_scene, furnish
+from residual_rl.tasks.scenes import SITE_HEIGHT, draw_scene, furnish
+from residual_rl.tasks.variants import Variant
+from residual_rl.tasks.versions import find_several_contacts
 from residual_rl.types import Observation
 
 STARTS = Starts(object_x=(1.75, 1.85))  # m; Hook's reaches 5 cm farther
@@ -47,14 +48,6 @@ CLEARANCE = 0.001  # m over the highest bump, where an object that settles in pl
 SCENES_KEPT = 1024  # compiled, without the robot, for all worlds of a process: about 50 kB each
 SITES = ("object0", "hook")
 JOINTS = ("object0:joint", "hook:joint")
-
-AS_RUN = Variant()
-CENTERED_ORIGINS = Variant(stray_origin=False)
-PUBLISHED_BUMPS = Variant(highest_bump=0.01)
-AS_DESCRIBED = Variant(pool=None, settles_in_place=True, stray_origin=False)
-HELD_OUT = replace(AS_DESCRIBED, shapes=held_out_shapes)
-ONLY_BUMPS = Variant(shapes=None)
-ONLY_OBJECTS = Variant(bumps=False)
 
 
 class State(NamedTuple):
@@ -174,7 +167,7 @@ def _spec() -> mujoco.MjSpec:
     over it, and those with flat faces sink up to 3 cm into the table.
     """
     spec = hook_spec()
-    spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_MULTICCD
+    find_several_contacts(spec.option)
     return spec
 
 

@@ -28,16 +28,11 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
+from residual_rl.optional import WORLDS, missing
 from residual_rl.tasks.physics import Physics, state_columns
-from residual_rl.types import StepInfo
-
-GRIPPER_POSITION = slice(0, 3)
-OBJECT_POSITION = slice(3, 6)
-FINGER_POSITION = 9  # of the right finger; the left one mirrors it
 
 SUBSTEPS = 20
 STEP_SECONDS = 0.04  # 20 substeps of 2 ms
-DISTANCE_THRESHOLD = 0.05  # m, success when the object is nearer to the goal
 MAX_DISPLACEMENT = 0.05  # m a step, the gripper command at action 1
 GRIPPER_START = (-0.498, 0.005, -0.431)  # m, from the arm's rest pose to where an episode begins
 SETTLING_STEPS = 10
@@ -161,29 +156,15 @@ class FetchArm:
         self.physics.close()
 
 
-def success(achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
-    """Whether the object is within 5 cm of the goal: `[..., G], [..., G] -> [...]` bool."""
-    return np.linalg.norm(np.asarray(achieved_goal) - desired_goal, axis=-1) < DISTANCE_THRESHOLD
-
-
-def reward(achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo | None = None) -> np.ndarray:
-    """0 where the object is at the goal, -1 elsewhere: `[..., G], [..., G] -> [...]` float32.
-
-    Differs: the paper describes 1 and 0; its code, and Fetch, reward with 0 and -1.
-    """
-    far = np.linalg.norm(np.asarray(achieved_goal) - desired_goal, axis=-1) > DISTANCE_THRESHOLD
-    return -far.astype(np.float32)
-
-
 def fetch_spec(name: str) -> mujoco.MjSpec:
     """One of Gymnasium-Robotics' Fetch scenes. The package is located, not imported: its code is not needed.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ResidualRLError: it is not installed.
     """
     package = find_spec("gymnasium_robotics")
     if package is None or package.origin is None:
-        raise ModuleNotFoundError("the Fetch robot model comes with gymnasium-robotics: pip install gymnasium-robotics")
+        raise missing("gymnasium_robotics", *WORLDS)
     return mujoco.MjSpec.from_file(str(Path(package.origin).parent / "envs" / "assets" / "fetch" / name))
 
 

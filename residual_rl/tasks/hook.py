@@ -36,11 +36,10 @@ from residual_rl.tasks.fetch import (
     settled_state,
 )
 from residual_rl.tasks.physics import state_columns
-from residual_rl.types import Observation, Spec
+from residual_rl.tasks.rules import HOOK as SPEC
+from residual_rl.tasks.versions import set_damping
+from residual_rl.types import Observation
 
-HOOK_POSITION = slice(25, 28)
-
-HORIZON = 100
 EXTRA_HEIGHT = 0.2  # m, the gripper starts this much higher than with its fingertips on the table
 
 TABLE_CENTER = (1.65, 0.75, 0.2)  # m
@@ -66,8 +65,6 @@ SELF_CONTACTS = (  # a hand that drags the hook back and aside, towards the robo
     (BASE, "robot0:r_gripper_finger_link"),
     (BASE, "robot0:l_gripper_finger_link"),
 )
-
-SPEC = Spec(observation_size=40, goal_size=3, action_size=4, horizon=HORIZON, reward_range=(-1.0, 0.0))
 
 
 @dataclass(frozen=True)
@@ -174,7 +171,7 @@ def hook_spec() -> mujoco.MjSpec:
     table.geoms[0].size = TABLE_HALF_SIZE
     hook = spec.worldbody.add_body(name="hook")
     hook.add_freejoint(name="hook:joint")
-    hook.joints[0].damping = DAMPING
+    set_damping(hook.joints[0], DAMPING)
     hook.add_site(name="hook", pos=SITE)
     for name, center, half_size in (
         ("hook_shaft", (0.0, 0.0, 0.0), (SHAFT_HALF_LENGTH, HALF_THICKNESS, HALF_THICKNESS)),

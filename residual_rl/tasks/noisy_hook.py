@@ -21,7 +21,6 @@ Source: Silver et al. 2018, section V-A, and the code published with it.
 # MuJoCo's names come from compiled modules, which the type checker cannot see into.
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import mujoco
@@ -29,29 +28,13 @@ import numpy as np
 
 from residual_rl.tasks import fetch, hook
 from residual_rl.tasks.hook import HookWorld
+from residual_rl.tasks.rules import HOOK
+from residual_rl.tasks.rules import NOISY_HOOK as SPEC
+from residual_rl.tasks.variants import Noise
 from residual_rl.types import Observation
 
-SPEC = hook.SPEC._replace(observation_size=2 * hook.SPEC.observation_size)
 NUM_DRAWS = 11  # for one frame, in this order:
 OBJECT_DRAWS, ROTATION_DRAWS, HOOK_DRAWS, HOOK_ROTATION_DRAWS = slice(0, 2), slice(2, 5), slice(5, 8), slice(8, 11)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """How a frame is disturbed."""
-
-    std: float = 0.025
-    """m and rad, standard deviation of every draw.
-
-    The published code hands 0.025 over as the standard deviation; the paper calls it the variance. The published results are
-    the code's, so 0.025 is the default in both tasks.
-    """
-    of_rotation: bool = False
-    """Whether the object's three angles are noisy, as the paper says. False overwrites entries 12-14, as the code did."""
-
-
-AS_RUN = Noise()
-AS_DESCRIBED = Noise(of_rotation=True)
 
 
 class State(NamedTuple):
@@ -97,7 +80,7 @@ class NoisyHookWorld:
         elapsed = state.elapsed + 1
         noise = state.noise.copy()  # states share no memory
         frame = self._frame(scene, noise, elapsed)
-        before = state.shown[:, hook.SPEC.observation_size :]
+        before = state.shown[:, HOOK.observation_size :]
         return State(*scene, shown=np.concatenate([before, frame], axis=1), elapsed=elapsed, noise=noise)
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:

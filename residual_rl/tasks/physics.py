@@ -4,7 +4,6 @@
 # MuJoCo's names come from compiled modules, which the type checker cannot see into.
 
 import copy
-import ctypes
 from collections.abc import Sequence
 
 import mujoco
@@ -91,7 +90,6 @@ class Physics:
         """
         if self._states.shape[:2] != controls.shape[:2]:
             self._states = np.empty((*controls.shape[:2], self.state_size))
-        _stop_clock()
         self._threads.rollout(
             [self.stepper] * len(state) if models is None else list(models),
             self._step_data,
@@ -108,7 +106,6 @@ class Physics:
     def sense(self, state: np.ndarray) -> np.ndarray:
         """What the model's sensors read at `state`: `[B, sensors]`. Position and velocity sensors only."""
         sensed = np.empty((len(state), self.model.nsensordata))
-        _stop_clock()
         self._this_thread.rollout(
             [self._reader] * len(state),
             self._read_data,
@@ -130,26 +127,6 @@ class Physics:
         """Ends the threads."""
         self._threads.close()
         self._this_thread.close()
-
-
-def _clock() -> ctypes.c_void_p | None:
-    """Where MuJoCo keeps the clock it times its own parts with; None where its library does not show it."""
-    try:
-        return ctypes.c_void_p.in_dll(ctypes.CDLL(mujoco._functions.__file__), "mjcb_time")
-    except (OSError, ValueError):
-        return None
-
-
-_CLOCK = _clock()
-
-
-def _stop_clock() -> None:
-    """Keeps MuJoCo from timing its own parts (`MjData.timer`), which takes a twentieth of a step and moves nothing.
-
-    Its Python bindings set the clock whenever an `MjData` is made, and give no way to do without. One of the user's own stays.
-    """
-    if _CLOCK is not None and mujoco.get_mjcb_time() is None:
-        _CLOCK.value = None
 
 
 def state_columns(model: mujoco.MjModel, joint: str) -> tuple[slice, slice]:

@@ -25,29 +25,25 @@ Source: Silver et al. 2018, section V-A, after Chua et al. 2018, and the code pu
 # MuJoCo's names come from compiled modules, which the type checker cannot see into.
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import mujoco
 import numpy as np
 
 from residual_rl.tasks.physics import Physics, state_columns
-from residual_rl.types import Observation, Spec, StepInfo
-
-TIP_POSITION = slice(14, 17)
-OBJECT_POSITION = slice(17, 20)
+from residual_rl.tasks.rules import OBJECT_ORIGIN, Rules
+from residual_rl.tasks.rules import PUSHER as SPEC
+from residual_rl.tasks.variants import PUSHER_AS_RUN
+from residual_rl.tasks.versions import set_damping
+from residual_rl.types import Observation
 
 SUBSTEPS = 4
 SUBSTEP_SECONDS = 0.01
-HORIZON = 150
-DISTANCE_THRESHOLD = 0.05  # m, success when the object is nearer to the goal, in three dimensions
-OBJECT_ORIGIN = (0.45, -0.05, -0.275)  # m, where the object's slides are at zero; it stands on the table
 GOAL = (0.45, -0.05)  # m, the same in every episode
 OBJECT_START = (0.15, -0.25)  # m along x and y from the origin: (0.60, -0.30) in the world
 OBJECT_START_STD = 0.025  # m, along each of the two
 MAX_START_VELOCITY = 0.005  # rad/s of each joint of the arm
 TABLE_HEIGHT = -0.325  # m
-NO_EVIDENCE = "this reward depends on the step, not on the goals alone: info must hold its 'observation' and its 'action'"
 
 X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 
@@ -113,52 +109,6 @@ ARM = (
 PRONGS = ((0.1, -0.1, 0), (0.1, 0.1, 0))  # m, where the fork's prongs end, seen from the wrist
 
 
-@dataclass(frozen=True)
-class Rules:
-    """How a step is rewarded, and where the goal lies. The defaults are those of the published code.
-
-    Differs: the paper's text has the weights of tip and action the other way round, and no square; the code agrees with the
-    task that it was taken from (Chua et al. 2018), and the published returns are the code's. Hence the default.
-    """
-
-    object_weight: float = 1.25
-    """Per m from the object to the goal, |x| + |y| + |z|."""
-    tip_weight: float = 0.5
-    """Per m from the tip to the object, |x| + |y| + |z|."""
-    action_weight: float = 0.1
-    """Of the size of the executed action."""
-    square_action: bool = True
-    """Whether that size is the sum of squares, or the Euclidean length."""
-    goal_height: float = -0.323
-    """m. The object's centre always is at -0.275 m. The gap of 4.8 cm costs 9.0 of the return, whatever a policy does, and
-    leaves 1.4 cm of the 5 cm within which success lies; only at the object's own height are they 5 cm on the table. Goals
-    that hindsight puts in were achieved, and so lie at the object's height: a network can tell them from the real one."""
-
-    def reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo) -> np.ndarray:
-        """`[..., G], [..., G], info -> [...]`, at most 0.
-
-        Raises:
-            ValueError: the info does not say what happened in the step.
-        """
-        if not {"observation", "action"} <= info.keys():
-            raise ValueError(NO_EVIDENCE)
-        tip, action = np.asarray(info["observation"])[..., TIP_POSITION], np.asarray(info["action"])
-        effort = np.square(action).sum(axis=-1)
-        return (
-            -self.object_weight * _city_block(achieved_goal, desired_goal)
-            - self.tip_weight * _city_block(achieved_goal, tip)
-            - self.action_weight * (effort if self.square_action else np.sqrt(effort))
-        )
-
-
-AS_RUN = Rules()
-AS_DESCRIBED = Rules(tip_weight=0.1, action_weight=0.5, square_action=False, goal_height=OBJECT_ORIGIN[2])
-"""As the paper words it; its success is that of the other tasks, which only a goal at the object's height gives."""
-
-SPEC = Spec(observation_size=20, goal_size=3, action_size=7, horizon=HORIZON, reward_range=(-np.inf, 0.0))
-"""No reward exceeds 0. The least is not bounded: the object may slide away for metres."""
-
-
 class State(NamedTuple):
     """Where a batch of episodes stands."""
 
@@ -171,7 +121,7 @@ class State(NamedTuple):
 class PusherWorld:
     """The physics of MBRLPusher, for a batch of episodes at once. Stateless: states go in and come out."""
 
-    def __init__(self, rules: Rules = AS_RUN, num_threads: int | None = None):
+    def __init__(self, rules: Rules = PUSHER_AS_RUN, num_threads: int | None = None):
         self.rules = rules
         self.spec = SPEC
         self.physics = Physics(pusher_model(rules), SUBSTEPS, num_threads)
@@ -214,12 +164,7 @@ class PusherWorld:
         self.physics.close()
 
 
-def success(achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
-    """Whether the object is within 5 cm of the goal in three dimensions: `[..., G], [..., G] -> [...]` bool."""
-    return np.linalg.norm(np.asarray(achieved_goal) - desired_goal, axis=-1) < DISTANCE_THRESHOLD
-
-
-def pusher_model(rules: Rules = AS_RUN) -> mujoco.MjModel:
+def pusher_model(rules: Rules = PUSHER_AS_RUN) -> mujoco.MjModel:
     """Arm, table, cylinder and goal.
 
     Differs: the goal has no joints, since nothing moves it.
@@ -232,7 +177,8 @@ def pusher_model(rules: Rules = AS_RUN) -> mujoco.MjModel:
     # The routine that MuJoCo 3 brought for contacts of cylinders finds other contact points: the object ends centimetres away.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_NATIVECCD
     joint, geom = spec.default.joint, spec.default.geom
-    joint.armature, joint.damping = 0.04, 1.0
+    joint.armature = 0.04
+    set_damping(joint, 1.0)
     geom.density, geom.friction, geom.margin, geom.condim = 300.0, (0.8, 0.1, 0.1), 0.002, 1
     geom.contype = geom.conaffinity = 0
     world = spec.worldbody
@@ -299,8 +245,3 @@ def _add_object(spec: mujoco.MjSpec) -> None:
     body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=(0.05, 0, 0), density=1e-5, rgba=(1, 1, 1, 0))
     # The table pushes it upwards, where it cannot go, and without friction: those contacts would cost a fifth of a step.
     spec.add_exclude(bodyname1="world", bodyname2="object0")
-
-
-def _city_block(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """|x| + |y| + |z| of the way between: `[..., 3], [..., 3] -> [...]`."""
-    return np.abs(np.asarray(first) - second).sum(axis=-1)

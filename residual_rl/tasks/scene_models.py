@@ -17,6 +17,7 @@ from residual_rl.tasks.fetch import ROBOT
 from residual_rl.tasks.objects import MAX_PARTS, Shape
 from residual_rl.tasks.objects.shapes import ball
 from residual_rl.tasks.scenes import MAX_BUMPS, OBJECT, TABLE
+from residual_rl.tasks.versions import set_constants
 
 Mesh = mujoco.mjtGeom.mjGEOM_MESH
 PARKED = (0.0, 0.0, 100.0)  # m, where geoms wait that a scene has no use for: far from everything
@@ -109,7 +110,7 @@ def enter(model: mujoco.MjModel, scene: mujoco.MjModel, data: mujoco.MjData) -> 
         _copy_mesh(model, model.body(OBJECT).geomadr[0] + part, part, scene, scene.body(OBJECT).geomadr[0] + part)
     ours, theirs = model.joint("object0:joint").dofadr[0], scene.joint("object0:joint").dofadr[0]
     model.dof_damping[ours : ours + 6] = scene.dof_damping[theirs : theirs + 6]
-    mujoco.mj_setConst(model, data)
+    set_constants(model, data)
 
 
 def _copy_mesh(model: mujoco.MjModel, geom: int, slot: int, scene: mujoco.MjModel, source: int) -> None:
@@ -127,6 +128,8 @@ def _copy_mesh(model: mujoco.MjModel, geom: int, slot: int, scene: mujoco.MjMode
     graph = scene.mesh_graphadr[theirs]
     corners, triangles = scene.mesh_graph[graph : graph + 2]
     copy_rows(2 + 3 * corners + 6 * triangles, model.mesh_graphadr[ours], graph, "mesh_graph")
+    if hasattr(model, "mesh_extrema"):  # where the search for a mesh's farthest point starts, in later versions of MuJoCo
+        copy_rows(1, ours, theirs, "mesh_extrema")
 
     count, to, start = scene.mesh_vertnum[theirs], model.mesh_vertadr[ours], scene.mesh_vertadr[theirs]
     entries = scene.mesh_polymapnum[start : start + count].sum()  # one for each corner of each face

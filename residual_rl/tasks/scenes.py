@@ -3,15 +3,15 @@
 # pyright: reportAttributeAccessIssue=false
 # MuJoCo's names come from compiled modules, which the type checker cannot see into.
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import mujoco
 import numpy as np
 
-from residual_rl.tasks.objects import Shape, training_shapes
+from residual_rl.tasks.objects import Shape
 from residual_rl.tasks.objects.shapes import add_parts, scaled
+from residual_rl.tasks.variants import Variant
+from residual_rl.tasks.versions import set_damping
 
 TABLE, OBJECT = "table0", "object0"  # bodies
 TABLE_HALF_HEIGHT = 0.2  # m
@@ -27,29 +27,6 @@ SITE_HEIGHT = 0.007  # m from an object's lowest point to the site that is its p
 STRAY_SHARES = (0.0, 0.5, 0.57, 0.71, 0.84, 0.93, 0.96, 1.0)
 STRAY_DISTANCES = (0.0, 0.013, 0.02, 0.05, 0.1, 0.2, 0.4, 0.88)  # m; a share of the objects strays by no more
 SCENE_SEED = 18120  # makes this project's scenes; another number makes others
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What makes one ComplexHook task differ from another. Source: facts about the published scene files and code."""
-
-    pool: int | None = 100
-    """Number of scenes that all episodes come from, as the published code ran; None, as the paper describes: each
-    episode has a scene of its own."""
-    shapes: Callable[[], tuple[Shape, ...]] | None = training_shapes
-    """Gives the objects; None keeps the cube of the plain hook."""
-    bumps: bool = True
-    """Whether the table has bumps."""
-    settles_in_place: bool = False
-    """Whether the object settles where the episode starts it. False, as the published code: it is dropped 0.2 m high at
-    a place without bumps, and then moved in x and y, possibly into a bump, possibly still falling."""
-    stray_origin: bool = True
-    """Whether an object lies beside its start, by as much as the published meshes lie beside their origin: 1 cm in the median,
-    beyond 10 cm in 16 % of the scenes, some of them off the table. The plain hook's cube never does. False, as the paper
-    describes: each object itself is put where an episode begins."""
-    highest_bump: float = 0.0075
-    """m. Bumps are as high as this at most, uniformly. Differs: published with 0.01, because under today's MuJoCo those
-    stop ReactiveHook more often than in the paper (docs/physics.md, also on what is known of the cause)."""
 
 
 class Scene(NamedTuple):
@@ -109,5 +86,5 @@ def furnish(spec: mujoco.MjSpec, scene: Scene) -> mujoco.MjSpec:
             spec.delete(geom)
         parts = [scaled(part, scene.size, (0.0, 0.0, -SITE_HEIGHT / scene.size)) for part in scene.shape.parts]
         add_parts(spec, body, parts, density=scene.mass / (scene.shape.volume * scene.size**3))
-        body.joints[0].damping = scene.damping
+        set_damping(body.joints[0], scene.damping)
     return spec

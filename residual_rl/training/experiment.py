@@ -14,7 +14,7 @@ from residual_rl.custom.sources import AnyEnv
 from residual_rl.errors import ControllerError, ResidualRLError
 from residual_rl.presets import make_config, pace, paced, unless_said
 from residual_rl.runs.reading import ENVIRONMENT, TABLE, is_begun, read_config, read_environment
-from residual_rl.tasks import find_task, is_task
+from residual_rl.tasks import check_worlds, find_task, is_task
 from residual_rl.tasks.task import AnyTask, Task
 from residual_rl.types import Spec
 
@@ -51,6 +51,7 @@ def open_setting(
     if isinstance(env, str) and is_task(env):
         if horizon is not None or processes:
             raise ResidualRLError(f"horizon and processes are for environments of your own; {env!r} is a task of the library")
+        check_worlds()
         task = find_task(env)
         controller, name = resolve(controller, task, num_threads)
         config = unless_said(_config(said, task.name, name, _shown_base(controller)), {"measured_by": task.measured_by}, said)

@@ -2,6 +2,8 @@
 
     PYTHONPATH=tests python tests/golden/make.py
 
+They hold for the MuJoCo that made them: contacts, and with them trajectories, differ from version to version.
+
 To be run, and its result looked at, only after a change that is meant to move trajectories.
 """
 
@@ -15,6 +17,8 @@ from residual_rl.controllers import make_controller, reads_state
 from residual_rl.tasks import TASKS
 from residual_rl.types import without_state
 
+MUJOCO = "4.0."
+"""Versions whose trajectories these are."""
 SEEDS = (7, 11)
 SHARE = 0.8  # of an episode: long enough for every controller to have moved its object
 SEEDS_OF = {"mpc-push": (1, 5), "noisy-hook": (7, 14), "noisy-hook-as-described": (7, 14)}  # where its object is reached

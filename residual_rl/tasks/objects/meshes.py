@@ -17,12 +17,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 import scipy
 
 from residual_rl.errors import ResidualRLError
-from residual_rl.optional import need
+from residual_rl.optional import WORLDS, need
 from residual_rl.tasks.objects.shapes import Shape, hull, normalized
 
 FORMATS = (".stl", ".obj")
@@ -70,6 +69,7 @@ def _shape(path: Path, decompose: bool) -> Shape:
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Vertices `[V, 3]` and triangles `[F, 3]`, as they stand in the file."""
+    mujoco = need("mujoco", *WORLDS)
     spec = mujoco.MjSpec()
     # Scaled to 1 by hand below: a mesh in mm or in km is as good as one in m. Any inertia will do.
     spec.add_mesh(name="mesh", file=str(path.absolute()), inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX)

@@ -9,7 +9,6 @@ A shape's largest side is 1, whatever the unit in which its parts were given; a 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import mujoco
 import numpy as np
 import scipy  # loads its parts when they are asked for, and whoever only imports this never does
 
@@ -207,8 +206,10 @@ def normalized(name: str, parts: Sequence[Part]) -> Shape:
     return Shape(name, standing, _tuple(scale * sides), sum(map(volume, standing)))
 
 
-def add_parts(spec: mujoco.MjSpec, body: Any, parts: Sequence[Part], *, density: float, **settings: Any) -> None:
-    """Gives a body of `spec` one geom for each part; `settings` are further attributes of the geoms."""
+def add_parts(spec: Any, body: Any, parts: Sequence[Part], *, density: float, **settings: Any) -> None:
+    """Gives a body of an `MjSpec` one geom for each part; `settings` are further attributes of the geoms."""
+    import mujoco  # shapes are drawn without it
+
     for index, part in enumerate(parts):
         geom = body.add_geom(pos=part.position, quat=part.quaternion, density=density, **settings)
         if part.kind == "hull":

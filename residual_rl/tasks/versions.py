@@ -1,0 +1,41 @@
+"""What differs between the versions of MuJoCo that the worlds run on, 3.3 to 4.x: one function for each difference."""
+
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+
+from typing import Any
+
+import mujoco
+import numpy as np
+
+
+def set_damping(joint: Any, damping: float) -> None:
+    """Give a joint of an `MjSpec`, or a default for joints, linear damping in N s/m or N m s/rad.
+
+    Since MuJoCo 3.7 an `MjSpec` holds the coefficients of a polynomial, of which the first is the linear one.
+    """
+    joint.damping = damping if np.ndim(joint.damping) == 0 else [damping, 0.0, 0.0]
+
+
+def find_several_contacts(option: Any) -> None:
+    """Make MuJoCo find several contact points between faces that lie on each other (`multiccd`).
+
+    A flag switched this on up to MuJoCo 3.7. Later versions do it by default.
+    """
+    enabling = getattr(mujoco.mjtEnableBit, "mjENBL_MULTICCD", None)
+    if enabling is not None:
+        option.enableflags |= enabling
+
+
+def set_constants(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Recompute what MuJoCo derives from masses, inertias and frames, and keep how bodies are welded together.
+
+    MuJoCo 4.0 also sets the relative pose of each weld to that at `qpos0`; up to 3.12 it leaves welds alone.
+
+    Args:
+        model: changed.
+        data: of any model of this structure; its content is lost.
+    """
+    welds = model.eq_data.copy()
+    mujoco.mj_setConst(model, data)
+    model.eq_data[:] = welds

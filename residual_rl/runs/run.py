@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+import residual_rl
 from residual_rl import config as configuration
+from residual_rl import storage
 from residual_rl.storage import digest, read_arrays, write_arrays
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
@@ -24,8 +26,19 @@ from residual_rl.errors import RunError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.runs.provenance import provenance
-from residual_rl.runs.reading import ENVIRONMENT, EVALUATIONS, METRICS, TABLE, is_begun, read_config, read_verdict
-from residual_rl.verdict import Verdict
+from residual_rl.pairing.repeatability import Repeatability
+from residual_rl.runs.reading import (
+    ENVIRONMENT,
+    EVALUATIONS,
+    METRICS,
+    REPEATABILITY,
+    TABLE,
+    is_begun,
+    judged_policies,
+    read_config,
+    read_verdict,
+)
+from residual_rl.verdict import Comparison, Verdict
 
 
 class Run:
@@ -148,6 +161,10 @@ class Run:
         """Keeps what is known of an environment that was brought."""
         write_json(self.path / ENVIRONMENT, description)
 
+    def save_repeatability(self, found: Repeatability) -> None:
+        """Keeps whether the world repeats itself, which decides how base and policy are compared."""
+        write_json(self.path / REPEATABILITY, storage.to_json(found))
+
     def save_diagnosis(self, diagnosis: Diagnosis) -> None:
         """Keeps what learner and replay had to say, which are gone once the run is finished."""
         write_json(self.path / "diagnosis.json", diagnosis.to_json())
@@ -158,7 +175,8 @@ class Run:
         self._free_checkpoint()
 
     def _free_checkpoint(self) -> None:
-        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+        for path in (self.path / "checkpoint.safetensors", *judged_policies(self.path)):
+            path.unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:
@@ -168,3 +186,11 @@ class Run:
     def verdict(self) -> Verdict:
         """What came of it, see `read_verdict`."""
         return read_verdict(self.path)
+
+    def judge(self, controller: Any = None, **arguments: Any) -> Verdict:
+        """What the policy selected so far is worth while the run is unfinished, see `residual_rl.judge`."""
+        return residual_rl.judge(self, controller, **arguments)
+
+    def reevaluate(self, controller: Any = None, **arguments: Any) -> Comparison:
+        """The selected policy beside its base once more, see `residual_rl.reevaluate`."""
+        return residual_rl.reevaluate(self, controller, **arguments)

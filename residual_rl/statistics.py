@@ -60,8 +60,8 @@ def compare_returns(differences: np.ndarray, alpha: float = ALPHA) -> tuple[floa
     """Mean of the paired differences `[N]`, its interval at `1 - alpha`, and the two-sided p-value of no difference.
 
     Student's paired t, corrected for skewness: `skewed_t`. As in McNemar's test, only pairs that differ say which is better:
-    with `k` of them no p-value is below `2 / 2^k`, and with too few for a p-value below `alpha` the interval is the range of all
-    differences and zero.
+    with `k` of them no p-value is below `2 / 2^k`, and with too few for a p-value below `alpha` the interval is the range of
+    all differences and zero.
     """
     differing = int(np.count_nonzero(differences))
     interval, p_value = skewed_t(differences, alpha)
@@ -169,7 +169,9 @@ def _wilson_corrected(successes: int, trials: int, alpha: float) -> tuple[float,
     """Wilson's interval of a rate with continuity correction. Source: Newcombe 1998, method 4 for single proportions."""
     z, rate = float(scipy.special.ndtri(1 - alpha / 2)), successes / trials
     inner = 2 * successes + z**2
-    low = (inner - 1 - z * np.sqrt(max(0.0, z**2 - 2 - 1 / trials + 4 * rate * (trials * (1 - rate) + 1)))) / (2 * (trials + z**2))
+    low = (inner - 1 - z * np.sqrt(max(0.0, z**2 - 2 - 1 / trials + 4 * rate * (trials * (1 - rate) + 1)))) / (
+        2 * (trials + z**2)
+    )
     high = (inner + 1 + z * np.sqrt(max(0.0, z**2 + 2 - 1 / trials + 4 * rate * (trials * (1 - rate) - 1)))) / (
         2 * (trials + z**2)
     )

@@ -50,8 +50,8 @@ class Comparison:
     difference: float
     """Success rate or mean return of the policy, minus that of the base."""
     difference_interval: tuple[float, float]
-    """95 % interval of the difference: `paired_interval` or `compare_returns`; unpaired `newcombe` or `welch`. If the policy did
-    in every step what the base did, it is widened to hold zero."""
+    """95 % interval of the difference: `paired_interval` or `compare_returns`; unpaired `newcombe` or `welch`. If the policy
+    did in every step what the base did, it is widened to hold zero."""
     p_value: float
     """Two-sided: how likely so large a difference is if the two were equally good. For success the exact McNemar test."""
     measured_by: Measure = "success"
@@ -92,7 +92,9 @@ class Comparison:
         """What has to be known to read the numbers."""
         remarks = []
         if not self.deviates and self.difference:
-            remarks.append("the policy did in every step what the base did, so this difference is the noise of the world itself")
+            remarks.append(
+                "the policy did in every step what the base did, so this difference is the noise of the world itself"
+            )
         if self.copies:
             alike = "all episodes are the same one" if self.episodes == 1 else f"only {self.episodes} episodes are distinct"
             remarks.append(f"{alike}, {self.copies} are copies and count for nothing: the starts must be drawn by the seed")
@@ -168,8 +170,8 @@ def compared(
         pairing: "unpaired" if equal starts and equal actions do not give equal episodes.
         distinct: the numbers of the pairs that are no copies of others `[M]`; None if all are.
         style_distance: is passed on.
-        alpha: error that may be spent. The p-value is brought to the scale of 0.05: it is below that if and only if the interval
-            at `1 - alpha` excludes zero.
+        alpha: error that may be spent. The p-value is brought to the scale of 0.05: it is below that if and only if the
+            interval at `1 - alpha` excludes zero.
         planned: is passed on.
     """
     total = len(base.success)

@@ -43,7 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_base_with_a_known_bias_is_improved_and_promoted(finished: Path) -> None:
-    found = residual_rl.evaluate(finished, Aim.off_by(1.0), env=Aim, episodes=128)
+    found = residual_rl.reevaluate(finished, Aim.off_by(1.0), env=Aim, episodes=128)
     assert isinstance(found, Comparison)
     assert found.measured_by == "return"
     assert found.better, found
@@ -169,9 +169,9 @@ def test_a_runs_file_names_no_other_method_than_the_two() -> None:
 
 def test_another_environment_and_none_are_refused(finished: Path) -> None:
     with pytest.raises(RunError, match="pass it as env"):
-        residual_rl.evaluate(finished, Aim.off_by(1.0), episodes=4)
+        residual_rl.reevaluate(finished, Aim.off_by(1.0), episodes=4)
     with pytest.raises(RunError, match="its task was Aim, not Reach"):
-        residual_rl.evaluate(finished, Aim.off_by(1.0), env=Reach, episodes=4)
+        residual_rl.reevaluate(finished, Aim.off_by(1.0), env=Reach, episodes=4)
     with pytest.raises(RunError, match="its horizon was 20, not 30"):
         residual_rl.improve(Aim, Aim.off_by(1.0), out=finished, steps=3000, **BUDGET | {"horizon": 30})
     with pytest.raises(ControllerError, match="which is yours"):

@@ -1,4 +1,4 @@
-"""An A/A test: does a world give the same again if it is started and driven in the same way?
+"""An A/A test: whether a world gives the same again if it is started and driven in the same way.
 
 It costs nothing: before anything is learned the policy is the base, and its first evaluation is the base against itself.
 """
@@ -38,7 +38,7 @@ class Repeatability:
 
     @property
     def pairing(self) -> Pairing:
-        """How to compare. If only the controller is random, the same starts are still worth something to a paired comparison."""
+        """How to compare. If only the controller is random, the same starts still help a paired comparison."""
         return "paired" if self.holds or self.controller_is_random else "unpaired"
 
     @property

@@ -20,7 +20,7 @@ def style_distance(paths: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | No
     dynamic time warping" (open end).
     """
     try:
-        from dtaidistance import dtw, dtw_ndim
+        from dtaidistance import dtw, dtw_ndim  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
         return None
     if not paths:

@@ -1,10 +1,10 @@
 """Roll out a policy and its base in turns, so that whatever changes with time hits both.
 
-What an episode is worth may depend on when it is played: friction that warms up, a clock in a controller, statistics that run
-in a wrapper. So both are always under way at once: in each batch a half of the lanes, drawn, is driven by the base and the other
-half by the policy; then the same initial states are played again with the two exchanged. The next batch has the complementary
-halves. With a single lane this is the order ABBA or BAAB. A drift that is the same in all lanes then cancels in the mean of
-the differences, and its size is in their spread, and so in every interval that is computed from them.
+What an episode is worth may depend on when it is played: friction that warms up, a clock in a controller, running statistics
+in a wrapper. So both are always under way at once: in each batch a half of the lanes, drawn, is driven by the base and the
+other half by the policy; then the same initial states are played again with the two exchanged. The next batch has the
+complementary halves. With a single lane this is the order ABBA or BAAB. A drift that is the same in all lanes then cancels in
+the mean of the differences, and its size is in their spread, and so in every interval that is computed from them.
 
 The order of a pair is part of a design that is balanced and drawn (Fisher 1935, "The Design of Experiments"): if the two are
 equally good, which of them had the better turn is chance.

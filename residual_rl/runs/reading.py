@@ -9,13 +9,11 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 
 from residual_rl import config as configuration
-from residual_rl.storage import digest, read_arrays
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
-from residual_rl.storage import read_json
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.pairing.repeatability import Repeatability
-from residual_rl.storage import record_of
+from residual_rl.storage import digest, read_arrays, read_json, record_of
 from residual_rl.verdict import Verdict
 
 METRICS = (
@@ -59,7 +57,7 @@ class Judgement:
     """What the policy that was selected by then was worth, on states that the final verdict does not use."""
 
     step: int
-    """Of the policy, whose numbers are kept in `judged-<step>.safetensors` until there is a later one or the run is finished."""
+    """Of the policy. Its numbers are kept in `judged-<step>.safetensors` until there is a later one or the run is finished."""
     verdict: Verdict
 
 
@@ -123,7 +121,7 @@ def read_judgements(path: str | Path) -> list[Judgement]:
     return record_of(list[Judgement], read_json(file), file) if file.exists() else []
 
 
-def judged_policy(step: int) -> str:
+def judged_policy(step: int | str) -> str:
     """The name of the file that keeps the policy of a judgement."""
     return f"judged-{step}.safetensors"
 

@@ -18,15 +18,13 @@ from filelock import FileLock
 import residual_rl
 from residual_rl import config as configuration
 from residual_rl import storage
-from residual_rl.storage import digest, read_arrays, write_arrays
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
-from residual_rl.storage import PARTIAL, acquire, disk_errors, make_directory, rounded, write_json, write_whole
 from residual_rl.errors import RunError
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
-from residual_rl.runs.provenance import provenance
 from residual_rl.pairing.repeatability import Repeatability
+from residual_rl.runs.provenance import provenance
 from residual_rl.runs.reading import (
     ENVIRONMENT,
     EVALUATIONS,
@@ -37,6 +35,18 @@ from residual_rl.runs.reading import (
     judged_policies,
     read_config,
     read_verdict,
+)
+from residual_rl.storage import (
+    PARTIAL,
+    acquire,
+    digest,
+    disk_errors,
+    make_directory,
+    read_arrays,
+    rounded,
+    write_arrays,
+    write_json,
+    write_whole,
 )
 from residual_rl.verdict import Comparison, Verdict
 

@@ -16,7 +16,7 @@ from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.diagnosis.evidence import gather
 from residual_rl.diagnosis.findings import diagnose
 from residual_rl.errors import Interrupted, ResidualRLError, RunError, WorldError
-from residual_rl.evaluation import Act, Outcome, base_alone, bounded, evaluation_envs, evaluation_row, roll_out
+from residual_rl.evaluation import Act, base_alone, bounded, evaluation_envs, evaluation_row, roll_out
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.pairing.repeatability import repeatability
 from residual_rl.pairing.turns import Pairs, Turns
@@ -67,13 +67,13 @@ def train(
 ) -> None:
     """Trains until the budget is spent; continues from the run's checkpoint where there is one.
 
-    `tell` is told at the start if hindsight has to keep base actions because the controller cannot be asked again, if the budget
-    may end before the burn-in does, and if the world does not repeat itself.
+    `tell` is told at the start if hindsight has to keep base actions because the controller cannot be asked again, if the
+    budget may end before the burn-in does, and if the world does not repeat itself.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
-        ControllerError, WorldError: the controller or the environment failed, or all episodes of training broke; a checkpoint was
-            written.
+        ControllerError, WorldError: the controller or the environment failed, or all episodes of training broke; a checkpoint
+            was written.
         RunError: the run's files cannot be read or written.
     """
     training = Training(config, task, controller, run)

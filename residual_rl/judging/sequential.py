@@ -33,8 +33,8 @@ def compare_in_turns(
         seeds: of the episodes.
         measured_by: what the two are compared by.
         pairing: whether episodes from the same start are compared with each other.
-        sequential: whether to look at the result several times, see `statistics.looks`, and to stop once it is certain, or if the
-            two have done the same in every step so far.
+        sequential: whether to look at the result several times, see `statistics.looks`, and to stop once it is certain, or if
+            the two have done the same in every step so far.
 
     Raises:
         ControllerError, WorldError: see `Turns.play`.

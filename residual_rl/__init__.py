@@ -16,13 +16,29 @@ from residual_rl.controllers import batched, in_processes, per_lane
 from residual_rl.tasks import TASKS
 
 if TYPE_CHECKING:
-    from residual_rl.api import diagnose, evaluate, export, improve, load
+    from residual_rl.api import compare, diagnose, evaluate, export, improve, load
     from residual_rl.bundles.hub import pull, push
+    from residual_rl.judging.runs import judge, reevaluate
 
-__all__ = ["batched", "diagnose", "evaluate", "export", "improve", "in_processes", "load", "per_lane", "pull", "push"]
+__all__ = [
+    "batched",
+    "compare",
+    "diagnose",
+    "evaluate",
+    "export",
+    "improve",
+    "in_processes",
+    "judge",
+    "load",
+    "per_lane",
+    "pull",
+    "push",
+    "reevaluate",
+]
 
 _LAZY = {
-    **dict.fromkeys(("diagnose", "evaluate", "export", "improve", "load"), "api"),
+    **dict.fromkeys(("compare", "diagnose", "evaluate", "export", "improve", "load"), "api"),
+    **dict.fromkeys(("judge", "reevaluate"), "judging.runs"),
     **dict.fromkeys(("pull", "push"), "bundles.hub"),
 }
 

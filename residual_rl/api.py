@@ -1,4 +1,4 @@
-"""What a user calls: `improve` a controller; `evaluate`, `diagnose`, `load` or `export` what came of it.
+"""What a user calls: `improve` a controller; `evaluate`, `compare`, `diagnose`, `load` or `export` what came of it.
 
 The command line does the same for tasks, environments and controllers that have a name or a file.
 """
@@ -14,34 +14,34 @@ from pydantic.dataclasses import dataclass
 from residual_rl import storage
 from residual_rl.bundles.bundle import Exported, write_bundle
 from residual_rl.config import Config
-from residual_rl.controllers import (
-    Controller,
-    TableController,
-    Zero,
-    reads_state,
-)
-from residual_rl.custom.inspection import (
-    Description,
-    adapted,
-    same_environment,
-)
-from residual_rl.custom.opened import Opened
+from residual_rl.controllers import Controller, TableController, Zero, reads_state
+from residual_rl.custom.inspection import Description, adapted
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.errors import ControllerError, ResidualRLError, RunError
-from residual_rl.evaluation import base_outcome, evaluation_envs, roll_out
-from residual_rl.policy import Policy, base_plus_residual, restore_residual
+from residual_rl.evaluation import base_outcome, evaluation_envs
+from residual_rl.judging.controllers import one_beside_another, open_both
+from residual_rl.judging.runs import verdict_of
+from residual_rl.judging.sequential import compare_in_turns
+from residual_rl.policy import Policy, restore_residual
 from residual_rl.residual import Composition
-from residual_rl.runs.reading import read_config, read_diagnosis, read_policy, read_verdict
+from residual_rl.runs.reading import (
+    POLICY,
+    judged_policy,
+    read_config,
+    read_diagnosis,
+    read_judgements,
+    read_policy,
+    read_verdict,
+)
 from residual_rl.runs.run import Run
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
-from residual_rl.tasks import TASKS, find_task, spec_of
-from residual_rl.tasks.task import AnyTask
+from residual_rl.tasks import find_task, spec_of
 from residual_rl.training.experiment import NOWHERE, controller_of_run, default_directory, described, open_setting
 from residual_rl.training.state import Training
 from residual_rl.training.train import Progress, diagnosis_so_far, train
 from residual_rl.types import Measure, Spec
-from residual_rl.verdict import Comparison, Side, Verdict, compared, side_of
+from residual_rl.verdict import Comparison, Side, side_of
 
 
 def improve(
@@ -119,28 +119,35 @@ def improve(
                 tell(f"{run.path} was trained before; another seed or out starts a new run")
             else:
                 train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, tell)
-                run.finish(Verdict.on(compare(run.path, task, controller, config.verdict_episodes, num_threads)))
+                run.finish(verdict_of(config, run.path, task, controller, num_threads))
     return run
 
 
-def load(path: str | Path | Run, controller: Any = None) -> Policy:
+def load(path: str | Path | Run, controller: Any = None, *, unfinished: bool = False) -> Policy:
     """The policy that a run delivers: base plus residual if the verdict promoted it, else the base alone.
 
     Args:
         path: a finished run, or its directory. Nothing in it is executed.
         controller: the same that was improved; needed only where it is one of your own.
+        unfinished: whether to load from an unfinished run, by its latest judgement: the policy that was judged if `judge`
+            promoted it, else the base. A finished run delivers by its verdict all the same.
 
     Returns:
         `observation -> action`, one or a batch, as the environment shows and takes them. Where the controller remembers, call
         `reset` at the start of an episode.
 
     Raises:
-        RunError: the run is unfinished or damaged.
+        RunError: the run is unfinished or damaged; or, if it may be unfinished, was never judged.
         ControllerError: the run's controller is not one of the library's, and none was given.
     """
     path = Path(path)
-    verdict = read_verdict(path)
-    return _stored_policy(path, controller, promoted=verdict.promoted)
+    if not unfinished or (path / "verdict.json").exists():
+        return _stored_policy(path, controller, POLICY, read_verdict(path).promoted)
+    read_config(path)  # says so if it is no run at all
+    judgements = read_judgements(path)
+    if not judgements:
+        raise RunError(f"{path} was never judged: `residual-rl judge {path}` or residual_rl.judge(...) does that")
+    return _stored_policy(path, controller, judged_policy(judgements[-1].step), judgements[-1].verdict.promoted)
 
 
 def export(path: str | Path | Run, out: str | Path, *, onnx: bool = False) -> Exported:
@@ -198,75 +205,84 @@ class Baseline:
 
 
 def evaluate(
-    target: AnyEnv | Path | Run,
+    env: AnyEnv,
     controller: Any = None,
     *,
-    env: AnyEnv | None = None,
     episodes: int = 500,
     horizon: int | None = None,
     processes: bool = False,
     num_threads: int | None = None,
     fresh: bool = False,
     tell: Callable[[str], None] = print,
-) -> Comparison | Baseline:
-    """Evaluates on the verdict's initial states, which no training and no selection ever sees.
+) -> Baseline:
+    """Evaluate a controller alone, on the verdict's initial states, which no training and no selection ever sees.
 
-    What a run delivers was decided once, by its verdict: no later evaluation changes it.
+    `reevaluate` compares the policy of a run with its base, `compare` any two controllers.
 
     Args:
-        target: a run, or its directory: its selected policy is compared with its base. Or an environment as for `improve`: the
-            controller is evaluated alone.
-        controller: as for `improve`; for a run it is needed only where it is one of your own.
-        env: of a run in an environment of your own: that environment.
-        episodes: how many, of each.
+        env: an environment as for `improve`.
+        controller: as for `improve`.
+        episodes: how many.
         horizon: as for `improve`.
         processes: as for `improve`.
         num_threads: physics threads; None for one a core.
-        fresh: on initial states that the verdict has not seen either: is what it promoted still better there?
+        fresh: on initial states that no verdict has seen either.
         tell: is told, in a line, what a controller of your own was found to be.
 
-    Returns:
-        Of a run the comparison, of a controller how it does.
-
     Raises:
-        ResidualRLError: a name, run or controller that cannot be used.
+        ResidualRLError: a name or controller that cannot be used.
     """
-    target = target.path if isinstance(target, Run) else target
-    purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
     numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
     episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
-    if isinstance(target, str | Path) and Path(target).is_dir() and str(target) not in TASKS:
-        return _evaluate_run(Path(target), controller, env, episodes, horizon, processes, num_threads, purpose)
-    if isinstance(target, Path):
-        raise RunError(f"there is no run directory {target}")
+    if isinstance(env, Path | Run):
+        raise RunError(f"{Path(env)} is no environment; reevaluate(run) compares the policy of a run with its base")
     said = {"method": "rpl", "preset": "default", "seed": 0}
-    with open_setting(target, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
+    purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
+    with open_setting(env, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
         outcome = base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
     return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
 
 
-def _evaluate_run(
-    path: Path,
-    controller: Any,
-    env: AnyEnv | None,
-    episodes: int,
-    horizon: int | None,
-    processes: bool,
-    num_threads: int | None,
-    purpose: Purpose,
+def compare(
+    env: AnyEnv,
+    base: Any,
+    policy: Any,
+    *,
+    episodes: int = 500,
+    horizon: int | None = None,
+    processes: bool = False,
+    num_threads: int | None = None,
+    tell: Callable[[str], None] = print,
 ) -> Comparison:
-    about, config = described(path), read_config(path)
-    if about is None:
-        task = find_task(config.task)
-        resolved = controller_of_run(path, controller, task.spec, num_threads)
-        return compare(path, task, resolved, episodes, num_threads, purpose)
-    if env is None:
-        raise RunError(f"{path} was trained in {about.task!r}, an environment of your own: pass it as env=...")
-    with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
-        same_environment(about, opened, path)
-        resolved = adapted(controller_of_run(path, controller, about.spec), about.layout, about.character)
-        foreign = opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle)
-        return compare(path, foreign, resolved, episodes, num_threads, purpose)
+    """Compare any two controllers: did a change make it better, or worse? Nothing is learned.
+
+    Both are played in turns from the same initial states. The result is looked at several times, and the comparison stops as
+    soon as it is certain; the error of 5 % is that of all looks together, see `statistics.looks`. The initial states are none
+    that a verdict uses, so a controller may be tuned on them before it is improved.
+
+    Args:
+        env: an environment as for `improve`.
+        base: a controller as for `improve`.
+        policy: the controller that is compared with it. None for the task's own, as for `base`.
+        episodes: the most that each of them plays.
+        horizon: as for `improve`.
+        processes: as for `improve`.
+        num_threads: physics threads; None for one a core.
+        tell: is told, in a line, what a controller of your own was found to be.
+
+    Returns:
+        `better`, `worse` or neither, with the difference and its interval.
+
+    Raises:
+        ResidualRLError: a name or controller that cannot be used.
+    """
+    numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
+    episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
+    with open_both(env, base, policy, horizon, processes, num_threads, tell) as (task, first, second, name):
+        act = one_beside_another(first, second, task.spec.action_size)
+        seeds = evaluation_seeds(Purpose.TUNING, episodes)
+        with closing(evaluation_envs(task, episodes, num_threads, reads_state(first) or reads_state(second))) as envs:
+            return compare_in_turns(task.name, name, envs, act, seeds, task.measured_by, sequential=True)
 
 
 def diagnose(path: str | Path | Run, controller: Controller | str | None = None) -> Diagnosis:
@@ -296,31 +312,12 @@ def diagnose(path: str | Path | Run, controller: Controller | str | None = None)
     return diagnosis_so_far(Training(config, task, resolved, Run(path, config)))
 
 
-def compare(
-    path: Path,
-    task: AnyTask,
-    controller: Controller,
-    episodes: int,
-    num_threads: int | None,
-    purpose: Purpose = Purpose.VERDICT,
-) -> Comparison:
-    """A run's selected policy beside its base, from the initial states of a purpose."""
-    arrays, config, _ = read_policy(path)
-    residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
-    composition = config.algorithm.composition
-    base = base_outcome(task, controller, composition, episodes, num_threads, purpose)
-    both = base_plus_residual(controller, residual, task.spec.action_size)
-    with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
-        policy = roll_out(envs, both, evaluation_seeds(purpose, episodes))
-    return compared(task.name, config.controller, base, policy, config.measured_by)
-
-
 def _spec_of(config: Config, about: Description | None) -> Spec:
     return spec_of(config.task) if about is None else about.spec
 
 
-def _stored_policy(path: str | Path, controller: Any, promoted: bool) -> Policy:
-    arrays, config, _ = read_policy(path)
+def _stored_policy(path: Path, controller: Any, name: str, promoted: bool) -> Policy:
+    arrays, config, _ = read_policy(path, name)
     about = described(path)
     spec = _spec_of(config, about)
     resolved = controller_of_run(path, controller, spec)

@@ -56,7 +56,9 @@ class Config:
     evaluation_episodes: int = Field(default=100, gt=0, le=1_000_000)
     """Episodes of an evaluation, on the states that select the checkpoint."""
     verdict_episodes: int = Field(default=500, gt=0, le=1_000_000)
-    """Episodes of base and policy each, on states that nothing else uses."""
+    """Episodes of base and policy each, on states that nothing else uses; at most so many if `judging` is "bench"."""
+    judging: Literal["fixed", "bench"] = "fixed"
+    """"bench" is for a single real plant: few episodes, base and policy in turns, and the verdict stops when it is certain."""
 
 
 def changed(config: Config, paths: dict[str, Any]) -> Config:

@@ -22,6 +22,9 @@ from residual_rl.types import Measure, Observation
 MAX_LANES = 64
 GIVES_UP = 40  # times in a row that all episodes of a batch are lost
 
+Note = Callable[[Observation, np.ndarray, np.ndarray], None]
+"""Is shown what each lane shows `[E]`, its latest reward `[E]`, and whether its episode is under way `[E]` bool."""
+
 
 @dataclass(frozen=True)
 class Act:
@@ -168,18 +171,23 @@ def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
         chunk = list(seeds[start : start + envs.num_envs])
         padded = chunk + chunk[:1] * (envs.num_envs - len(chunk))  # the last lanes repeat an episode and are not counted
         try:
-            outcome, why = _episodes(envs, act, padded)
+            outcome, why = play(envs, act, padded)
             reasons += [reason for lane, reason in why.items() if lane < len(chunk)]
             failures = []
         except EpisodesLost as error:
             failures.append(error)
             if len(failures) == GIVES_UP or len(failures) * envs.num_envs >= len(seeds):
                 raise
-            outcome = _lost(envs)
+            outcome = lost(envs)
             reasons += [str(error)] * len(chunk)
         parts.append(Outcome(*(value[: len(chunk)] for value in outcome)))
     if reasons:
         warn(f"{len(reasons)} of {len(seeds)} episodes broke and count as failures: {reasons[0]}", RuntimeWarning, stacklevel=2)
+    return joined(parts)
+
+
+def joined(parts: Sequence[Outcome]) -> Outcome:
+    """The outcomes of one batch after another as one."""
     return Outcome(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
@@ -188,14 +196,20 @@ def _broken_return(envs: Lanes) -> float:
     return envs.horizon * min(0.0, envs.task_spec.reward_range[0])
 
 
-def _lost(envs: Lanes) -> Outcome:
+def lost(envs: Lanes) -> Outcome:
     """Failures in all lanes."""
     zero, never = np.zeros(envs.num_envs), np.full(envs.num_envs, np.nan)
     return Outcome(np.zeros(envs.num_envs, dtype=bool), zero + _broken_return(envs), never, zero, zero)
 
 
-def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> tuple[Outcome, dict[int, str]]:
-    """One episode in each lane, and why some of them broke, by lane."""
+def play(envs: Lanes, act: Act, seeds: list[int], note: Note = lambda *shown: None) -> tuple[Outcome, dict[int, str]]:
+    """One episode in each lane, and why some of them broke, by lane.
+
+    Raises:
+        EpisodesLost: nothing is left of any of them.
+        ControllerError: names the controller, the step and what is wrong with its proposal.
+        WorldError: there are no environments any more.
+    """
     watch = Watch(envs)
     observation = watch.reset(seeds)
     with naming_step(0):
@@ -205,11 +219,13 @@ def _episodes(envs: Lanes, act: Act, seeds: list[int]) -> tuple[Outcome, dict[in
     steps_to_success = np.full(lanes, np.nan)
     success = np.zeros(lanes, dtype=bool)
     previous = None
+    note(observation, returns, ~watch.ended)
     while not watch.all_ended:
         live = ~watch.ended
         with naming_step(watch.steps):
             base_action, action = act(observation)
         observation, reward, _, _, success = watch.step(action)
+        note(observation, reward, live)
         returns += reward
         steps_to_success = np.where(np.isnan(steps_to_success) & success, watch.steps, steps_to_success)
         deviation += live * np.abs(action - base_action.clip(-1.0, 1.0)).mean(axis=1)

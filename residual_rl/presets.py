@@ -28,6 +28,8 @@ LONGEST_CYCLE = 1600  # steps; where more than one episode fits into it
 EVALUATION_STEPS = 20_000
 VERDICT_STEPS = 100_000
 PACED = ("episodes_per_cycle", "updates_per_cycle", "evaluation_episodes", "evaluation_interval", "verdict_episodes")
+BENCH_EPISODES = {"evaluation_episodes": 4, "verdict_episodes": 48}
+BENCH_EVALUATIONS = 4  # in a run, besides the first one
 FEWEST = {"evaluation_episodes": 20, "verdict_episodes": 100}
 
 METHODS = {
@@ -125,12 +127,23 @@ def pace(episode_steps: float, lanes: int | None, preset: str) -> dict[str, int]
     return fields
 
 
+def bench_pace(steps: int) -> dict[str, int]:
+    """Fields of `Config` for a single real plant, on which every episode costs time: few of them judge, and they judge seldom.
+
+    48 pairs are at least enough for looks after 12 and 24, see `statistics.looks`.
+    """
+    return BENCH_EPISODES | {"evaluation_interval": max(1, steps // BENCH_EVALUATIONS)}
+
+
 def paced(config: Config, task: Task, said: Iterable[str]) -> Config:
     """The configuration of a task of the library, with those fields that were not `said` adapted to its episodes' length.
 
     The published preset gets what was published for the task instead.
     """
-    return unless_said(config, pace(task.spec.horizon, None, "default") if config.preset == "default" else task.published, said)
+    fields = pace(task.spec.horizon, None, "default") if config.preset == "default" else dict(task.published)
+    if config.judging == "bench":
+        fields |= bench_pace(config.steps)
+    return unless_said(config, fields, said)
 
 
 def unless_said(config: Config, fields: Mapping[str, Any], said: Iterable[str]) -> Config:

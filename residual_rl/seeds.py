@@ -9,13 +9,15 @@ MAX_EPISODES = 1_000_000  # of one evaluation
 class Purpose(IntEnum):
     """The first seed of each use.
 
-    Confirmation asks again what the verdict said; tuning is what a controller is made with before anything is learned.
+    Confirmation asks again what the verdict said. Tuning is for making a controller before anything is learned. Interim
+    judgements of an unfinished run have states that its final verdict does not use.
     """
 
     VERDICT = 0
     SELECTION = 1_000_000
     CONFIRMATION = 2_000_000
     TUNING = 3_000_000
+    INTERIM = 4_000_000
     PROBE = 5_000_000
     TRAINING = EPISODES_PER_RUN
 

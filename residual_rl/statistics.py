@@ -4,13 +4,15 @@ Sources stand with the functions. Means over seeds have percentile bootstrap int
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
 
 FEWEST_PAIRS = 6  # so many must differ before a two-sided test at 5 % can be significant: 2 / 2^6 = 0.03
 RESAMPLES = 2_000
+ALPHA = 0.05
+"""Two-sided error of every interval and test, unless another one is given."""
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
@@ -32,44 +34,44 @@ def mcnemar(fixed: int, broken: int) -> float:
     return float(scipy.stats.binomtest(fixed, fixed + broken, 0.5).pvalue) if fixed + broken else 1.0
 
 
-def paired_interval(fixed: int, broken: int, episodes: int) -> tuple[float, float]:
-    """95 % interval of the difference of two paired success rates.
+def paired_interval(fixed: int, broken: int, episodes: int, alpha: float = ALPHA) -> tuple[float, float]:
+    """Interval of the difference of two paired success rates, at confidence `1 - alpha`.
 
     How large the difference is: Wald's interval with one more pair of each kind that differs. Which is better, only the pairs
     that differ say: given their number, how many of them were fixed is binomial, and its exact (Clopper-Pearson) interval is
     that of a difference too. Alone it would be far too narrow, because their number is chance as well. Each end is the outer
-    one of the two, so the interval excludes zero exactly where the one-sided binomial evidence reaches 97.5 %.
+    one of the two, so the interval excludes zero exactly where the one-sided binomial evidence reaches `1 - alpha / 2`.
 
     Source: Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired
     data".
     """
     gains, losses = (fixed + 1) / (episodes + 2), (broken + 1) / (episodes + 2)
-    half = scipy.special.ndtri(0.975) * np.sqrt((gains + losses - (gains - losses) ** 2) / (episodes + 2))
+    half = scipy.special.ndtri(1 - alpha / 2) * np.sqrt((gains + losses - (gains - losses) ** 2) / (episodes + 2))
     low, high = gains - losses - half, gains - losses + half
     differing = fixed + broken
     if differing:
-        share = scipy.stats.binomtest(fixed, differing).proportion_ci(0.95, method="exact")
+        share = scipy.stats.binomtest(fixed, differing).proportion_ci(1 - alpha, method="exact")
         low = min(low, (2 * share.low - 1) * differing / episodes)
         high = max(high, (2 * share.high - 1) * differing / episodes)
     return max(-1.0, float(low)), min(1.0, float(high))
 
 
-def compare_returns(differences: np.ndarray) -> tuple[float, tuple[float, float], float]:
-    """Mean of the paired differences `[N]`, its 95 % interval, and the two-sided p-value of no difference.
+def compare_returns(differences: np.ndarray, alpha: float = ALPHA) -> tuple[float, tuple[float, float], float]:
+    """Mean of the paired differences `[N]`, its interval at `1 - alpha`, and the two-sided p-value of no difference.
 
     Student's paired t, corrected for skewness: `skewed_t`. As in McNemar's test, only pairs that differ say which is better:
-    with `k` of them no p-value is below `2 / 2^k`, and with fewer than `FEWEST_PAIRS` the interval is the range of all
-    differences and zero.
+    with `k` of them no p-value is below `2 / 2^k`, and with too few for a p-value below `alpha` the interval is the range of
+    all differences and zero.
     """
     differing = int(np.count_nonzero(differences))
-    interval, p_value = skewed_t(differences)
-    if differing < FEWEST_PAIRS:
+    interval, p_value = skewed_t(differences, alpha)
+    if 2.0 ** (1 - differing) >= alpha:
         interval = min(float(differences.min()), 0.0), max(float(differences.max()), 0.0)
     return float(differences.mean()), interval, max(p_value, min(1.0, 2.0 ** (1 - differing)))
 
 
-def skewed_t(values: np.ndarray) -> tuple[tuple[float, float], float]:
-    """95 % interval of the mean of `values` `[N]`, and the two-sided p-value of a mean of zero.
+def skewed_t(values: np.ndarray, alpha: float = ALPHA) -> tuple[tuple[float, float], float]:
+    """Interval of the mean of `values` `[N]` at `1 - alpha`, and the two-sided p-value of a mean of zero.
 
     Where most values are small gains and few are great losses, a sample often has too few of the losses, and Student's t then
     finds a gain far too often. Hall's transformation corrects that; here each end of the interval is corrected only outwards.
@@ -83,15 +85,122 @@ def skewed_t(values: np.ndarray) -> tuple[tuple[float, float], float]:
     if not deviation:
         return (mean, mean), 0.0 if mean else 1.0
     skewness = float((((values - mean) / values.std()) ** 3).mean())
+    return _hall(mean, deviation, skewness, size, size - 1, alpha)
+
+
+def welch(base: np.ndarray, policy: np.ndarray, alpha: float = ALPHA) -> tuple[float, tuple[float, float], float]:
+    """Difference of the means of two independent samples `[N]` each, its interval at `1 - alpha`, and the two-sided p-value.
+
+    Welch's t with the correction for skewness of `skewed_t`; what is skewed here is the difference of the two means. With fewer
+    than `FEWEST_PAIRS` values the interval is the range of all differences and zero.
+
+    Source: Welch 1947, "The generalization of Student's problem"; Hall 1992, as in `skewed_t`.
+    """
+    size, difference = len(base), float(policy.mean() - base.mean())
+    if 2.0 ** (1 - size) >= alpha:
+        low, high = float(policy.min() - base.max()), float(policy.max() - base.min())
+        return difference, (min(low, 0.0), max(high, 0.0)), 1.0
+    shares = np.array([base.var(ddof=1), policy.var(ddof=1)])
+    variance = float(shares.sum())
+    if not variance:
+        return difference, (difference, difference), 0.0 if difference else 1.0
+    third = float(((policy - policy.mean()) ** 3).mean() - ((base - base.mean()) ** 3).mean())
+    skewness = third / float(policy.var() + base.var()) ** 1.5
+    freedom = (size - 1) * variance**2 / float((shares**2).sum())
+    interval, p_value = _hall(difference, variance**0.5, skewness, size, freedom, alpha)
+    return difference, interval, p_value
+
+
+def _hall(
+    mean: float, deviation: float, skewness: float, size: int, freedom: float, alpha: float
+) -> tuple[tuple[float, float], float]:
+    """Interval and p-value of a mean of `size` values, by Student's t with `freedom` degrees, corrected for skewness."""
     left, right, root = min(skewness, 0.0), max(skewness, 0.0), float(np.sqrt(size))
-    quantile = float(scipy.special.stdtrit(size - 1, 0.975)) / root
+    quantile = float(scipy.special.stdtrit(freedom, 1 - alpha / 2)) / root
     low = mean - deviation * _skewed(quantile, left, size)
     high = mean - deviation * _skewed(-quantile, right, size)
     ratio = mean / deviation
     # Beyond a ratio of 9 / skewness the transformation points inwards; there, far from 0.05, the p-value is t's.
-    above = scipy.special.stdtr(size - 1, -root * min(ratio, _unskewed(ratio, left, size)))
-    below = scipy.special.stdtr(size - 1, root * max(ratio, _unskewed(ratio, right, size)))
+    above = scipy.special.stdtr(freedom, -root * min(ratio, _unskewed(ratio, left, size)))
+    below = scipy.special.stdtr(freedom, root * max(ratio, _unskewed(ratio, right, size)))
     return (low, high), min(1.0, 2.0 * float(min(above, below)))
+
+
+def newcombe(base: int, policy: int, episodes: int, alpha: float = ALPHA) -> tuple[tuple[float, float], float]:
+    """Interval of the difference of two independent success rates at `1 - alpha`, and the two-sided p-value of no difference.
+
+    The p-value is the `alpha` at which the interval just touches zero, so the two never contradict each other.
+
+    Args:
+        base: successes of the base.
+        policy: successes of the policy.
+        episodes: of each.
+        alpha: two-sided error.
+
+    Source: Newcombe 1998, "Interval estimation for the difference between independent proportions", method 11: from Wilson's
+    intervals with continuity correction, which keep the error below its nominal value.
+    """
+    difference = (policy - base) / episodes
+    ones, others = (_wilson_corrected(successes, episodes, alpha) for successes in (base, policy))
+    rates = base / episodes, policy / episodes
+    low = difference - float(np.hypot(rates[1] - others[0], ones[1] - rates[0]))
+    high = difference + float(np.hypot(others[1] - rates[1], rates[0] - ones[0]))
+    return (max(-1.0, low), min(1.0, high)), _newcombe_p(base, policy, episodes)
+
+
+def _newcombe_p(base: int, policy: int, episodes: int) -> float:
+    less, more = sorted((base, policy))
+
+    def end(log_alpha: float) -> float:
+        """The end of the interval that is nearer to zero."""
+        alpha = 10.0**log_alpha
+        above, below = _wilson_corrected(less, episodes, alpha)[1], _wilson_corrected(more, episodes, alpha)[0]
+        return (more - less) / episodes - float(np.hypot(more / episodes - below, above - less / episodes))
+
+    least, most = -15.0, -1e-9
+    if end(most) <= 0.0:
+        return 1.0
+    if end(least) >= 0.0:
+        return 10.0**least
+    return float(10.0 ** scipy.optimize.brentq(end, least, most))
+
+
+def _wilson_corrected(successes: int, trials: int, alpha: float) -> tuple[float, float]:
+    """Wilson's interval of a rate with continuity correction. Source: Newcombe 1998, method 4 for single proportions."""
+    z, rate = float(scipy.special.ndtri(1 - alpha / 2)), successes / trials
+    inner = 2 * successes + z**2
+    low = (inner - 1 - z * np.sqrt(max(0.0, z**2 - 2 - 1 / trials + 4 * rate * (trials * (1 - rate) + 1)))) / (
+        2 * (trials + z**2)
+    )
+    high = (inner + 1 + z * np.sqrt(max(0.0, z**2 + 2 - 1 / trials + 4 * rate * (trials * (1 - rate) - 1)))) / (
+        2 * (trials + z**2)
+    )
+    return (0.0 if successes == 0 else max(0.0, float(low))), (1.0 if successes == trials else min(1.0, float(high)))
+
+
+class Look(NamedTuple):
+    """A point at which a sequential comparison may stop."""
+
+    episodes: int
+    """Pairs that have been seen by then."""
+    alpha: float
+    """Two-sided error that is spent there."""
+
+
+def looks(episodes: int, alpha: float = ALPHA) -> list[Look]:
+    """When a sequential comparison of at most so many pairs looks at its result, and which error it spends each time.
+
+    Looks come at `episodes` divided by 16, 8, 4, 2 and 1, where these are enough pairs for a result at all. The last one spends
+    half of the error, the earlier ones share the other half. By the union bound the probability of any false result is at most
+    `alpha`, whatever the dependence between the looks, so every interval that is exact for a fixed number of pairs can be used.
+
+    Source: the error-spending approach of Lan and DeMets 1983, "Discrete sequential boundaries for clinical trials".
+    Differs: Bonferroni's inequality in place of the joint normal distribution of the looks.
+    """
+    early = [-(-episodes // part) for part in (16, 8, 4, 2)]
+    share = alpha / 2 / len(early)
+    enough = [size for size in early if size < episodes and 2.0 ** (1 - size) < share]
+    return [Look(size, alpha / 2 / len(enough)) for size in enough] + [Look(episodes, alpha / 2 if enough else alpha)]
 
 
 def _unskewed(ratio: float, skewness: float, size: int) -> float:

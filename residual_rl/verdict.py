@@ -1,7 +1,7 @@
 """Is base plus residual better than the base? Both are run from the same initial states, so episodes come in pairs."""
 
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -9,8 +9,11 @@ from pydantic.dataclasses import dataclass
 
 from residual_rl import storage
 from residual_rl.evaluation import Outcome, bounded
-from residual_rl.statistics import compare_returns, mcnemar, paired_interval
+from residual_rl.statistics import ALPHA, compare_returns, mcnemar, newcombe, paired_interval, welch
 from residual_rl.types import Measure
+
+Pairing = Literal["paired", "unpaired"]
+"""Whether episodes from the same start are compared with each other, or two samples as if they were independent."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +50,62 @@ class Comparison:
     difference: float
     """Success rate or mean return of the policy, minus that of the base."""
     difference_interval: tuple[float, float]
-    """95 % interval of the difference, see `paired_interval` and `compare_returns`."""
+    """95 % interval of the difference: `paired_interval` or `compare_returns`; unpaired `newcombe` or `welch`. If the policy
+    did in every step what the base did, it is widened to hold zero."""
     p_value: float
     """Two-sided: how likely so large a difference is if the two were equally good. For success the exact McNemar test."""
     measured_by: Measure = "success"
     """What difference, interval and p-value are about."""
+    pairing: Pairing = "paired"
+    """Unpaired if the world was found not to repeat itself, see `Repeatability`."""
+    copies: int = 0
+    """Further pairs that were copies of the counted ones in every observation and reward. They count for nothing."""
+    planned: int | None = None
+    """Pairs that a sequential comparison would have played at most; None if their number was fixed."""
+    style_distance: float | None = None
+    """How differently base and policy move, see `pairing.style`; None if it was not measured."""
+
+    @property
+    def deviates(self) -> bool:
+        """Whether the policy's action ever differed from the base's."""
+        return self.policy.deviation > 0.0
 
     @property
     def better(self) -> bool:
-        """Whether the interval of the difference excludes a loss."""
-        return self.difference_interval[0] > 0.0
+        """Whether the interval of the difference excludes a loss; never if the policy does what the base does."""
+        return self.difference_interval[0] > 0.0 and self.deviates
+
+    @property
+    def worse(self) -> bool:
+        """Whether the interval of the difference excludes a gain; never if the policy does what the base does."""
+        return self.difference_interval[1] < 0.0 and self.deviates
 
     @property
     def conclusion(self) -> str:
         """What the comparison shows, in a word or two."""
         if self.better:
             return "better"
-        return "worse" if self.difference_interval[1] < 0.0 else "neither better nor worse beyond chance"
+        return "worse" if self.worse else "neither better nor worse beyond chance"
+
+    @property
+    def remarks(self) -> list[str]:
+        """What has to be known to read the numbers."""
+        remarks = []
+        if not self.deviates and self.difference:
+            remarks.append(
+                "the policy did in every step what the base did, so this difference is the noise of the world itself"
+            )
+        if self.copies:
+            alike = "all episodes are the same one" if self.episodes == 1 else f"only {self.episodes} episodes are distinct"
+            remarks.append(f"{alike}, {self.copies} are copies and count for nothing: the starts must be drawn by the seed")
+        if self.pairing == "unpaired":
+            remarks.append("compared unpaired, since the world does not repeat itself")
+        if self.planned is not None and self.episodes + self.copies < self.planned:
+            remarks.append(f"stopped after {self.episodes + self.copies} of {self.planned} pairs")
+        return remarks
 
     def __str__(self) -> str:
-        conclusion = f"{self.conclusion} ({_p_text(self.p_value)})"
+        conclusion = "; ".join([f"{self.conclusion} ({_p_text(self.p_value)})", *self.remarks])
         if self.measured_by == "return":
             low, high = map(in_digits, self.difference_interval)
             return (
@@ -102,21 +141,58 @@ class Verdict(Comparison):
         return "promoted" if self.promoted else "not promoted, the base is delivered"
 
 
-def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_by: Measure = "success") -> Verdict:
+def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_by: Measure = "success", **how: Any) -> Verdict:
     """The verdict on two outcomes on the same seeds, see `compared`."""
-    return Verdict.on(compared(task, controller, base, policy, measured_by))
+    return Verdict.on(compared(task, controller, base, policy, measured_by, **how))
 
 
-def compared(task: str, controller: str, base: Outcome, policy: Outcome, measured_by: Measure = "success") -> Comparison:
-    """Compares two outcomes on the same seeds, episode by episode."""
+def compared(
+    task: str,
+    controller: str,
+    base: Outcome,
+    policy: Outcome,
+    measured_by: Measure = "success",
+    *,
+    pairing: Pairing = "paired",
+    distinct: np.ndarray | None = None,
+    style_distance: float | None = None,
+    alpha: float = ALPHA,
+    planned: int | None = None,
+) -> Comparison:
+    """Compare two outcomes on the same seeds.
+
+    Args:
+        task: its name.
+        controller: the base's name.
+        base: of the base.
+        policy: of the policy, episode by episode from the same initial states.
+        measured_by: what the difference is about.
+        pairing: "unpaired" if equal starts and equal actions do not give equal episodes.
+        distinct: the numbers of the pairs that are no copies of others `[M]`; None if all are.
+        style_distance: is passed on.
+        alpha: error that may be spent. The p-value is brought to the scale of 0.05: it is below that if and only if the
+            interval at `1 - alpha` excludes zero.
+        planned: is passed on.
+    """
+    total = len(base.success)
+    if distinct is not None:
+        base, policy = (Outcome(*(values[distinct] for values in outcome)) for outcome in (base, policy))
     base, policy = bounded(base, policy)
     fixed, broken = policy.fixed_and_broken(base)
     episodes = len(base.success)
-    if measured_by == "return":
-        difference, interval, p_value = compare_returns(policy.returns - base.returns)
+    if measured_by == "return" and pairing == "unpaired":
+        difference, interval, p_value = welch(base.returns, policy.returns, alpha)
+    elif measured_by == "return":
+        difference, interval, p_value = compare_returns(policy.returns - base.returns, alpha)
+    elif pairing == "unpaired":
+        difference = (fixed - broken) / episodes
+        interval, p_value = newcombe(int(base.success.sum()), int(policy.success.sum()), episodes, alpha)
     else:
         difference, p_value = (fixed - broken) / episodes, mcnemar(fixed, broken)
-        interval = paired_interval(fixed, broken, episodes)
+        interval = paired_interval(fixed, broken, episodes, alpha)
+    p_value = min(1.0, p_value * (ALPHA / alpha))
+    if not policy.deviation.any():
+        interval, p_value = (min(interval[0], 0.0), max(interval[1], 0.0)), 1.0
     return Comparison(
         task=task,
         controller=controller,
@@ -129,6 +205,10 @@ def compared(task: str, controller: str, base: Outcome, policy: Outcome, measure
         difference_interval=interval,
         p_value=p_value,
         measured_by=measured_by,
+        pairing=pairing,
+        copies=total - episodes,
+        planned=planned,
+        style_distance=style_distance,
     )
 
 

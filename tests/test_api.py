@@ -56,7 +56,7 @@ def assert_same_numbers(one: Path, other: Path) -> None:
 def test_a_run_ends_in_a_verdict_on_fresh_states(finished: Path) -> None:
     verdict = read_verdict(finished)
     assert verdict.episodes == 10
-    again = residual_rl.evaluate(Run(finished, read_config(finished)), episodes=10)
+    again = residual_rl.reevaluate(Run(finished, read_config(finished)), episodes=10)
     assert isinstance(again, Comparison)
     assert Verdict.on(again) == verdict
     assert "delivered" not in str(again)  # only the verdict decides that
@@ -203,7 +203,7 @@ def test_a_planner_is_shown_the_state_and_hindsight_keeps_what_it_proposed(
         all_burn_in
         == "the burn-in, in which the residual stays zero, can take 400 steps: with 400 the base may be all that comes out"
     )
-    residual_rl.evaluate(run.path, planner, episodes=5)
+    residual_rl.reevaluate(run.path, planner, episodes=5)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ class TestBadInput:
         with pytest.raises(ControllerError, match=r"improves the controller 'reactive-push', not 'zero'"):
             residual_rl.load(finished, "zero")
         with pytest.raises(ControllerError, match="not 'zero'"):
-            residual_rl.evaluate(finished, "zero", episodes=4)
+            residual_rl.reevaluate(finished, "zero", episodes=4)
 
     def test_scratch_takes_no_controller(self) -> None:
         with pytest.raises(ResidualRLError, match="scratch"):

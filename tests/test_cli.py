@@ -65,7 +65,9 @@ def test_list_shows_everything_that_can_be_asked_for() -> None:
 
 def test_help_names_every_command() -> None:
     shown = command("--help").stdout
-    for name in ("list", "train", "evaluate", "doctor", "watch", "report", "study", "export", "benchmark"):
+    for name in (
+        *("list", "train", "evaluate", "compare", "judge", "doctor", "watch", "report", "study", "export", "benchmark"),
+    ):
         assert re.search(rf"\b{name}\b", shown)
 
 

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from worlds import BUDGET, QUICK, Aim, Reach
 import residual_rl
 from residual_rl.custom.goals import GoalRules
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError
-from residual_rl.evaluation import roll_out
+from residual_rl.pairing.turns import Pairs, Turns
 from residual_rl.runs.reading import read_policy, read_rows
 from residual_rl.runs.run import Run
 from residual_rl.storage import read_arrays
@@ -43,7 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_base_with_a_known_bias_is_improved_and_promoted(finished: Path) -> None:
-    found = residual_rl.evaluate(finished, Aim.off_by(1.0), env=Aim, episodes=128)
+    found = residual_rl.reevaluate(finished, Aim.off_by(1.0), env=Aim, episodes=128)
     assert isinstance(found, Comparison)
     assert found.measured_by == "return"
     assert found.better, found
@@ -169,9 +169,9 @@ def test_a_runs_file_names_no_other_method_than_the_two() -> None:
 
 def test_another_environment_and_none_are_refused(finished: Path) -> None:
     with pytest.raises(RunError, match="pass it as env"):
-        residual_rl.evaluate(finished, Aim.off_by(1.0), episodes=4)
+        residual_rl.reevaluate(finished, Aim.off_by(1.0), episodes=4)
     with pytest.raises(RunError, match="its task was Aim, not Reach"):
-        residual_rl.evaluate(finished, Aim.off_by(1.0), env=Reach, episodes=4)
+        residual_rl.reevaluate(finished, Aim.off_by(1.0), env=Reach, episodes=4)
     with pytest.raises(RunError, match="its horizon was 20, not 30"):
         residual_rl.improve(Aim, Aim.off_by(1.0), out=finished, steps=3000, **BUDGET | {"horizon": 30})
     with pytest.raises(ControllerError, match="which is yours"):
@@ -211,17 +211,18 @@ def test_updates_in_parts_are_as_many(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_base_is_evaluated_once_however_often_a_run_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rolled: list[int] = []
+    played: list[int] = []
 
-    def counted(*args: Any) -> Any:
-        rolled.append(1)
-        return roll_out(*args)
+    class Counted(Turns):
+        def play(self, seeds: Sequence[int]) -> Pairs:
+            played.append(len(seeds))
+            return super().play(seeds)
 
-    monkeypatch.setattr("residual_rl.training.train.roll_out", counted)
+    monkeypatch.setattr("residual_rl.training.train.Turns", Counted)
     for _ in range(2):
         with pytest.raises(Interrupted):
             residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, on_progress=stop_after(2), **BUDGET)
-    assert len(rolled) == 2  # the base, and the policy before the first step
+    assert played == [BUDGET["evaluation_episodes"]]  # the base against itself, before the first step
 
 
 def test_a_first_call_that_failed_says_nothing_about_the_next(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from probes import SMALL, TRACK, Track, used_learner
 
 import residual_rl
-from residual_rl import api
 from residual_rl.errors import Interrupted
+from residual_rl.judging.runs import compare_run
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.presets import make_config
@@ -116,7 +116,7 @@ def test_a_policy_that_is_worse_is_found_to_be_worse(tmp_path: Path) -> None:
     config = make_config("silver2018", task="track", controller="drawn", algorithm=CARELESS, measured_by="return")
     with Run(tmp_path, config) as run:
         run.save_policy(to_arrays(used_learner(CARELESS, Track.spec).current, "networks"), CARELESS, 0)
-    found = api.compare(tmp_path, TRACK, LEARNERS["spoiled"][0], 128, None)
+    found = compare_run(tmp_path, TRACK, LEARNERS["spoiled"][0], 128, None)
     assert found.difference_interval[1] < 0.0
     assert found.p_value < 0.05
     assert found.conclusion == "worse"

@@ -278,7 +278,7 @@ def test_the_first_evaluation_is_the_table_exactly(finished):
 
 def test_a_run_keeps_its_table_and_needs_no_other_file(finished, table):
     assert same(TableController.load(finished / "table.npz"), table)
-    verdict = residual_rl.evaluate(finished, episodes=8)
+    verdict = residual_rl.reevaluate(finished, episodes=8)
     assert (verdict.controller, verdict.measured_by) == (name_of(table), "return")
     policy = residual_rl.load(finished)
     assert np.array_equal(policy.controller(seeing(table.states)), table.actions)

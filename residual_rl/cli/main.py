@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from residual_rl.cli import benchmark, bundles, runs, study, watch
+from residual_rl.cli import benchmark, bundles, comparisons, runs, study, watch
 from residual_rl.cli.console import complaints, console
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.errors import Interrupted, ResidualRLError
@@ -43,7 +43,7 @@ def list_() -> None:
 
 
 for command in (
-    *(runs.train, runs.evaluate, runs.doctor, runs.report, watch.watch),
+    *(runs.train, runs.evaluate, comparisons.compare, comparisons.judge, runs.doctor, runs.report, watch.watch),
     *(bundles.export, bundles.push, bundles.pull, study.study, study.gather, benchmark.benchmark),
 ):
     app.command()(command)

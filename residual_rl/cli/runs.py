@@ -9,6 +9,7 @@ from rich.progress import ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from residual_rl.cli.comparisons import means_run
 from residual_rl.cli.console import Json, Seed, Threads, complaints, console, progress_bar, show, tell
 from residual_rl.errors import ResidualRLError, UnknownName
 
@@ -98,10 +99,15 @@ def evaluate(
     """Evaluate a run's policy against its base, or a controller alone."""
     from residual_rl.api import Baseline
     from residual_rl.api import evaluate as evaluate_
+    from residual_rl.judging.runs import reevaluate
     from residual_rl.verdict import in_digits
 
+    result: Any
     try:
-        result = evaluate_(target, controller, episodes=episodes, num_threads=threads, fresh=fresh, tell=tell)
+        if means_run(target):
+            result = reevaluate(target, controller, episodes=episodes, num_threads=threads, fresh=fresh)
+        else:
+            result = evaluate_(target, controller, episodes=episodes, num_threads=threads, fresh=fresh, tell=tell)
     except UnknownName as error:
         if "/" in target and not Path(target).exists():
             raise ResidualRLError(

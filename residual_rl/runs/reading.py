@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic.dataclasses import dataclass
 
 from residual_rl import config as configuration
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.algorithm import Algorithm
+from residual_rl.pairing.repeatability import Repeatability
 from residual_rl.storage import digest, read_arrays, read_json, record_of
 from residual_rl.verdict import Verdict
 
@@ -39,9 +41,19 @@ EVALUATIONS = (
 FORMAT = 1
 """Of every file that a run keeps; a run with other files is refused."""
 CONFIG, VERDICT, DIAGNOSIS, ENVIRONMENT = "config.json", "verdict.json", "diagnosis.json", "environment.json"
+REPEATABILITY, JUDGEMENTS = "repeatability.json", "judgements.json"
 CHECKPOINT, POLICY = "checkpoint.safetensors", "policy.safetensors"
 METRICS_CSV, EVALUATIONS_CSV = "metrics.csv", "evaluations.csv"
 TABLE = "table.npz"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the policy that was selected by then was worth, on states that the final verdict does not use."""
+
+    step: int
+    """Of the policy. Its numbers are kept in `judged-<step>.safetensors` until there is a later one or the run is finished."""
+    verdict: Verdict
 
 
 def metric_columns(algorithm: Algorithm) -> tuple[str, ...]:
@@ -109,6 +121,36 @@ def read_verdict(path: str | Path) -> Verdict:
     return record_of(Verdict, checked_format(values, file), file)
 
 
+def read_repeatability(path: str | Path) -> Repeatability | None:
+    """Whether a run's world repeats itself; None before its first evaluation.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    file = Path(path) / REPEATABILITY
+    return record_of(Repeatability, read_json(file), file) if file.exists() else None
+
+
+def read_judgements(path: str | Path) -> list[Judgement]:
+    """The judgements of an unfinished run, the latest last; none if there was none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    file = Path(path) / JUDGEMENTS
+    return record_of(list[Judgement], read_json(file), file) if file.exists() else []
+
+
+def judged_policy(step: int | str) -> str:
+    """The name of the file that keeps the policy of a judgement."""
+    return f"judged-{step}.safetensors"
+
+
+def judged_policies(path: str | Path) -> list[Path]:
+    """All such files of a run."""
+    return sorted(Path(path).glob("judged-*.safetensors"))
+
+
 def read_diagnosis(path: str | Path) -> Diagnosis | None:
     """The diagnosis of a run whose training is over; None where none was kept.
 
@@ -119,13 +161,17 @@ def read_diagnosis(path: str | Path) -> Diagnosis | None:
     return record_of(Diagnosis, checked_format(read_json(file), file), file) if file.exists() else None
 
 
-def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:
+def read_policy(path: str | Path, name: str = POLICY) -> tuple[dict[str, np.ndarray], Config, int]:
     """Arrays, configuration and step of the policy that a run selected; the configuration with the algorithm by which it acts.
+
+    Args:
+        path: the run's directory.
+        name: the file in it.
 
     Raises:
         RunError: there is none, or the file is damaged or was altered.
     """
-    file = Path(path) / POLICY
+    file = Path(path) / name
     if not file.exists():
         raise RunError(f"{path} holds no policy: it is no run directory, or its first evaluation is still to come")
     arrays, metadata = read_arrays(file)

@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+import residual_rl
 from residual_rl import config as configuration
+from residual_rl import storage
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.algorithm import Algorithm
+from residual_rl.pairing.repeatability import Repeatability
 from residual_rl.runs import reading
 from residual_rl.runs.provenance import provenance
 from residual_rl.runs.reading import (
@@ -30,10 +33,12 @@ from residual_rl.runs.reading import (
     EVALUATIONS_CSV,
     METRICS_CSV,
     POLICY,
+    REPEATABILITY,
     TABLE,
     VERDICT,
     checked_format,
     formatted,
+    judged_policies,
 )
 from residual_rl.storage import (
     PARTIAL,
@@ -47,7 +52,7 @@ from residual_rl.storage import (
     write_json,
     write_whole,
 )
-from residual_rl.verdict import Verdict
+from residual_rl.verdict import Comparison, Verdict
 
 
 class Run:
@@ -180,6 +185,10 @@ class Run:
         """Keeps what is known of an environment that was brought."""
         write_json(self.path / ENVIRONMENT, formatted(description))
 
+    def save_repeatability(self, found: Repeatability) -> None:
+        """Keeps whether the world repeats itself, which decides how base and policy are compared."""
+        write_json(self.path / REPEATABILITY, storage.to_json(found))
+
     def save_diagnosis(self, diagnosis: Diagnosis) -> None:
         """Keeps what learner and replay had to say, which are gone once the run is finished."""
         write_json(self.path / DIAGNOSIS, formatted(diagnosis.to_json()))
@@ -190,7 +199,8 @@ class Run:
         self._free_checkpoint()
 
     def _free_checkpoint(self) -> None:
-        (self.path / CHECKPOINT).unlink(missing_ok=True)
+        for path in (self.path / CHECKPOINT, *judged_policies(self.path)):
+            path.unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:
@@ -200,3 +210,11 @@ class Run:
     def verdict(self) -> Verdict:
         """What came of it, see `read_verdict`."""
         return reading.read_verdict(self.path)
+
+    def judge(self, controller: Any = None, **arguments: Any) -> Verdict:
+        """What the policy selected so far is worth while the run is unfinished, see `residual_rl.judge`."""
+        return residual_rl.judge(self, controller, **arguments)
+
+    def reevaluate(self, controller: Any = None, **arguments: Any) -> Comparison:
+        """The selected policy beside its base once more, see `residual_rl.reevaluate`."""
+        return residual_rl.reevaluate(self, controller, **arguments)

@@ -17,10 +17,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from residual_rl.api import evaluate, improve
+from residual_rl.api import improve
 from residual_rl.controllers import make_controller
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import base_outcome, evaluation_row
+from residual_rl.judging.runs import reevaluate
 from residual_rl.processes import stop_requested, usable_cores
 from residual_rl.runs.reading import EVALUATIONS
 from residual_rl.seeds import Purpose
@@ -30,7 +31,6 @@ from residual_rl.studies.trial import INITIAL, Trial
 from residual_rl.studies.trial_directory import TrialState, begin, check_same, confirm, end, error_of, forget_failure, state_of
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
-from residual_rl.verdict import Comparison
 
 Rows = list[dict[str, Any]]
 RunTrial = Callable[[Trial, Path], Rows]
@@ -83,8 +83,7 @@ def _improve_world(trial: Trial, directory: Path) -> None:
     )
     verdict = run.verdict()
     if verdict.promoted:
-        again = evaluate(run.path, controller, env=world.make, episodes=verdict.episodes, horizon=world.horizon, fresh=True)
-        assert isinstance(again, Comparison)
+        again = reevaluate(run, controller, env=world.make, episodes=verdict.episodes, horizon=world.horizon, fresh=True)
         confirm(again, directory)
 
 

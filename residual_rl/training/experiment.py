@@ -12,7 +12,7 @@ from residual_rl.custom.inspection import Description, adapted, description_from
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.errors import ControllerError, ResidualRLError
-from residual_rl.presets import make_config, pace, paced, unless_said
+from residual_rl.presets import bench_pace, make_config, pace, paced, unless_said
 from residual_rl.runs.reading import ENVIRONMENT, TABLE, is_begun, read_config, read_environment
 from residual_rl.tasks import check_worlds, find_task, is_task
 from residual_rl.tasks.task import AnyTask, Task
@@ -75,6 +75,8 @@ def open_setting(
         own = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"]) | {
             "measured_by": about.findings.measured_by
         }
+        if said.get("judging") == "bench":
+            own |= bench_pace(said.get("steps", Config.steps))
         forced = _shown_base(controller)
         if about.findings.goal_rules is None:
             forced["hindsight.relabel_ratio"] = 0.0

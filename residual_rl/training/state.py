@@ -71,13 +71,15 @@ class State(NamedTuple):
     measured: float
     """Success rate or mean return in the last evaluation, as the task is measured."""
     best: tuple[float, int]
-    """The same of the selected policy, and its step."""
+    """The same of the selected policy, less that of the base if the base does not repeat itself; and its step."""
     wall_seconds: float
     dropped_in_a_row: int
     scores: Scores
     """What the latest episodes were worth, by who drove them."""
     base: Outcome | None
-    """How the base does on the states that select; None before that is known."""
+    """How the base did on the states that select, in the last evaluation; None before the first."""
+    repeats: bool
+    """Whether it would do the same again, and so need not be played again."""
 
 
 def fresh(training: Training) -> State:
@@ -99,6 +101,7 @@ def fresh(training: Training) -> State:
         dropped_in_a_row=0,
         scores=config.algorithm.exploration.after((), []),
         base=None,
+        repeats=False,
     )
 
 
@@ -118,6 +121,7 @@ def save(run: Run, state: State) -> None:
         "wall_seconds": state.wall_seconds,
         "dropped_in_a_row": state.dropped_in_a_row,
         "scores": state.scores,
+        "repeats": state.repeats,
     }
     run.save_checkpoint(arrays, counters)
 
@@ -149,6 +153,7 @@ def restored(training: Training) -> State | None:
             dropped_in_a_row=int(counters["dropped_in_a_row"]),
             scores=tuple(tuple(float(score) for score in scores) for scores in counters["scores"]),
             base=Outcome(*(arrays[f"base/{name}"] for name in Outcome._fields)) if "base/success" in arrays else None,
+            repeats=bool(counters["repeats"]),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise RunError(f"{source} is damaged: {error}") from error

@@ -11,13 +11,15 @@ from typing import NamedTuple
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.config import Config
-from residual_rl.controllers import Controller, asked_again, name_of, reads_goal, reads_state
+from residual_rl.controllers import Controller, asked_again, is_random, name_of, reads_goal, reads_state
 from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.diagnosis.evidence import gather
 from residual_rl.diagnosis.findings import diagnose
-from residual_rl.errors import Interrupted, ResidualRLError, RunError
-from residual_rl.evaluation import Outcome, base_alone, bounded, evaluation_envs, evaluation_row, roll_out
+from residual_rl.errors import Interrupted, ResidualRLError, RunError, WorldError
+from residual_rl.evaluation import Act, base_alone, bounded, evaluation_envs, evaluation_row, roll_out
 from residual_rl.learning.serialization import to_arrays
+from residual_rl.pairing.repeatability import repeatability
+from residual_rl.pairing.turns import Pairs, Turns
 from residual_rl.policy import Residual, base_plus_residual
 from residual_rl.processes import stop_requested
 from residual_rl.rollout import base_policy
@@ -46,11 +48,11 @@ class Progress(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What every evaluation of a run is made with: the states that select the checkpoint, and how the base does from them."""
+    """What every evaluation of a run is made with: the states that select the checkpoint."""
 
     envs: Lanes
     seeds: list[int]
-    base: Outcome
+    tell: Callable[[str], None]
 
 
 def train(
@@ -65,12 +67,13 @@ def train(
 ) -> None:
     """Trains until the budget is spent; continues from the run's checkpoint where there is one.
 
-    `tell` is told at the start if hindsight has to keep base actions because the controller cannot be asked again, and if the
-    budget may end before the burn-in does.
+    `tell` is told at the start if hindsight has to keep base actions because the controller cannot be asked again, if the
+    budget may end before the burn-in does, and if the world does not repeat itself.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
-        ControllerError, WorldError: the controller or the environment failed; a checkpoint was written.
+        ControllerError, WorldError: the controller or the environment failed, or all episodes of training broke; a checkpoint
+            was written.
         RunError: the run's files cannot be read or written.
     """
     training = Training(config, task, controller, run)
@@ -90,9 +93,7 @@ def train(
         seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
         state = restored(training) or fresh(training)
         run.forget_after(state.step, evaluated=state.evaluated)
-        alone = base_alone(controller, config.algorithm.composition, task.spec.action_size)
-        base = state.base or roll_out(judges, alone, seeds)
-        selection, state = Selection(judges, seeds, base), state._replace(base=base)
+        selection = Selection(judges, seeds, tell)
         started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
         while True:
             step, over = state.step, training.is_over(state.step)
@@ -100,8 +101,8 @@ def train(
                 if _evaluation_is_due(training, state) and not stopped():
                     state = _evaluated(training, selection, state)
             measured_by, steps = config.measured_by, max(config.steps, step)
-            if state.evaluated >= 0:
-                on_progress(Progress(step, steps, measured_by, base.measured(measured_by), state.measured))
+            if state.base is not None:
+                on_progress(Progress(step, steps, measured_by, state.base.measured(measured_by), state.measured))
             if stopped():
                 save(run, state)
                 raise Interrupted(f"stopped at step {step}; the same command goes on from there")
@@ -109,6 +110,11 @@ def train(
                 save(run, state)
                 saved = time.monotonic()
             if over:
+                if not len(state.replay):
+                    raise WorldError(
+                        f"all {step:,} steps of training were in episodes that broke and were dropped: nothing was learned, so "
+                        "there is nothing to judge. What broke them is in the warnings"
+                    )
                 run.save_diagnosis(_diagnosis(training, state))
                 if stopped():
                     raise Interrupted("stopped before the verdict; the same command goes on from there")
@@ -127,18 +133,40 @@ def _evaluation_is_due(training: Training, state: State) -> bool:
 
 def _evaluated(training: Training, selection: Selection, state: State) -> State:
     """Evaluates the learner as it is, and keeps it as the selected policy if none was better."""
-    algorithm = training.config.algorithm.delivered(state.scores)
+    algorithm, measured_by = training.config.algorithm.delivered(state.scores), training.config.measured_by
     residual = Residual(algorithm, algorithm.averaged(state.learner))
     policy = base_plus_residual(training.controller, residual, training.task.spec.action_size)
-    outcome, base = roll_out(selection.envs, policy, selection.seeds), selection.base
+    if state.repeats and state.base is not None:
+        base, outcome = state.base, roll_out(selection.envs, policy, selection.seeds)
+    else:
+        pairs = Turns(selection.envs, policy, state.step).play(selection.seeds)
+        base, outcome = pairs.base, pairs.policy
+        if state.base is None:
+            state = state._replace(repeats=_repeats(training, selection, policy, pairs))
     step = state.step
     training.run.append("evaluations.csv", evaluation_row(step, state.wall_seconds, outcome, base))
-    measured = bounded(base, outcome)[1].measured(training.config.measured_by)
-    state = state._replace(measured=measured, evaluated=step)
-    if measured >= state.best[0]:
+    deviates = bool(outcome.deviation.any())
+    bounded_base, outcome = bounded(base, outcome)
+    measured = worth = outcome.measured(measured_by)
+    if not state.repeats:  # what changes with time must not select a checkpoint
+        worth = measured - bounded_base.measured(measured_by) if deviates else 0.0
+    state = state._replace(measured=measured, evaluated=step, base=base)
+    if worth >= state.best[0]:
         training.run.save_policy(to_arrays(residual.networks, "networks"), algorithm, step)
-        state = state._replace(best=(measured, step))
+        state = state._replace(best=(worth, step))
     return state
+
+
+def _repeats(training: Training, selection: Selection, policy: Act, pairs: Pairs) -> bool:
+    """Whether the base, played again from the same starts, does the same again; kept in the run, and told if it does not."""
+    if pairs.policy.deviation.any():  # the policy does not begin as the base
+        alone = base_alone(training.controller, training.config.algorithm.composition, training.task.spec.action_size)
+        pairs = Turns(selection.envs, alone, 0).play(selection.seeds)
+    found = repeatability(pairs, is_random(training.controller))
+    training.run.save_repeatability(found)
+    if found.warning:
+        selection.tell(f"{training.task.name}: {found.warning}")
+    return found.holds
 
 
 def diagnosis_so_far(training: Training) -> Diagnosis:

@@ -1,0 +1,73 @@
+"""The commands that compare and learn nothing: any two controllers, and an unfinished run with its base."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from residual_rl.cli.console import Json, Threads, console, show, tell
+from residual_rl.custom.making import gymnasium_maker
+from residual_rl.errors import ResidualRLError
+from residual_rl.tasks import is_task
+
+
+def means_run(target: str) -> bool:
+    """Whether a name means a directory. One called like an environment does not hide it: `./NAME` means the directory."""
+    if is_task(target) or not Path(target).is_dir():
+        return False
+    if not re.search(r"-v\d+$", target):  # what Gymnasium's ids end in
+        return True
+    try:
+        gymnasium_maker(target)
+    except ResidualRLError:
+        return True
+    return False
+
+
+def compare(
+    env: Annotated[str, typer.Argument(help="A task's name, see `residual-rl list`, or any Gymnasium id.")],
+    base: Annotated[str, typer.Option(help="The controller as it was: its name, a .npz or an .onnx file.")],
+    policy: Annotated[str, typer.Option(help="The controller that is compared with it.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each, at most; it stops once it is certain.")] = 500,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="Steps after which an episode is cut.", show_default="the environment's own")
+    ] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two controllers from the same initial states; the exit status is 1 if the policy is significantly worse."""
+    from residual_rl.api import compare as compare_
+
+    found = compare_(env, base, policy, episodes=episodes, horizon=horizon, num_threads=threads, tell=tell)
+    if as_json:
+        values = found.to_json() | {"conclusion": found.conclusion, "better": found.better, "worse": found.worse}
+        print(json.dumps(values))
+    else:
+        show(f"{found.task}, {found.episodes} episodes each: {found}")
+    if found.worse:
+        raise typer.Exit(1)
+
+
+def judge(
+    run: Annotated[Path, typer.Argument(help="The directory of an unfinished run.")],
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes of each.", show_default="as many as the final verdict has")
+    ] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Judge the policy that an unfinished run has selected so far, on states that its final verdict does not use.
+
+    The judgement is kept in the run: `residual_rl.load(RUN, unfinished=True)` delivers by it, and training can go on.
+    """
+    from residual_rl.judging.runs import judge as judge_
+
+    verdict = judge_(run, episodes=episodes, num_threads=threads)
+    if as_json:
+        print(json.dumps(verdict.to_json()))
+        return
+    console.print(Text(str(verdict), style="bold"), highlight=False, soft_wrap=True)
+    show(f"run     {run}, unfinished; start the same training again to go on")

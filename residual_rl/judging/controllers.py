@@ -1,0 +1,104 @@
+"""Two controllers in one environment, as one policy beside its base."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from residual_rl.controllers import Controller, remembers, start_episodes
+from residual_rl.controllers.resolve import controller_of, speaks_our_language
+from residual_rl.custom.inspection import adapted, look
+from residual_rl.custom.opened import Opened
+from residual_rl.custom.sources import AnyEnv
+from residual_rl.errors import ControllerError, ResidualRLError
+from residual_rl.evaluation import Act
+from residual_rl.presets import pace
+from residual_rl.residual import Composition
+from residual_rl.rollout import base_policy
+from residual_rl.tasks import find_task, is_task
+from residual_rl.tasks.task import AnyTask
+from residual_rl.training.experiment import resolve
+from residual_rl.types import Observation
+
+
+class Both(NamedTuple):
+    """Two controllers of one task."""
+
+    task: AnyTask
+    base: Controller
+    policy: Controller
+    name: str
+    """Of the base."""
+
+
+@contextmanager
+def open_both(
+    env: AnyEnv,
+    base: Any,
+    policy: Any,
+    horizon: int | None,
+    processes: bool,
+    num_threads: int | None,
+    tell: Callable[[str], None],
+) -> Iterator[Both]:
+    """What a user's arguments amount to. What was opened for it is closed in the end.
+
+    Raises:
+        ResidualRLError: a name or controller that cannot be used.
+    """
+    if isinstance(env, str) and is_task(env):
+        if horizon is not None or processes:
+            raise ResidualRLError(f"horizon and processes are for environments of your own; {env!r} is a task of the library")
+        task = find_task(env)
+        first, name = resolve(base, task, num_threads)
+        yield Both(task, first, resolve(policy, task, num_threads)[0], name)
+        return
+    with closing(Opened(env, horizon, processes)) as opened:
+        if base is None or policy is None:
+            raise ControllerError(f"{opened.name} comes without a controller: pass both the base and the policy")
+        first, name = controller_of(base, opened.spec, num_threads)
+        second, _ = controller_of(policy, opened.spec, num_threads)
+        told: set[str] = set()
+
+        def tell_once(line: str) -> None:
+            if line not in told:
+                told.add(line)
+                tell(line)
+
+        about = look(opened, first, tell_once)
+        character = None if speaks_our_language(second) else look(opened, second, tell_once).character
+        lanes = opened.fixed_lanes or pace(about.findings.episode_steps, None, "default")["episodes_per_cycle"]
+        yield Both(
+            opened.task(about.findings, lanes),
+            adapted(first, opened.layout, about.character),
+            adapted(second, opened.layout, character),
+            name,
+        )
+
+
+def one_beside_another(base: Controller, policy: Controller, action_size: int) -> Act:
+    """A policy that does what one controller proposes, and also says what another one would do."""
+    composition = Composition()
+    bases, policies = (base_policy(controller, composition, action_size) for controller in (base, policy))
+
+    def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
+        return bases(observation), policies(observation)
+
+    return Act(act, _Started(base, policy) if remembers(base) or remembers(policy) else None)
+
+
+class _Started:
+    """Tells both controllers that episodes start."""
+
+    def __init__(self, *controllers: Controller):
+        self.controllers = controllers
+
+    def __call__(self, observation: Observation) -> np.ndarray:
+        """Is asked for its start alone."""
+        raise NotImplementedError
+
+    def reset(self, mask: np.ndarray) -> None:
+        """Starts an episode in each lane."""
+        for controller in self.controllers:
+            start_episodes(controller, len(mask))

@@ -1,0 +1,192 @@
+"""A run's policy beside its base: for the verdict, once more afterwards, and before the run is finished."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from residual_rl import storage
+from residual_rl.config import Config
+from residual_rl.controllers import Controller, reads_state
+from residual_rl.custom.inspection import adapted, same_environment
+from residual_rl.custom.opened import Opened
+from residual_rl.custom.sources import AnyEnv
+from residual_rl.errors import RunError
+from residual_rl.evaluation import evaluation_envs
+from residual_rl.judging.sequential import compare_in_turns
+from residual_rl.policy import base_plus_residual, restore_residual
+from residual_rl.runs.reading import (
+    JUDGEMENTS,
+    POLICY,
+    Judgement,
+    judged_policies,
+    judged_policy,
+    read_config,
+    read_judgements,
+    read_policy,
+    read_repeatability,
+)
+from residual_rl.runs.run import Run
+from residual_rl.seeds import Purpose, evaluation_seeds
+from residual_rl.tasks import find_task
+from residual_rl.tasks.task import AnyTask
+from residual_rl.training.experiment import controller_of_run, described
+from residual_rl.verdict import Comparison, Verdict
+
+
+class _Bench(NamedTuple):
+    """What a run's policy can be compared on."""
+
+    task: AnyTask
+    controller: Controller
+
+
+@contextmanager
+def opened_for(
+    path: Path, controller: Any, env: AnyEnv | None, horizon: int | None, processes: bool, num_threads: int | None
+) -> Iterator[_Bench]:
+    """A run's task and controller. What was opened for it is closed in the end.
+
+    Raises:
+        RunError: it is no run, or its environment is user-supplied and was not given, or is another one.
+        ControllerError: the controller was not given, or is another one.
+    """
+    about, config = described(path), read_config(path)
+    if about is None:
+        if env is not None:
+            raise RunError(f"{path} was trained in the library's task {config.task!r}: env is not needed")
+        task = find_task(config.task)
+        yield _Bench(task, controller_of_run(path, controller, task.spec, num_threads))
+        return
+    if env is None:
+        raise RunError(f"{path} was trained in {about.task!r}, an environment of your own: pass it as env=...")
+    with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
+        same_environment(about, opened, path)
+        resolved = adapted(controller_of_run(path, controller, about.spec), about.layout, about.character)
+        yield _Bench(opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle), resolved)
+
+
+def compare_run(
+    path: Path,
+    task: AnyTask,
+    controller: Controller,
+    episodes: int,
+    num_threads: int | None,
+    purpose: Purpose = Purpose.VERDICT,
+    *,
+    policy: str = POLICY,
+    sequential: bool = False,
+) -> Comparison:
+    """The policy in a file of a run beside its base, from the initial states of a purpose."""
+    arrays, config, _ = read_policy(path, policy)
+    residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
+    both = base_plus_residual(controller, config.algorithm.composition, residual, task.spec.action_size)
+    seeds, repeats = evaluation_seeds(purpose, episodes), read_repeatability(path)
+    with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
+        return compare_in_turns(
+            task.name,
+            config.controller,
+            envs,
+            both,
+            seeds,
+            config.measured_by,
+            pairing="paired" if repeats is None else repeats.pairing,
+            sequential=sequential,
+        )
+
+
+def verdict_of(config: Config, path: Path, task: AnyTask, controller: Controller, num_threads: int | None) -> Verdict:
+    """The verdict that decides what a run delivers."""
+    sequential = config.judging == "bench"
+    return Verdict.on(compare_run(path, task, controller, config.verdict_episodes, num_threads, sequential=sequential))
+
+
+def reevaluate(
+    run: str | Path | Run,
+    controller: Any = None,
+    *,
+    env: AnyEnv | None = None,
+    episodes: int = 500,
+    horizon: int | None = None,
+    processes: bool = False,
+    num_threads: int | None = None,
+    fresh: bool = False,
+) -> Comparison:
+    """Compare a run's selected policy with its base once more.
+
+    What a run delivers was decided once, by its verdict: no later comparison changes it.
+
+    Args:
+        run: the run, or its directory.
+        controller: as for `improve`; needed only if it is one of your own.
+        env: of a run in an environment of your own: that environment.
+        episodes: how many, of each.
+        horizon: as for `improve`; None for the run's.
+        processes: as for `improve`.
+        num_threads: physics threads; None for one a core.
+        fresh: on initial states that the verdict has not seen: is what it promoted still better there?
+
+    Raises:
+        RunError: it is no run, it has no policy yet, or its environment was not given.
+        ControllerError: the controller was not given, or is another one.
+    """
+    purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
+    path = Path(run)
+    with opened_for(path, controller, env, horizon, processes, num_threads) as (task, resolved):
+        return compare_run(path, task, resolved, episodes, num_threads, purpose)
+
+
+def judge(
+    run: str | Path | Run,
+    controller: Any = None,
+    *,
+    env: AnyEnv | None = None,
+    episodes: int | None = None,
+    processes: bool = False,
+    num_threads: int | None = None,
+) -> Verdict:
+    """Judge the policy that an unfinished run has selected so far.
+
+    The initial states are used for nothing else, so the final verdict stays what it would have been. The judgement is kept in
+    the run, and `load(run, unfinished=True)` delivers by the latest one. Training can go on afterwards, or at the same time.
+
+    Args:
+        run: the run, or its directory.
+        controller: as for `improve`; needed only if it is one of your own.
+        env: of a run in an environment of your own: that environment.
+        episodes: how many, of each; None for as many as the final verdict has.
+        processes: as for `improve`.
+        num_threads: physics threads; None for one a core.
+
+    Raises:
+        RunError: it is no run, it is finished, it has no policy yet, or its environment was not given.
+        ControllerError: the controller was not given, or is another one.
+    """
+    path = Path(run)
+    config = read_config(path)
+    if (path / "verdict.json").exists():
+        raise RunError(f"{path} is finished, and its verdict stands; `reevaluate` compares once more on other initial states")
+    if not (path / POLICY).exists():
+        raise RunError(f"{path} has no policy to judge yet: its first evaluation is still to come")
+    content = (path / POLICY).read_bytes()  # training may replace the file meanwhile
+    beside = path / judged_policy("next")
+    storage.write_whole(beside, lambda file: file.write_bytes(content))
+    _, _, step = read_policy(path, beside.name)
+    with opened_for(path, controller, env, None, processes, num_threads) as (task, resolved):
+        found = compare_run(
+            path,
+            task,
+            resolved,
+            config.verdict_episodes if episodes is None else episodes,
+            num_threads,
+            Purpose.INTERIM,
+            policy=beside.name,
+            sequential=config.judging == "bench",
+        )
+    judgements = [*read_judgements(path), Judgement(step, Verdict.on(found))]
+    storage.write_whole(path / judged_policy(step), lambda file: file.write_bytes(content))
+    storage.write_json(path / JUDGEMENTS, [storage.to_json(one) for one in judgements])
+    for old in judged_policies(path):
+        if old.name != judged_policy(step):
+            old.unlink(missing_ok=True)
+    return judgements[-1].verdict

@@ -1,0 +1,66 @@
+"""Compares a policy with its base in turns, and may stop as soon as the result is certain."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from residual_rl.evaluation import Act
+from residual_rl.pairing.style import style_distance
+from residual_rl.pairing.turns import Turns
+from residual_rl.statistics import ALPHA, Look, looks
+from residual_rl.tasks.lanes import Lanes
+from residual_rl.types import Measure
+from residual_rl.verdict import Comparison, Pairing, compared
+
+
+def compare_in_turns(
+    task: str,
+    controller: str,
+    envs: Lanes,
+    policy: Act,
+    seeds: Sequence[int],
+    measured_by: Measure,
+    *,
+    pairing: Pairing = "paired",
+    sequential: bool = False,
+) -> Comparison:
+    """A policy beside its base from the same initial states.
+
+    Args:
+        task: its name.
+        controller: the base's name.
+        envs: lanes to play in.
+        policy: also says what its base would do, see `Turns`.
+        seeds: of the episodes.
+        measured_by: what the two are compared by.
+        pairing: whether episodes from the same start are compared with each other.
+        sequential: whether to look at the result several times, see `statistics.looks`, and to stop once it is certain, or if
+            the two have done the same in every step so far.
+
+    Raises:
+        ControllerError, WorldError: see `Turns.play`.
+    """
+    turns = Turns(envs, policy)
+    plan = looks(len(seeds)) if sequential else [Look(len(seeds), ALPHA)]
+    first, *later = plan
+    pairs = turns.play(seeds[: first.episodes])
+
+    def result(look: Look) -> Comparison:
+        return compared(
+            task,
+            controller,
+            pairs.base,
+            pairs.policy,
+            measured_by,
+            pairing=pairing,
+            distinct=pairs.distinct,
+            alpha=look.alpha,
+            planned=len(seeds) if sequential else None,
+        )
+
+    found = result(first)
+    for look in later:
+        if found.better or found.worse or not found.deviates:
+            break
+        pairs = pairs + turns.play(seeds[len(pairs.fingerprints) : look.episodes])
+        found = result(look)
+    return replace(found, style_distance=style_distance(pairs.paths))

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from residual_rl import storage
 from residual_rl.bundles.bundle import Exported, write_bundle
-from residual_rl.config import Config
+from residual_rl.config import Config, to_json
 from residual_rl.controllers import (
     Controller,
     TableController,
@@ -31,6 +31,8 @@ from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.errors import ControllerError, ResidualRLError, RunError
 from residual_rl.evaluation import base_outcome, evaluation_envs, roll_out
 from residual_rl.policy import Policy, base_plus_residual, restore_residual
+from residual_rl.progress.metric_log import open_log
+from residual_rl.progress.reporter import Progress, Tell, reporter_of
 from residual_rl.residual import Composition
 from residual_rl.runs.reading import read_config, read_diagnosis, read_policy, read_verdict
 from residual_rl.runs.run import Run
@@ -39,7 +41,7 @@ from residual_rl.tasks import TASKS, find_task, spec_of
 from residual_rl.tasks.task import AnyTask
 from residual_rl.training.experiment import NOWHERE, controller_of_run, default_directory, described, open_setting
 from residual_rl.training.state import Training
-from residual_rl.training.train import Progress, diagnosis_so_far, train
+from residual_rl.training.train import diagnosis_so_far, train
 from residual_rl.types import Measure, Spec
 from residual_rl.verdict import Comparison, Side, Verdict, compared, side_of
 
@@ -58,7 +60,8 @@ def improve(
     num_threads: int | None = None,
     checkpoint_seconds: float = 30.0,
     on_progress: Callable[[Progress], None] = lambda progress: None,
-    tell: Callable[[str], None] = print,
+    log: str | None = None,
+    tell: Tell = print,
     **fields: Any,
 ) -> Run:
     """Learns a residual over a controller, and judges whether it made the controller better.
@@ -89,7 +92,10 @@ def improve(
         num_threads: physics threads; None for one a core.
         checkpoint_seconds: what a kill may cost at most; a checkpoint is written at the end of the cycle after that.
         on_progress: called after each cycle.
-        tell: is told, in a line, what was chosen because of what the controller is, and of too small a budget; see `train`.
+        log: "tensorboard" or "wandb" to write metrics and evaluations there too; needs the extra of that name.
+        tell: what to do with the plan, the progress, what was found out about controller and environment, and the verdict:
+            `print` shows a bar in a terminal and a notebook, and elsewhere prints a line for each evaluation; another function
+            is given these lines; None for silence.
         **fields: any other field of `Config`; one of its parts by its path, `**{"algorithm.actor_rate": 1e-4}`. Those not given
             follow the length of the episodes, see `pace`.
 
@@ -106,7 +112,10 @@ def improve(
     numbers = _checked(horizon=horizon, num_threads=num_threads, checkpoint_seconds=checkpoint_seconds)
     horizon, num_threads, checkpoint_seconds = numbers.horizon, numbers.num_threads, numbers.checkpoint_seconds
     directory = Path(out) if out else None
-    with open_setting(env, controller, said, horizon, processes, num_threads, tell, directory) as setting:
+    with (
+        reporter_of(tell) as report,
+        open_setting(env, controller, said, horizon, processes, num_threads, report.line, directory) as setting,
+    ):
         task, controller, _, config, about = setting
         if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
             raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
@@ -116,10 +125,14 @@ def improve(
             if about is not None:
                 run.save_environment(about.to_json())
             if run.finished:
-                tell(f"{run.path} was trained before; another seed or out starts a new run")
+                report.line(f"{run.path} is finished; choose another seed or out to start a new run")
             else:
-                train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, tell)
+                if log is not None:
+                    run.log = open_log(log, run.path, to_json(config))
+                train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, report)
+                report.line(f"verdict: {config.verdict_episodes} episodes each of base and policy, on held-out initial states")
                 run.finish(Verdict.on(compare(run.path, task, controller, config.verdict_episodes, num_threads)))
+            report.verdict(str(run.verdict()))
     return run
 
 
@@ -207,7 +220,7 @@ def evaluate(
     processes: bool = False,
     num_threads: int | None = None,
     fresh: bool = False,
-    tell: Callable[[str], None] = print,
+    tell: Tell = print,
 ) -> Comparison | Baseline:
     """Evaluates on the verdict's initial states, which no training and no selection ever sees.
 
@@ -240,7 +253,8 @@ def evaluate(
     if isinstance(target, Path):
         raise RunError(f"there is no run directory {target}")
     said = {"method": "rpl", "preset": "default", "seed": 0}
-    with open_setting(target, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
+    line = reporter_of(tell).line
+    with open_setting(target, controller, said, horizon, processes, num_threads, line, NOWHERE) as (task, controller, name, *_):
         outcome = base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
     return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
 

@@ -25,6 +25,7 @@ from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.runs.provenance import provenance
 from residual_rl.runs.reading import ENVIRONMENT, EVALUATIONS, METRICS, TABLE, is_begun, read_config, read_verdict
+from residual_rl.progress.metric_log import MetricLog, verdict_numbers
 from residual_rl.verdict import Verdict
 
 
@@ -38,6 +39,8 @@ class Run:
     def __init__(self, path: str | Path, config: Config):
         self.path = Path(path)
         self.config = config
+        self.log: MetricLog | None = None
+        """Where metrics go besides the directory."""
         self._lock = FileLock(self.path / ".lock")
 
     def __fspath__(self) -> str:
@@ -59,7 +62,11 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
-        self._lock.release()
+        try:
+            if self.log is not None:
+                self.log.close()
+        finally:
+            self._lock.release()
 
     def _claim(self) -> None:
         """Writes the configuration, or compares it with the one that is there."""
@@ -90,6 +97,8 @@ class Run:
             if file.tell() == 0:
                 writer.writeheader()
             writer.writerow(rounded(row))
+        if self.log is not None:
+            self.log.add(name, row)
 
     def forget_after(self, step: int, evaluated: int) -> None:
         """Drops the metrics beyond `step` and the evaluations beyond step `evaluated`.
@@ -109,6 +118,8 @@ class Run:
             except ValueError as error:
                 raise RunError(f"{self.path / name} is damaged: {error}") from error
             write_whole(self.path / name, lambda path, lines=(header, *kept): path.write_text("".join(lines)))
+        if self.log is not None:
+            self.log.resume(step)
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]) -> None:
         """Replaces the checkpoint, whole or not at all."""
@@ -155,6 +166,8 @@ class Run:
     def finish(self, verdict: Verdict) -> None:
         """Writes the verdict. Nothing can resume any more, so the checkpoint is freed."""
         write_json(self.path / "verdict.json", verdict.to_json())
+        if self.log is not None:
+            self.log.finish(verdict_numbers(verdict.to_json()))
         self._free_checkpoint()
 
     def _free_checkpoint(self) -> None:

@@ -62,6 +62,7 @@ def run_trial(trial: Trial, directory: Path) -> Rows:
             method=trial.method,
             preset=trial.preset,
             num_threads=1,
+            tell=None,
             **trial.fields,
         )
     return rows_of(trial, directory)
@@ -79,11 +80,14 @@ def _improve_world(trial: Trial, directory: Path) -> None:
         out=directory / "run",
         preset=trial.preset,
         horizon=world.horizon,
+        tell=None,
         **trial.fields,
     )
     verdict = run.verdict()
     if verdict.promoted:
-        again = evaluate(run.path, controller, env=world.make, episodes=verdict.episodes, horizon=world.horizon, fresh=True)
+        again = evaluate(
+            run.path, controller, env=world.make, episodes=verdict.episodes, horizon=world.horizon, fresh=True, tell=None
+        )
         assert isinstance(again, Comparison)
         confirm(again, directory)
 

@@ -71,7 +71,7 @@ def open_setting(
         else:
             same_environment(about, opened, directory)
         controller = adapted(controller, opened.layout, about.character)
-        own = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"]) | {
+        own = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"], said.get("steps", Config.steps)) | {
             "measured_by": about.findings.measured_by
         }
         forced = _shown_base(controller)

@@ -4,9 +4,9 @@ The presets are for episodes of 50 steps. Longer episodes keep the same number o
 burn-in steps; a cycle has fewer of them. With fewer parallel environments than episodes per cycle, a cycle gets shorter but
 keeps its number of updates, so there are more updates per step and fewer burn-in steps.
 
-Judging costs at most as many steps as training. The verdict may take half as many steps as the budget (base and policy
-together), and the evaluations the other half; an evaluation or a verdict never has more episodes than the preset's, and never
-fewer than `FEWEST`. See `judging`.
+Judging costs at most as many steps as training. The verdict may take half as many steps as the budget, base and policy
+together, and the evaluations what the verdict leaves. An evaluation or a verdict never has more episodes than the preset's, and
+never fewer than `FEWEST`. See `judging`.
 """
 
 import math
@@ -29,6 +29,7 @@ EPISODE_STEPS = 50  # of the episodes for which the presets are
 LONGEST_CYCLE = 1600  # steps, if more than one episode fits into it
 EVALUATIONS = 10  # in a run, if judging has to be cut down to the budget
 ROLLOUTS_AT_START = 2  # the base, and the policy before any update, which is the base again
+DIAGNOSED_EPISODES = 20  # of the base at the end of training, for the doctor; fewer if an evaluation has fewer
 PACED = ("episodes_per_cycle", "updates_per_cycle", "evaluation_episodes", "evaluation_interval", "verdict_episodes")
 FEWEST = {"evaluation_episodes": 5, "verdict_episodes": 10}
 
@@ -110,7 +111,7 @@ class JudgingSteps(NamedTuple):
     """What judging costs, in environment steps."""
 
     evaluations: int
-    """Those that select the policy, and the base's from the same initial states."""
+    """Those that select the policy, the base's from the same initial states, and the base's for the doctor."""
     verdict: int
     """Of base and policy together."""
 
@@ -123,32 +124,36 @@ class JudgingSteps(NamedTuple):
 def judging_steps(config: Config, episode_steps: float) -> JudgingSteps:
     """What the evaluations and the verdict of a run cost, for episodes of this mean length."""
     rollouts = ROLLOUTS_AT_START + math.ceil(config.steps / config.evaluation_interval)
-    evaluations = rollouts * config.evaluation_episodes * episode_steps
-    return JudgingSteps(round(evaluations), round(2 * config.verdict_episodes * episode_steps))
+    evaluations = rollouts * config.evaluation_episodes + min(DIAGNOSED_EPISODES, config.evaluation_episodes)
+    return JudgingSteps(round(evaluations * episode_steps), round(2 * config.verdict_episodes * episode_steps))
 
 
 def judging(steps: int, episode_steps: float, usual: Mapping[str, int]) -> dict[str, int]:
     """Fields of `Config` with which evaluations and verdict cost no more than the training.
 
-    Half of the budget is the verdict's, half the evaluations'. If the usual evaluations cost more than that, there are about
-    `EVALUATIONS` of them; if these still cost more, each has fewer episodes, and at last there are fewer of them. With a budget
-    of very few episodes, `FEWEST` can cost more than the training.
+    The verdict may take half of the budget, the evaluations what the verdict leaves. If the usual evaluations cost more than
+    that, there are fewer of them, but not fewer than `EVALUATIONS`; if these still cost more, each has fewer episodes, and at
+    last there are fewer evaluations. With a budget of very few episodes, `FEWEST` can cost more than the training.
 
     Args:
         steps: the budget.
         episode_steps: mean length of an episode.
         usual: the fields with which nothing has to be cut down.
     """
-    episodes = steps / episode_steps / 2  # for each of the two halves
-    most, interval = usual["evaluation_episodes"], usual["evaluation_interval"]
-    if (ROLLOUTS_AT_START + math.ceil(steps / interval)) * most > episodes:
-        interval = max(interval, math.ceil(steps / EVALUATIONS))
-    evaluated = _between(FEWEST["evaluation_episodes"], episodes // (ROLLOUTS_AT_START + math.ceil(steps / interval)), most)
-    affordable = max(1, int(episodes // evaluated) - ROLLOUTS_AT_START)
+    budget = steps / episode_steps  # in episodes
+    judged = _between(FEWEST["verdict_episodes"], budget // 4, usual["verdict_episodes"])
+    budget = max(0.0, budget - 2 * judged)
+    most, count = usual["evaluation_episodes"], math.ceil(steps / usual["evaluation_interval"])
+    count = min(count, max(EVALUATIONS, int((budget - DIAGNOSED_EPISODES) // most) - ROLLOUTS_AT_START))
+    rollouts = ROLLOUTS_AT_START + count
+    # The doctor's episodes are as many as an evaluation's, up to a number.
+    each = max((budget - DIAGNOSED_EPISODES) // rollouts, min(budget // (rollouts + 1), DIAGNOSED_EPISODES))
+    evaluated = _between(FEWEST["evaluation_episodes"], each, most)
+    affordable = int((budget - min(DIAGNOSED_EPISODES, evaluated)) // evaluated) - ROLLOUTS_AT_START
     return {
         "evaluation_episodes": evaluated,
-        "evaluation_interval": max(interval, math.ceil(steps / affordable)),
-        "verdict_episodes": _between(FEWEST["verdict_episodes"], episodes // 2, usual["verdict_episodes"]),
+        "evaluation_interval": max(usual["evaluation_interval"], math.ceil(steps / max(1, min(count, affordable)))),
+        "verdict_episodes": judged,
     }
 
 

@@ -48,6 +48,9 @@ class Evidence(NamedTuple):
     """[N] the critics' mean value of that residual, minus that of none."""
     residual_values: np.ndarray
     """[S, K] mean values of residuals drawn uniformly."""
+    disagreement: np.ndarray
+    """[S, K] how much the critics disagree about the advantage of each of these residuals over the K of its state: the standard
+    deviation over the critics, 0 for a single one."""
     goal_values: np.ndarray | None
     """[S, K] mean values of doing what was done under goals of other episodes; None in a world without goals."""
     goal_base_actions: np.ndarray | None
@@ -110,9 +113,15 @@ def gather(
     final_values = np.where(rows.terminated[lasts], 0.0, value(*after, act(*after)))
     states = np.sort(rng.choice(len(rows.reward), min(STATES, len(rows.reward)), replace=False))
     repeated = np.repeat(states, TRIED)
+
+    def values_of_each(*chunk: Any) -> np.ndarray:
+        return np.asarray(learning.values(algorithm, networks, *chunk)).T
+
     at_states, base_there = select(rows.observation, repeated), rows.base_action[repeated]
     drawn = rng.uniform(-1.0, 1.0, (len(repeated), spec.action_size)).astype(np.float32)
     tried = len(states), TRIED
+    each = _in_chunks(values_of_each, at_states, base_there, drawn).reshape(*tried, -1)
+    compared = each - each.mean(axis=1, keepdims=True)
     with_goals = elsewhere = None
     if spec.goal_size:
         goals = rows.observation["desired_goal"][rng.choice(starts, len(repeated))]
@@ -129,7 +138,8 @@ def gather(
         followed=_followed(learner_reward(rows.reward, rows.discount), starts, final_values, spec.discount),
         residual=residual,
         advantage=value(rows.observation, rows.base_action, residual) - value(rows.observation, rows.base_action, none),
-        residual_values=value(at_states, base_there, drawn).reshape(tried),
+        residual_values=each.mean(axis=2),
+        disagreement=compared.std(axis=2),
         goal_values=value(with_goals, base_there, rows.residual[repeated]).reshape(tried) if with_goals else None,
         goal_base_actions=None if elsewhere is None else elsewhere.reshape(*tried, spec.action_size),
     )

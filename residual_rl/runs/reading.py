@@ -11,6 +11,7 @@ from residual_rl import config as configuration
 from residual_rl.storage import digest, read_arrays
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
+from residual_rl.diagnosis.gains import with_verdict
 from residual_rl.storage import read_json
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.storage import record_of
@@ -90,13 +91,17 @@ def read_verdict(path: str | Path) -> Verdict:
 
 
 def read_diagnosis(path: str | Path) -> Diagnosis | None:
-    """The diagnosis of a run whose training is over; None where none was kept.
+    """The diagnosis of a run whose training is over, with the verdict if there is one; None before that.
 
     Raises:
         RunError: the file is damaged.
     """
     file = Path(path) / "diagnosis.json"
-    return record_of(Diagnosis, read_json(file), file) if file.exists() else None
+    if not file.exists():
+        return None
+    diagnosis = record_of(Diagnosis, read_json(file), file)
+    finished = (Path(path) / "verdict.json").exists()
+    return with_verdict(diagnosis, read_config(path), read_verdict(path)) if finished else diagnosis
 
 
 def read_policy(path: str | Path) -> tuple[dict[str, np.ndarray], Config, int]:

@@ -29,6 +29,7 @@ from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.tasks.task import AnyTask
 from residual_rl.training.cycle import next_cycle
+from residual_rl.training.same_starts import compare_from_same_starts
 from residual_rl.training.state import State, Training, fresh, restored, save
 
 DISABLED = AutoresetMode.DISABLED
@@ -118,7 +119,7 @@ def train(
                 save(run, state)
                 saved = time.monotonic()
             if over:
-                run.save_diagnosis(_diagnosis(training, state))
+                run.save_diagnosis(_diagnosis(training, state, envs))
                 if stopped():
                     raise Interrupted("stopped before the verdict; the same command goes on from there")
                 return
@@ -153,27 +154,30 @@ def _evaluated(training: Training, selection: Selection, state: State) -> State:
 
 
 def diagnosis_so_far(training: Training) -> Diagnosis:
-    """What a look at the checkpoint of an unfinished run finds.
+    """Diagnose an unfinished run from its checkpoint.
 
     Raises:
         RunError: there is none yet, or it is damaged.
     """
     state = restored(training)
     if state is None:
-        raise RunError(
-            f"{training.run.path} has no checkpoint to look at: its learner and replay are not there yet, or no more"
-        )
-    return _diagnosis(training, state)
+        raise RunError(f"{training.run.path} has no checkpoint to diagnose: it has been training for too short a time")
+    with_state = reads_state(training.controller)
+    with closing(
+        training.task.make_envs(training.config.episodes_per_cycle, autoreset_mode=DISABLED, with_state=with_state)
+    ) as envs:
+        return _diagnosis(training, state, envs)
 
 
-def _diagnosis(training: Training, state: State) -> Diagnosis:
+def _diagnosis(training: Training, state: State, envs: Lanes) -> Diagnosis:
     config, task, path = training.config, training.task, training.run.path
     asked = reads_goal(training.controller) and asked_again(training.controller)
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
     algorithm, networks = config.algorithm.delivered(state.scores), state.learner.averaged
     evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.learner_reward)
     evaluations, metrics = (read_rows(path / name) for name in ("evaluations.csv", "metrics.csv"))
-    return diagnose(config, state.step, evidence, evaluations, metrics)
+    starts = None if evidence is None else compare_from_same_starts(training, state, envs, evidence)
+    return diagnose(config, state.step, evidence, evaluations, metrics, starts)
 
 
 @contextmanager

@@ -39,7 +39,14 @@ from residual_rl.runs.run import Run
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
 from residual_rl.tasks import TASKS, find_task, spec_of
 from residual_rl.tasks.task import AnyTask
-from residual_rl.training.experiment import NOWHERE, controller_of_run, default_directory, described, open_setting
+from residual_rl.training.experiment import (
+    NOWHERE,
+    controller_of_run,
+    default_directory,
+    described,
+    environment_of_run,
+    open_setting,
+)
 from residual_rl.training.state import Training
 from residual_rl.training.train import diagnosis_so_far, train
 from residual_rl.types import Measure, Spec
@@ -136,6 +143,32 @@ def improve(
     return run
 
 
+def configure(
+    env: AnyEnv,
+    controller: Any = None,
+    *,
+    method: str = "rpl",
+    preset: str = "default",
+    horizon: int | None = None,
+    processes: bool = False,
+    tell: Tell = print,
+    **fields: Any,
+) -> Config:
+    """Return the configuration with which `improve` would run; the arguments are the same.
+
+    In a user-supplied environment a few episodes of the controller are run, since some values depend on their length.
+
+    Raises:
+        ResidualRLError: a name, value or controller that cannot be used.
+    """
+    if method == "scratch" and controller is None:
+        controller = "zero"
+    said = {"method": method, "preset": preset, "seed": 0, **fields}
+    line = reporter_of(tell).line
+    with open_setting(env, controller, said, horizon, processes, None, line, NOWHERE) as (_, _, _, config, _):
+        return config
+
+
 def load(path: str | Path | Run, controller: Any = None) -> Policy:
     """The policy that a run delivers: base plus residual if the verdict promoted it, else the base alone.
 
@@ -230,7 +263,7 @@ def evaluate(
         target: a run, or its directory: its selected policy is compared with its base. Or an environment as for `improve`: the
             controller is evaluated alone.
         controller: as for `improve`; for a run it is needed only where it is one of your own.
-        env: of a run in an environment of your own: that environment.
+        env: the environment of the run, if it is neither a task nor registered with Gymnasium under its id.
         episodes: how many, of each.
         horizon: as for `improve`.
         processes: as for `improve`.
@@ -274,8 +307,7 @@ def _evaluate_run(
         task = find_task(config.task)
         resolved = controller_of_run(path, controller, task.spec, num_threads)
         return compare(path, task, resolved, episodes, num_threads, purpose)
-    if env is None:
-        raise RunError(f"{path} was trained in {about.task!r}, an environment of your own: pass it as env=...")
+    env = environment_of_run(path, about) if env is None else env
     with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
         same_environment(about, opened, path)
         resolved = adapted(controller_of_run(path, controller, about.spec), about.layout, about.character)
@@ -283,31 +315,40 @@ def _evaluate_run(
         return compare(path, foreign, resolved, episodes, num_threads, purpose)
 
 
-def diagnose(path: str | Path | Run, controller: Controller | str | None = None) -> Diagnosis:
-    """Why learning did not help, from measurements; of a run that is not finished as far as it has come.
+def diagnose(path: str | Path | Run, controller: Any = None, *, env: AnyEnv | None = None) -> Diagnosis:
+    """Measure why learning did not help; for an unfinished run, so far.
 
     Args:
         path: the run, or its directory.
-        controller: as for `improve`; where it is a callable of your own and not given, it is not asked anything.
+        controller: as for `improve`; only unfinished runs need it. Without it some findings are unknown.
+        env: as for `evaluate`; only unfinished runs need it.
 
     Raises:
-        RunError: it is no run, it is damaged, or what would have to be looked at is not there.
+        RunError: it is no run, it is damaged, or it has no checkpoint yet.
     """
     path = Path(path)
     kept = read_diagnosis(path)
     if kept is not None:
         return kept
-    if described(path) is not None:
-        raise RunError(f"{path} is not finished, and its environment is yours: it can be diagnosed when it is finished")
-    config = read_config(path)
-    task = find_task(config.task)
+    config, about = read_config(path), described(path)
+    spec = _spec_of(config, about)
     try:
-        resolved = controller_of_run(path, controller, task.spec)
+        resolved = controller_of_run(path, controller, spec)
     except ControllerError:
         if controller is not None:
             raise
-        resolved = Zero(task.spec.action_size)  # reads no goal, and so is never asked about one
-    return diagnosis_so_far(Training(config, task, resolved, Run(path, config)))
+        resolved = None
+    unasked = Zero(spec.action_size)  # reads no goal, and so is never asked about one
+    if about is None:
+        return diagnosis_so_far(
+            Training(config, find_task(config.task), resolved or unasked, Run(path, config)), resolved is not None
+        )
+    env = environment_of_run(path, about) if env is None else env
+    with closing(Opened(env, about.horizon)) as opened:
+        same_environment(about, opened, path)
+        base = None if resolved is None else adapted(resolved, about.layout, about.character)
+        task = opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle)
+        return diagnosis_so_far(Training(config, task, base or unasked, Run(path, config)), base is not None)
 
 
 def compare(

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
-from rich.text import Text
 
 from residual_rl.progress.plan import Plan, duration
+from residual_rl.progress.terminal import Terminal
 from residual_rl.types import Measure
 from residual_rl.verdict import in_digits
 
@@ -46,18 +46,6 @@ class Progress(NamedTuple):
         speed = [] if self.steps_per_second is None else [f"{self.steps_per_second:,.0f} steps/s"]
         left = [] if self.seconds_left is None else [f"{duration(self.seconds_left)} left"]
         return ", ".join([f"step {self.step:,} of {self.steps:,}", *speed, *left, self.scores])
-
-
-class Terminal:
-    """Two streams to print on: a `tell` for programs that keep their result apart from everything else."""
-
-    def __init__(self, lines: Console, results: Console):
-        self.lines = lines
-        self.results = results
-
-    def __call__(self, line: str) -> None:
-        """Print a line beside the result."""
-        self.lines.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 Tell = Callable[[str], None] | None
@@ -118,7 +106,7 @@ class Shown(Lines):
     """Show a progress bar on a terminal or in a notebook, and print the other lines above it."""
 
     def __init__(self, terminal: Terminal):
-        super().__init__(terminal, lambda line: _print_result(terminal.results, line))
+        super().__init__(terminal, terminal.result)
         columns = ("{task.completed:,.0f} of {task.total:,.0f} steps", "{task.fields[pace]}", "{task.fields[scores]}")
         self._bar = Bar(BarColumn(bar_width=16), *map(TextColumn, columns), console=terminal.lines)
         self._shown: TaskID | None = None
@@ -155,7 +143,7 @@ def reporter_of(tell: Tell) -> Reporter:
         return Lines(tell)
     if _draws(terminal.lines):
         return Shown(terminal)
-    return Lines(tell, lambda line: _print_result(terminal.results, line))
+    return Lines(tell, terminal.result)
 
 
 def _draws(console: Console) -> bool:
@@ -163,7 +151,3 @@ def _draws(console: Console) -> bool:
     if console.is_jupyter:
         return find_spec("ipywidgets") is not None
     return console.is_terminal and not console.is_dumb_terminal
-
-
-def _print_result(console: Console, line: str) -> None:
-    console.print(Text(line, style="bold"), highlight=False, soft_wrap=True)

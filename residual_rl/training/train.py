@@ -153,8 +153,8 @@ def _evaluated(training: Training, selection: Selection, state: State) -> State:
     return state
 
 
-def diagnosis_so_far(training: Training) -> Diagnosis:
-    """Diagnose an unfinished run from its checkpoint.
+def diagnosis_so_far(training: Training, base_is_known: bool) -> Diagnosis:
+    """Diagnose an unfinished run from its checkpoint; without its base, some findings are unknown.
 
     Raises:
         RunError: there is none yet, or it is damaged.
@@ -162,6 +162,8 @@ def diagnosis_so_far(training: Training) -> Diagnosis:
     state = restored(training)
     if state is None:
         raise RunError(f"{training.run.path} has no checkpoint to diagnose: it has been training for too short a time")
+    if not base_is_known:
+        return _diagnosis(training, state, None)
     with_state = reads_state(training.controller)
     with closing(
         training.task.make_envs(training.config.episodes_per_cycle, autoreset_mode=DISABLED, with_state=with_state)
@@ -169,14 +171,14 @@ def diagnosis_so_far(training: Training) -> Diagnosis:
         return _diagnosis(training, state, envs)
 
 
-def _diagnosis(training: Training, state: State, envs: Lanes) -> Diagnosis:
+def _diagnosis(training: Training, state: State, envs: Lanes | None) -> Diagnosis:
     config, task, path = training.config, training.task, training.run.path
     asked = reads_goal(training.controller) and asked_again(training.controller)
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
     algorithm, networks = config.algorithm.delivered(state.scores), state.learner.averaged
     evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.learner_reward)
     evaluations, metrics = (read_rows(path / name) for name in ("evaluations.csv", "metrics.csv"))
-    starts = None if evidence is None else compare_from_same_starts(training, state, envs, evidence)
+    starts = None if evidence is None or envs is None else compare_from_same_starts(training, state, envs, evidence)
     return diagnose(config, state.step, evidence, evaluations, metrics, starts)
 
 

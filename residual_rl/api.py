@@ -13,9 +13,10 @@ from pydantic.dataclasses import dataclass
 
 from residual_rl import storage
 from residual_rl.bundles.bundle import Exported, write_bundle
-from residual_rl.config import Config
-from residual_rl.controllers import Controller, TableController, Zero, reads_state
-from residual_rl.custom.inspection import Description, adapted
+from residual_rl.config import Config, to_json
+from residual_rl.controllers import TableController, Zero, reads_state
+from residual_rl.custom.inspection import Description, adapted, same_environment
+from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.errors import ControllerError, ResidualRLError, RunError
@@ -24,6 +25,8 @@ from residual_rl.judging.controllers import one_beside_another, open_both
 from residual_rl.judging.runs import verdict_of
 from residual_rl.judging.sequential import compare_in_turns
 from residual_rl.policy import Policy, restore_residual
+from residual_rl.progress.metric_log import open_log
+from residual_rl.progress.reporter import Progress, Tell, reporter_of
 from residual_rl.residual import Composition
 from residual_rl.runs.reading import (
     POLICY,
@@ -37,9 +40,16 @@ from residual_rl.runs.reading import (
 from residual_rl.runs.run import Run
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
 from residual_rl.tasks import find_task, spec_of
-from residual_rl.training.experiment import NOWHERE, controller_of_run, default_directory, described, open_setting
+from residual_rl.training.experiment import (
+    NOWHERE,
+    controller_of_run,
+    default_directory,
+    described,
+    environment_of_run,
+    open_setting,
+)
 from residual_rl.training.state import Training
-from residual_rl.training.train import Progress, diagnosis_so_far, train
+from residual_rl.training.train import diagnosis_so_far, train
 from residual_rl.types import Measure, Spec
 from residual_rl.verdict import Comparison, Side, side_of
 
@@ -58,7 +68,8 @@ def improve(
     num_threads: int | None = None,
     checkpoint_seconds: float = 30.0,
     on_progress: Callable[[Progress], None] = lambda progress: None,
-    tell: Callable[[str], None] = print,
+    log: str | None = None,
+    tell: Tell = print,
     **fields: Any,
 ) -> Run:
     """Learns a residual over a controller, and judges whether it made the controller better.
@@ -89,7 +100,10 @@ def improve(
         num_threads: physics threads; None for one a core.
         checkpoint_seconds: what a kill may cost at most; a checkpoint is written at the end of the cycle after that.
         on_progress: called after each cycle.
-        tell: is told, in a line, what was chosen because of what the controller is, and of too small a budget; see `train`.
+        log: "tensorboard" or "wandb" to write metrics and evaluations there too; needs the extra of that name.
+        tell: what to do with the plan, the progress, what was found out about controller and environment, and the verdict:
+            `print` shows a bar in a terminal and a notebook, and elsewhere prints a line for each evaluation; another function
+            is given these lines; None for silence.
         **fields: any other field of `Config`; one of its parts by its path, `**{"algorithm.actor_rate": 1e-4}`. Those not given
             follow the length of the episodes, see `pace`.
 
@@ -106,7 +120,10 @@ def improve(
     numbers = _checked(horizon=horizon, num_threads=num_threads, checkpoint_seconds=checkpoint_seconds)
     horizon, num_threads, checkpoint_seconds = numbers.horizon, numbers.num_threads, numbers.checkpoint_seconds
     directory = Path(out) if out else None
-    with open_setting(env, controller, said, horizon, processes, num_threads, tell, directory) as setting:
+    with (
+        reporter_of(tell) as report,
+        open_setting(env, controller, said, horizon, processes, num_threads, report.line, directory) as setting,
+    ):
         task, controller, _, config, about = setting
         if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
             raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
@@ -116,11 +133,41 @@ def improve(
             if about is not None:
                 run.save_environment(about.to_json())
             if run.finished:
-                tell(f"{run.path} was trained before; another seed or out starts a new run")
+                report.line(f"{run.path} is finished; choose another seed or out to start a new run")
             else:
-                train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, tell)
+                if log is not None:
+                    run.log = open_log(log, run.path, to_json(config))
+                train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, report)
+                report.line(f"verdict: {config.verdict_episodes} episodes each of base and policy, on held-out initial states")
                 run.finish(verdict_of(config, run.path, task, controller, num_threads))
+            report.verdict(str(run.verdict()))
     return run
+
+
+def configure(
+    env: AnyEnv,
+    controller: Any = None,
+    *,
+    method: str = "rpl",
+    preset: str = "default",
+    horizon: int | None = None,
+    processes: bool = False,
+    tell: Tell = print,
+    **fields: Any,
+) -> Config:
+    """Return the configuration with which `improve` would run; the arguments are the same.
+
+    In a user-supplied environment a few episodes of the controller are run, since some values depend on their length.
+
+    Raises:
+        ResidualRLError: a name, value or controller that cannot be used.
+    """
+    if method == "scratch" and controller is None:
+        controller = "zero"
+    said = {"method": method, "preset": preset, "seed": 0, **fields}
+    line = reporter_of(tell).line
+    with open_setting(env, controller, said, horizon, processes, None, line, NOWHERE) as (_, _, _, config, _):
+        return config
 
 
 def load(path: str | Path | Run, controller: Any = None, *, unfinished: bool = False) -> Policy:
@@ -213,7 +260,7 @@ def evaluate(
     processes: bool = False,
     num_threads: int | None = None,
     fresh: bool = False,
-    tell: Callable[[str], None] = print,
+    tell: Tell = print,
 ) -> Baseline:
     """Evaluate a controller alone, on the verdict's initial states, which no training and no selection ever sees.
 
@@ -238,7 +285,8 @@ def evaluate(
         raise RunError(f"{Path(env)} is no environment; reevaluate(run) compares the policy of a run with its base")
     said = {"method": "rpl", "preset": "default", "seed": 0}
     purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
-    with open_setting(env, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
+    line = reporter_of(tell).line
+    with open_setting(env, controller, said, horizon, processes, num_threads, line, NOWHERE) as (task, controller, name, *_):
         outcome = base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
     return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
 
@@ -252,7 +300,7 @@ def compare(
     horizon: int | None = None,
     processes: bool = False,
     num_threads: int | None = None,
-    tell: Callable[[str], None] = print,
+    tell: Tell = print,
 ) -> Comparison:
     """Compare any two controllers: did a change make it better, or worse? Nothing is learned.
 
@@ -278,38 +326,47 @@ def compare(
     """
     numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
     episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
-    with open_both(env, base, policy, horizon, processes, num_threads, tell) as (task, first, second, name):
+    with open_both(env, base, policy, horizon, processes, num_threads, reporter_of(tell).line) as (task, first, second, name):
         act = one_beside_another(first, second, task.spec.action_size)
         seeds = evaluation_seeds(Purpose.TUNING, episodes)
         with closing(evaluation_envs(task, episodes, num_threads, reads_state(first) or reads_state(second))) as envs:
             return compare_in_turns(task.name, name, envs, act, seeds, task.measured_by, sequential=True)
 
 
-def diagnose(path: str | Path | Run, controller: Controller | str | None = None) -> Diagnosis:
-    """Why learning did not help, from measurements; of a run that is not finished as far as it has come.
+def diagnose(path: str | Path | Run, controller: Any = None, *, env: AnyEnv | None = None) -> Diagnosis:
+    """Measure why learning did not help; for an unfinished run, so far.
 
     Args:
         path: the run, or its directory.
-        controller: as for `improve`; where it is a callable of your own and not given, it is not asked anything.
+        controller: as for `improve`; only unfinished runs need it. Without it some findings are unknown.
+        env: as for `evaluate`; only unfinished runs need it.
 
     Raises:
-        RunError: it is no run, it is damaged, or what would have to be looked at is not there.
+        RunError: it is no run, it is damaged, or it has no checkpoint yet.
     """
     path = Path(path)
     kept = read_diagnosis(path)
     if kept is not None:
         return kept
-    if described(path) is not None:
-        raise RunError(f"{path} is not finished, and its environment is yours: it can be diagnosed when it is finished")
-    config = read_config(path)
-    task = find_task(config.task)
+    config, about = read_config(path), described(path)
+    spec = _spec_of(config, about)
     try:
-        resolved = controller_of_run(path, controller, task.spec)
+        resolved = controller_of_run(path, controller, spec)
     except ControllerError:
         if controller is not None:
             raise
-        resolved = Zero(task.spec.action_size)  # reads no goal, and so is never asked about one
-    return diagnosis_so_far(Training(config, task, resolved, Run(path, config)))
+        resolved = None
+    unasked = Zero(spec.action_size)  # reads no goal, and so is never asked about one
+    if about is None:
+        return diagnosis_so_far(
+            Training(config, find_task(config.task), resolved or unasked, Run(path, config)), resolved is not None
+        )
+    env = environment_of_run(path, about) if env is None else env
+    with closing(Opened(env, about.horizon)) as opened:
+        same_environment(about, opened, path)
+        base = None if resolved is None else adapted(resolved, about.layout, about.character)
+        task = opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle)
+        return diagnosis_so_far(Training(config, task, base or unasked, Run(path, config)), base is not None)
 
 
 def _spec_of(config: Config, about: Description | None) -> Spec:

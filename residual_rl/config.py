@@ -1,5 +1,10 @@
 """Everything that decides a run: typed, frozen, checked when built."""
 
+import ast
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
@@ -86,6 +91,33 @@ def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
     for key, value in values.items():
         names += [prefix + key, *(_paths(value, f"{prefix}{key}.") if isinstance(value, dict) else ())]
     return names
+
+
+def described_fields(config: Config) -> Iterator[tuple[str, Any, str]]:
+    """The path, the JSON value and the meaning of every field, those of its parts included."""
+    yield from _described(config, to_json(config), "")
+
+
+def _described(record: Any, values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
+    meanings = _field_docs(type(record))
+    for field in dataclasses.fields(record):
+        part = getattr(record, field.name)
+        if dataclasses.is_dataclass(part):
+            yield from _described(part, values[field.name], f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, values[field.name], meanings.get(field.name, "")
+
+
+def _field_docs(kind: type) -> dict[str, str]:
+    """The text below each field of a class, its parents' fields included."""
+    docs: dict[str, str] = {}
+    for one in reversed([parent for parent in kind.__mro__ if dataclasses.is_dataclass(parent)]):
+        body = ast.parse(inspect.cleandoc(inspect.getsource(one))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, below in itertools.pairwise(body.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+                docs[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
+    return docs
 
 
 def to_json(config: Config) -> dict[str, Any]:

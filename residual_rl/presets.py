@@ -1,15 +1,18 @@
-"""Methods and presets, and how a preset's per-cycle settings are scaled to the length of episodes.
+"""Methods and presets, and how a preset's settings follow the length of episodes and the budget.
 
 The presets are for episodes of 50 steps. Longer episodes keep the same number of updates for each step, and the same number of
-burn-in steps; a cycle and an evaluation have fewer of them, since an evaluation would otherwise cost more than the training.
-With fewer parallel environments than episodes per cycle, a cycle gets shorter but keeps its number of updates, so there are
-more updates per step and fewer burn-in steps.
+burn-in steps; a cycle has fewer of them. With fewer parallel environments than episodes per cycle, a cycle gets shorter but
+keeps its number of updates, so there are more updates per step and fewer burn-in steps.
+
+Judging costs at most as many steps as training. The verdict may take half as many steps as the budget, base and policy
+together, and the evaluations what the verdict leaves. An evaluation or a verdict never has more episodes than the preset's, and
+never fewer than `FEWEST`. See `judging`.
 """
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -24,13 +27,14 @@ from residual_rl.learning.hindsight import Hindsight
 from residual_rl.tasks.task import Task
 
 EPISODE_STEPS = 50  # of the episodes for which the presets are
-LONGEST_CYCLE = 1600  # steps; where more than one episode fits into it
-EVALUATION_STEPS = 20_000
-VERDICT_STEPS = 100_000
+LONGEST_CYCLE = 1600  # steps, if more than one episode fits into it
+EVALUATIONS = 10  # in a run, if judging has to be cut down to the budget
+ROLLOUTS_AT_START = 2  # the base, and the policy before any update, which is the base again
+DIAGNOSED_EPISODES = 20  # of the base at the end of training, for the doctor; fewer if an evaluation has fewer
 PACED = ("episodes_per_cycle", "updates_per_cycle", "evaluation_episodes", "evaluation_interval", "verdict_episodes")
 BENCH_EPISODES = {"evaluation_episodes": 4, "verdict_episodes": 48}
 BENCH_EVALUATIONS = 4  # in a run, besides the first one
-FEWEST = {"evaluation_episodes": 20, "verdict_episodes": 100}
+FEWEST = {"evaluation_episodes": 5, "verdict_episodes": 10}
 
 METHODS = {
     "rpl": "learn a residual over the controller",
@@ -95,13 +99,64 @@ def _for_method(algorithm: Algorithm, method: str) -> Algorithm:
     )
 
 
-def pace(episode_steps: float, lanes: int | None, preset: str) -> dict[str, int]:
-    """Fields of `Config` for episodes of this mean length.
+class JudgingSteps(NamedTuple):
+    """What judging costs, in environment steps."""
+
+    evaluations: int
+    """Those that select the policy, the base's from the same initial states, and the base's for the doctor."""
+    verdict: int
+    """Of base and policy together."""
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.evaluations + self.verdict
+
+
+def judging_steps(config: Config, episode_steps: float) -> JudgingSteps:
+    """What the evaluations and the verdict of a run cost, for episodes of this mean length."""
+    rollouts = ROLLOUTS_AT_START + math.ceil(config.steps / config.evaluation_interval)
+    evaluations = rollouts * config.evaluation_episodes + min(DIAGNOSED_EPISODES, config.evaluation_episodes)
+    return JudgingSteps(round(evaluations * episode_steps), round(2 * config.verdict_episodes * episode_steps))
+
+
+def judging(steps: int, episode_steps: float, usual: Mapping[str, int]) -> dict[str, int]:
+    """Fields of `Config` with which evaluations and verdict cost no more than the training.
+
+    The verdict may take half of the budget, the evaluations what the verdict leaves. If the usual evaluations cost more than
+    that, there are fewer of them, but not fewer than `EVALUATIONS`; if these still cost more, each has fewer episodes, and at
+    last there are fewer evaluations. With a budget of very few episodes, `FEWEST` can cost more than the training.
+
+    Args:
+        steps: the budget.
+        episode_steps: mean length of an episode.
+        usual: the fields with which nothing has to be cut down.
+    """
+    budget = steps / episode_steps  # in episodes
+    judged = _between(FEWEST["verdict_episodes"], budget // 4, usual["verdict_episodes"])
+    budget = max(0.0, budget - 2 * judged)
+    most, count = usual["evaluation_episodes"], math.ceil(steps / usual["evaluation_interval"])
+    count = min(count, max(EVALUATIONS, int((budget - DIAGNOSED_EPISODES) // most) - ROLLOUTS_AT_START))
+    rollouts = ROLLOUTS_AT_START + count
+    # The doctor's episodes are as many as an evaluation's, up to a number.
+    each = max((budget - DIAGNOSED_EPISODES) // rollouts, min(budget // (rollouts + 1), DIAGNOSED_EPISODES))
+    evaluated = _between(FEWEST["evaluation_episodes"], each, most)
+    affordable = int((budget - min(DIAGNOSED_EPISODES, evaluated)) // evaluated) - ROLLOUTS_AT_START
+    return {
+        "evaluation_episodes": evaluated,
+        "evaluation_interval": max(usual["evaluation_interval"], math.ceil(steps / max(1, min(count, affordable)))),
+        "verdict_episodes": judged,
+    }
+
+
+def pace(episode_steps: float, lanes: int | None, preset: str, steps: int) -> dict[str, int]:
+    """Fields of `Config` for episodes of this mean length and this budget.
 
     Args:
         episode_steps: of the base alone.
         lanes: episodes in a cycle; None for as many as suit.
-        preset: what is stretched; its burn-in only if its length is fixed.
+        preset: what is scaled; its burn-in only if its length is fixed.
+        steps: the budget.
 
     Raises:
         UnknownName: no such preset.
@@ -112,13 +167,10 @@ def pace(episode_steps: float, lanes: int | None, preset: str) -> dict[str, int]
     usual = {name: own.get(name, getattr(Config, name)) for name in PACED}
     lanes = lanes or _between(1, LONGEST_CYCLE / episode_steps, usual["episodes_per_cycle"])
     stretch = max(1.0, lanes * episode_steps / (usual["episodes_per_cycle"] * EPISODE_STEPS))
-    evaluated = _between(FEWEST["evaluation_episodes"], EVALUATION_STEPS / episode_steps, usual["evaluation_episodes"])
     fields = {
         "episodes_per_cycle": lanes,
         "updates_per_cycle": round(usual["updates_per_cycle"] * stretch),
-        "evaluation_episodes": evaluated,
-        "evaluation_interval": max(usual["evaluation_interval"], round(evaluated * episode_steps)),
-        "verdict_episodes": _between(FEWEST["verdict_episodes"], VERDICT_STEPS / episode_steps, usual["verdict_episodes"]),
+        **judging(steps, episode_steps, usual),
     }
     burn_in = own["algorithm"].burn_in
     if isinstance(burn_in, FixedBurnIn):
@@ -136,11 +188,13 @@ def bench_pace(steps: int) -> dict[str, int]:
 
 
 def paced(config: Config, task: Task, said: Iterable[str]) -> Config:
-    """The configuration of a task of the library, with those fields that were not `said` adapted to its episodes' length.
+    """The configuration of a task of the library, with those fields that were not `said` adapted to episodes and budget.
 
     The published preset gets what was published for the task instead.
     """
-    fields = pace(task.spec.horizon, None, "default") if config.preset == "default" else dict(task.published)
+    fields: dict[str, Any] = dict(task.published)
+    if config.preset == "default":
+        fields = dict(pace(task.spec.horizon, None, "default", config.steps))
     if config.judging == "bench":
         fields |= bench_pace(config.steps)
     return unless_said(config, fields, said)

@@ -17,13 +17,11 @@ import residual_rl
 from residual_rl import api
 from residual_rl.cli.console import show
 from residual_rl.cli.main import main
-from residual_rl.cli.runs import _stands
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.errors import ResidualRLError
 from residual_rl.presets import METHODS, PRESETS
 from residual_rl.studies import STUDIES
 from residual_rl.tasks import TASKS
-from residual_rl.training.train import Progress
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -106,13 +104,25 @@ def test_json_of_a_network_is_one_object_too(tmp_path: Path) -> None:
 def test_json_of_a_diagnosis_is_one_object_and_nothing_else(finished: Path) -> None:
     found = json.loads(command("doctor", finished, "--json").stdout)
     assert found["step"] == 400
-    assert len(found["findings"]) == 10
+    assert len(found["findings"]) == 11
     assert all(finding.keys() == {"name", "standing", "measured", "meaning", "numbers"} for finding in found["findings"])
 
 
 def test_the_doctor_shows_every_finding_in_a_table(finished: Path) -> None:
     shown = command("doctor", finished).stdout
-    for name in ("headroom", "outcomes", "reward", "goal", "action", "value", "preference", "size", "clipping", "controller"):
+    for name in (
+        "gain",
+        "headroom",
+        "outcomes",
+        "reward",
+        "goal",
+        "action",
+        "value",
+        "preference",
+        "size",
+        "clipping",
+        "controller",
+    ):
         assert re.search(rf"│ {name} +│ (sound|warning|-) ", shown)
     assert "burn-in" in shown or "preference │ sound" in shown
 
@@ -125,12 +135,6 @@ def test_what_a_task_is_measured_by_comes_first() -> None:
     result = json.loads(command("evaluate", "mbrl-pusher", "--episodes", "4", "--json").stdout)
     assert result["measured_by"] == "return"
     assert result["base"]["return_interval"][0] < result["base"]["mean_return"] < result["base"]["return_interval"][1]
-
-
-def test_progress_is_told_in_what_the_task_is_measured_by() -> None:
-    assert _stands(Progress(0, 100, "success", 0.45, 0.9)) == "base 0.45  policy 0.90"
-    assert _stands(Progress(0, 100, "return", -109.731, -98.5)) == "return: base -109.7  policy -98.5"
-    assert _stands(Progress(100, 100, "success", 0.45, 0.9)) == "base 0.45  policy 0.90; now the verdict"
 
 
 @pytest.mark.parametrize(

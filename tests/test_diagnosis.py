@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
+from bundles import made_verdict
 from probes import SMALL, Plane, Track, observation_of, used_learner
 from pydantic import TypeAdapter
 
@@ -13,6 +14,7 @@ from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.diagnosis.evidence import Evidence, gather
 from residual_rl.diagnosis.findings import diagnose
+from residual_rl.diagnosis.gains import SameStarts, headroom, with_verdict
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.hindsight import Hindsight
 from residual_rl.learning.replay import Replay, example_transition
@@ -21,7 +23,7 @@ from residual_rl.types import Spec, Transition
 PLANE = Plane()
 GATED = replace(SMALL["gated-ddpg"], cautions=(0.0,))
 CONFIG = Config(task="plane", controller="homing", algorithm=GATED)
-EVALUATED = [{"base_success_rate": 0.5, "base_mean_return": -6.0}]
+EVALUATED = [{"base_success_rate": 0.5, "base_mean_return": -6.0, "success_rate": 0.6, "mean_return": -5.0}]
 METRICS = [{"acting_success_rate": 0.4, "acting_mean_return": -6.0, "burn_in": 0}] * 3
 EPISODES = 40
 
@@ -224,7 +226,7 @@ def test_a_constant_reward_teaches_where_episodes_end_early(evidence):
 
 def test_a_base_without_headroom_and_a_task_that_nobody_solves_are_warned_of(evidence):
     def headroom(base, ever):
-        evaluated = [{"base_success_rate": base, "base_mean_return": -6.0}]
+        evaluated = [EVALUATED[0] | {"base_success_rate": base}]
         return standing("headroom", evidence, evaluations=evaluated, metrics=[METRICS[0] | {"acting_success_rate": ever}])
 
     assert [headroom(0.5, 0.6), headroom(0.0, 0.1), headroom(0.5, 0.0)] == ["sound"] * 3
@@ -232,11 +234,57 @@ def test_a_base_without_headroom_and_a_task_that_nobody_solves_are_warned_of(evi
     assert standing("headroom", evidence, evaluations=[]) == "unknown"
 
 
-def test_headroom_in_returns_is_that_exploration_earns_more_than_the_base(evidence):
-    config, best = replace(CONFIG, measured_by="return"), float(evidence.returns.max())
-    for base, expected in ((best - 1, "sound"), (best, "warning")):
-        evaluated = [{"base_success_rate": 0.0, "base_mean_return": base}]
-        assert standing("headroom", evidence, config=config, evaluations=evaluated) == expected
+def test_headroom_in_returns_is_that_exploration_earns_more_than_the_base_from_the_same_start():
+    """A lucky start is no headroom: the first episode earns most, and still less than the base does there."""
+    explored, config = np.array([9.0, 1.0, 2.0]), replace(CONFIG, measured_by="return")
+    worse = headroom(config, EVALUATED, 0.0, SameStarts(explored, np.array([9.5, 1.0, 3.0])))
+    assert worse.standing == "warning"
+    assert "--set algorithm.composition.scale=0.5`" in worse.meaning
+    better = headroom(config, EVALUATED, 0.0, SameStarts(explored, np.array([9.5, 0.5, 3.0])))
+    assert better.standing == "sound"
+    assert (better.numbers["better"], better.numbers["starts"], better.numbers["most"]) == (1, 3, 0.5)
+    assert headroom(config, EVALUATED, 0.0, None).standing == "unknown"
+
+
+def test_failures_that_exploration_never_solves_are_warned_of():
+    base = np.array([0.0] * 6 + [1.0] * 4)
+    never, once = np.array([0.0] * 6 + [1.0] * 4), np.array([1.0] + [0.0] * 9)
+    assert headroom(CONFIG, EVALUATED, 0.4, SameStarts(never, base)).standing == "warning"
+    assert headroom(CONFIG, EVALUATED, 0.6, SameStarts(never, base)).standing == "sound"  # another cycle was better
+    solved = headroom(CONFIG, EVALUATED, 0.4, SameStarts(once, base))
+    assert (solved.standing, solved.numbers["failures"], solved.numbers["solved"]) == ("sound", 6, 1)
+
+
+def test_a_run_that_gained_nothing_is_never_sound_throughout(evidence):
+    corrects = evidence._replace(residual=np.full_like(evidence.residual, 0.05), advantage=np.ones_like(evidence.advantage))
+    nothing = [EVALUATED[0] | {"success_rate": 0.5}, EVALUATED[0] | {"success_rate": 0.4}]
+    assert standing("gain", corrects) == "sound"
+    about = findings(corrects, evaluations=nothing)
+    assert about["gain"].standing == "warning"
+    assert "--steps 200000" in about["gain"].meaning
+
+
+def test_the_verdict_decides_whether_anything_was_gained(evidence):
+    diagnosis = diagnose(CONFIG, 400, evidence, EVALUATED, METRICS)
+    for promoted, standing in ((True, "sound"), (False, "warning")):
+        decided = with_verdict(diagnosis, CONFIG, made_verdict(promoted)).findings[0]
+        assert (decided.name, decided.standing) == ("gain", standing)
+        assert str(made_verdict(promoted)) in decided.measured
+
+
+def test_a_critic_that_is_flat_in_the_action_is_warned_of(evidence):
+    """Whatever it says of an action, the other critics say otherwise."""
+    assert standing("action", evidence) == "sound"
+    doubtful = evidence._replace(disagreement=np.full_like(evidence.disagreement, 2 * evidence.residual_values.std()))
+    found = findings(doubtful)["action"]
+    assert found.standing == "warning"
+    assert "flat in the action" in found.meaning
+
+
+def test_another_scale_comes_with_the_line_to_type(evidence):
+    overrides = evidence._replace(residual=np.where(evidence.rows.base_action > 0, -1.0, 1.0))
+    line = '`--set algorithm.composition.scale=0.5`, in Python `improve(..., **{"algorithm.composition.scale": 0.5})`'
+    assert line in findings(overrides)["size"].meaning
 
 
 def test_values_that_are_not_what_follows_are_warned_of(evidence):
@@ -313,4 +361,4 @@ def test_a_diagnosis_survives_being_written(evidence):
 def test_every_rule_of_learning_can_be_looked_at(name):
     algorithm = SMALL[name]
     about = findings(evidence_of(algorithm=algorithm), config=replace(CONFIG, algorithm=algorithm))
-    assert len(about) == 10
+    assert len(about) == 11

@@ -1,5 +1,6 @@
 """An exported policy: it is the policy it was made of, needs NumPy alone, and acts only as it was asked to."""
 
+import ast
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from bundles import ALGORITHMS, SPEC, asked, made_bundle, made_config, made_resi
 from gymnasium import spaces, vector
 
 import residual_rl
-from residual_rl.bundles import bundle
+from residual_rl.bundles import bundle, runtime
 from residual_rl.bundles.bundle import differences
 from residual_rl.bundles.runtime import load
 from residual_rl.errors import ResidualRLError
@@ -240,6 +241,36 @@ def test_the_copy_says_what_the_bundle_is_and_how_fast(exported: Path) -> None:
     said = json.loads(done.stdout)
     assert said["verdict"]["promoted"] is True
     assert 1.0 < said["microseconds"] < 1e5
+
+
+def test_the_file_keeps_to_python_3_8() -> None:
+    """JetPack 5 has Python 3.8. Annotations may be newer: they are never evaluated."""
+    tree = ast.parse(Path(runtime.__file__).read_text(), feature_version=(3, 8))
+    assert any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
+    annotations = [getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns")]
+    unevaluated = {id(inner) for one in annotations if one is not None for inner in ast.walk(one)}
+    newer = []
+    for node in (node for node in ast.walk(tree) if id(node) not in unevaluated):
+        match node:
+            case ast.BinOp(op=ast.BitOr()) | ast.AugAssign(op=ast.BitOr()):
+                newer.append(f"line {node.lineno}: | of dictionaries or types")
+            case ast.Subscript(value=ast.Name(id="dict" | "list" | "tuple" | "set" | "Mapping")):
+                newer.append(f"line {node.lineno}: a subscripted built-in type")
+            case ast.Attribute(attr="removeprefix" | "removesuffix" | "lcm" | "nextafter" | "cache" | "bit_count"):
+                newer.append(f"line {node.lineno}: {node.attr}")
+            case ast.Call(keywords=[*_, ast.keyword(arg="strict" | "total")]):
+                newer.append(f"line {node.lineno}: zip(strict=...)")
+    assert newer == []
+
+
+@pytest.mark.skipif(shutil.which("python3.8") is None, reason="there is no Python 3.8")
+def test_a_bundle_runs_on_python_3_8(exported: Path) -> None:
+    done = subprocess.run(["python3.8", "-c", "import numpy"], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("this Python 3.8 has no NumPy")
+    done = subprocess.run(["python3.8", exported / "residual_policy.py"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verdict"]["promoted"] is True
 
 
 def test_loading_executes_nothing_of_the_bundle(exported: Path, tmp_path: Path) -> None:

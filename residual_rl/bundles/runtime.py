@@ -1,7 +1,7 @@
 """An exported policy in NumPy alone: `policy(observation, base_action) -> action`.
 
-This file needs nothing but NumPy, and nothing of the package it comes from: `residual-rl export` puts a copy of it into every
-bundle, as `residual_policy.py`.
+This file needs NumPy alone, from Python 3.8 and NumPy 1.17 on (JetPack 5), and nothing of the package it comes from:
+`residual-rl export` puts a copy of it into every bundle, as `residual_policy.py`.
 
     from residual_policy import load
 
@@ -329,13 +329,13 @@ def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     shown = seen - (frames - 1) * lengths["observation"] // frames
     shapes: dict[str, tuple[int, ...]] = {"normalizer.mean": (seen,), "normalizer.factor": (seen,)}
     for i, (fan_in, fan_out) in enumerate(zip([shown, *hidden], [*hidden, actions])):
-        shapes |= {f"actor.{i}.weight": (fan_in, fan_out), f"actor.{i}.bias": (fan_out,)}
+        shapes.update({f"actor.{i}.weight": (fan_in, fan_out), f"actor.{i}.bias": (fan_out,)})
     if gate is not None:
         critics = _whole(gate["critics"], "gate.critics", 1, MAX_CRITICS)
         for i, (fan_in, fan_out) in enumerate(zip([seen + actions, *hidden], [*hidden, 1])):
-            shapes |= {f"critics.{i}.weight": (critics, fan_in, fan_out), f"critics.{i}.bias": (critics, fan_out)}
+            shapes.update({f"critics.{i}.weight": (critics, fan_in, fan_out), f"critics.{i}.bias": (critics, fan_out)})
             if i < len(hidden):
-                shapes |= {f"critics.{i}.norm_weight": (critics, fan_out), f"critics.{i}.norm_bias": (critics, fan_out)}
+                shapes.update({f"critics.{i}.norm_{part}": (critics, fan_out) for part in ("weight", "bias")})
     if 4 * sum(math.prod(shape) for shape in shapes.values()) > MAX_WEIGHTS:
         raise ValueError(f"its arrays would take more than {MAX_WEIGHTS >> 20} MiB")
     return shapes
@@ -504,7 +504,7 @@ def main() -> None:
     """Says what the bundle beside this file (or in the folder named on the command line) is, and how fast it is here."""
     policy = load(sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__)))
     about = {name: policy.manifest.get(name) for name in ("task", "controller", "sizes", "gate", "verdict")}
-    about |= {"scale": policy.scale, "trained_scale": policy.trained_scale, "microseconds": round(latency(policy), 1)}
+    about.update(scale=policy.scale, trained_scale=policy.trained_scale, microseconds=round(latency(policy), 1))
     print(json.dumps(about, indent=2))
 
 

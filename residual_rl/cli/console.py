@@ -1,38 +1,120 @@
-"""What all commands share: where they speak, and options that mean the same everywhere."""
+"""Where all commands print, and the options that mean the same everywhere."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 
+from residual_rl.errors import ResidualRLError
+from residual_rl.progress.terminal import Terminal
+
 console = Console()
 complaints = Console(stderr=True)
+tell = Terminal(complaints, console)
+"""Prints a line beside the result: on standard error."""
 
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all the run's randomness.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Physics threads.", show_default="one a core")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed of the run.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Physics threads.", show_default="one per core")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
+Horizon = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="For Gymnasium environments: truncate episodes after this many steps.",
+        show_default="the environment's time limit",
+    ),
+]
+Success = Annotated[
+    str | None,
+    typer.Option(
+        help="For Gymnasium environments: when an episode is a success: at its last step (last), at any step (once), or at its "
+        "last N steps (held:N).",
+        show_default="last",
+    ),
+]
+Env = Annotated[
+    str | None,
+    typer.Option(
+        help="For a run in a Gymnasium environment that a module of yours registers: MODULE:ID.",
+        show_default="the environment of the run",
+    ),
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        help="rpl: improve the controller; scratch: learn without one; expert-explore (needs --preset silver2018): learn "
+        "without one, but let it act in some training steps."
+    ),
+]
+Preset = Annotated[str, typer.Option(help="default: the recommended learner; silver2018: the published one.")]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        "--controller",
+        help="The base: a controller's name, a table's .npz file or a network's .onnx file. Gymnasium environments need one.",
+        show_default="the task's own",
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Set a hyperparameter, such as algorithm.composition.scale=0.5; `residual-rl config TASK` lists them. Repeatable.",
+    ),
+]
+
+OPTIONS = ("task", "controller", "method", "preset", "seed", "steps")
+"""Fields of the configuration that are set by an argument or option of their own."""
 
 
-def tell(line: str) -> None:
-    """Says something in passing, beside the result."""
-    complaints.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+def settings(entries: list[str] | None) -> dict[str, Any]:
+    """What was set with `--set`: `{"path": value}`.
+
+    Raises:
+        ResidualRLError: an entry is not of the form PATH=VALUE, or sets what has an option of its own.
+    """
+    values: dict[str, Any] = {}
+    for entry in entries or ():
+        path, equals, text = entry.partition("=")
+        if not (path and equals and text):
+            raise ResidualRLError(f"--set needs PATH=VALUE, such as algorithm.composition.scale=0.5, not {entry!r}")
+        if path in OPTIONS:
+            raise ResidualRLError(f"--set {entry}: {path} has an argument or option of its own, see --help")
+        try:
+            values[path] = json.loads(text)
+        except ValueError:
+            values[path] = text
+    return values
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given: those that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def show(line: str) -> None:
-    """Says a line of the result."""
+    """Print a line of the result."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def is_run(target: str | Path) -> bool:
+    """Whether this is the directory of a run."""
+    return (Path(target) / "config.json").is_file()
 
 
 @contextmanager
 def progress_bar(*columns: ProgressColumn, **fields: Any) -> Iterator[Progress]:
-    """A bar on long work, beside the result. It is not shown before its `start`, and goes whatever happens.
+    """Show a progress bar on standard error from its `start` on, and remove it whatever happens.
 
     Args:
         *columns: what stands behind the name, the bar and the numbers.
-        **fields: others of rich's `Progress`.
+        **fields: other arguments of rich's `Progress`.
     """
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *columns, console=complaints, **fields)
     try:

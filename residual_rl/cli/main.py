@@ -1,4 +1,4 @@
-"""The command line `residual-rl`: gathers the commands, and says what went wrong."""
+"""The command line `residual-rl`: collect the commands, and print errors in one line."""
 
 import sys
 
@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from residual_rl.cli import benchmark, bundles, comparisons, runs, study, watch
+from residual_rl.cli import benchmark, bundles, comparisons, runs, settings, study, watch
 from residual_rl.cli.console import complaints, console
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.errors import Interrupted, ResidualRLError
@@ -23,14 +23,14 @@ app = typer.Typer(
 
 @app.command("list")
 def list_() -> None:
-    """Show the tasks, controllers, methods, presets and studies."""
+    """List the tasks, controllers, methods, presets and studies."""
     from residual_rl.presets import METHODS, PRESETS
     from residual_rl.studies import STUDIES
 
     sections = {
         "tasks": {task.name: _described(task) for task in TASKS.values()},
         "controllers": {name: entry.summary for name, entry in CONTROLLERS.items()}
-        | {"FILE.npz": "a table: does what was done in the nearest recorded state", "FILE.onnx": "a network"},
+        | {"FILE.npz": "a table: repeats the action of the nearest recorded state", "FILE.onnx": "a network"},
         "methods": METHODS,
         "presets": {name: summary for name, (summary, _) in PRESETS.items()},
         "studies": {study.name: f"{study.summary} ({len(study.trials)} trials)" for study in STUDIES.values()},
@@ -44,13 +44,14 @@ def list_() -> None:
 
 for command in (
     *(runs.train, runs.evaluate, comparisons.compare, comparisons.judge, runs.doctor, runs.report, watch.watch),
+    settings.config,
     *(bundles.export, bundles.push, bundles.pull, study.study, study.gather, benchmark.benchmark),
 ):
     app.command()(command)
 
 
 def main() -> None:
-    """Runs a command; what a user can put right is said in one line, without a traceback."""
+    """Run a command; an error that a user can fix is one line, without a traceback."""
     try:
         app(standalone_mode=True)
     except Interrupted as stop:
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def _described(task: Task) -> str:
-    measure = "; measured by its return" if task.measured_by == "return" else ""
+    measure = "; judged by its return" if task.measured_by == "return" else ""
     return f"{task.summary} ({task.gymnasium_id}{measure})"
 
 

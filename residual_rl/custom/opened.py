@@ -78,6 +78,7 @@ class Opened:
             measured_by=findings.measured_by,
             reward_scale=findings.reward_scale,
             usual_value=findings.usual_value,
+            episode_steps=findings.episode_steps,
         )
 
     def _asked(self) -> gymnasium.Env | None:

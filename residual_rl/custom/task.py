@@ -46,6 +46,8 @@ class CustomTask:
     """What rewards are multiplied by for the learner."""
     usual_value: float
     """What is zero for the learner."""
+    episode_steps: float
+    """Mean length of an episode of the base."""
 
     @property
     def learner_spec(self) -> Spec:

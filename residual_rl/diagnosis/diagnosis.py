@@ -1,5 +1,6 @@
-"""What a look at a run's learning found. What is measured: `evidence`; what is made of it: `findings`."""
+"""The record of what was found out about a run's learning. `evidence` measures, `findings` and `gains` interpret."""
 
+import json
 from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
@@ -15,7 +16,7 @@ class Finding:
 
     name: str
     standing: Standing
-    """Unknown where it could not be measured, or where the question has no sense."""
+    """Unknown if it could not be measured, or if the question makes no sense for this run."""
     measured: str
     """The numbers as text."""
     meaning: str
@@ -23,12 +24,29 @@ class Finding:
     numbers: dict[str, float]
 
 
+def finding(name: str, warns: bool, measured: str, sound: str, warning: str, **numbers: float) -> Finding:
+    """A finding that was measured, with what it means if it is sound and if it is not."""
+    standing, meaning = ("warning", warning) if warns else ("sound", sound)
+    return Finding(name, standing, measured, meaning, {key: round(float(value), 6) for key, value in numbers.items()})
+
+
+def unknown(name: str, why: str) -> Finding:
+    """A finding that could not be measured, and why."""
+    return Finding(name, "unknown", "", why, {})
+
+
+def to_type(path: str, value: Any) -> str:
+    """What a user types to change a field of the configuration, on the command line and in Python."""
+    text = json.dumps(value)
+    return f'`--set {path}={text}`, in Python `improve(..., **{{"{path}": {text}}})`'
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """All findings about a run."""
 
     step: int
-    """Environment steps after which it was made."""
+    """Environment steps at which it was made."""
     findings: tuple[Finding, ...]
     calibration: tuple[tuple[float, float], ...]
     """Points of the first halves of the latest episodes: the predicted value, and the discounted rewards that followed."""

@@ -46,6 +46,9 @@ class Evidence(NamedTuple):
     """[N] the critics' mean value of that residual, minus that of none."""
     residual_values: np.ndarray | None
     """[S, K] mean values of residuals drawn uniformly."""
+    disagreement: np.ndarray | None
+    """[S, K] how much the critics disagree about the advantage of each of these residuals over the K of its state: the standard
+    deviation over the critics, 0 for a single one."""
     goal_values: np.ndarray | None
     """[S, K] mean values of doing what was done under goals of other episodes; None in a world without goals."""
     goal_base_actions: np.ndarray | None
@@ -96,14 +99,14 @@ def gather(
     def act(observation: Observation, base_action: np.ndarray) -> np.ndarray:
         return np.concatenate(_in_chunks(greedy, observation, base_action))[: len(base_action)]
 
-    def value(observation: Observation, base_action: np.ndarray, residual: np.ndarray) -> np.ndarray | None:
-        def of_each(*chunk: Any) -> np.ndarray | None:
-            return learning.values(algorithm, networks, *chunk)
+    def values_of_each(observation: Observation, base_action: np.ndarray, residual: np.ndarray) -> np.ndarray | None:
+        """The value by each critic: `[Q, B]`; None if the algorithm has none to ask."""
+        values = _in_chunks(lambda *chunk: learning.values(algorithm, networks, *chunk), observation, base_action, residual)
+        return None if values[0] is None else np.concatenate(values, axis=1)[:, : len(base_action)]
 
-        values = _in_chunks(of_each, observation, base_action, residual)
-        if values[0] is None:
-            return None
-        return np.concatenate([np.asarray(chunk).mean(axis=0) for chunk in values])[: len(base_action)]
+    def value(observation: Observation, base_action: np.ndarray, residual: np.ndarray) -> np.ndarray | None:
+        values = values_of_each(observation, base_action, residual)
+        return None if values is None else values.mean(axis=0)
 
     def differing(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
         return None if first is None or second is None else first - second
@@ -121,6 +124,8 @@ def gather(
     at_states, base_there = select(rows.observation, repeated), rows.base_action[repeated]
     drawn = rng.uniform(-1.0, 1.0, (len(repeated), spec.action_size)).astype(np.float32)
     tried = len(states), TRIED
+    drawn_values = values_of_each(at_states, base_there, drawn)
+    each = None if drawn_values is None else drawn_values.T.reshape(*tried, -1)
     with_goals = elsewhere = None
     if spec.goal_size:
         goals = rows.observation["desired_goal"][rng.choice(starts, len(repeated))]
@@ -139,7 +144,8 @@ def gather(
         advantage=differing(
             value(rows.observation, rows.base_action, residual), value(rows.observation, rows.base_action, none)
         ),
-        residual_values=in_table(value(at_states, base_there, drawn)),
+        residual_values=None if each is None else each.mean(axis=2),
+        disagreement=None if each is None else (each - each.mean(axis=1, keepdims=True)).std(axis=2),
         goal_values=in_table(value(with_goals, base_there, rows.residual[repeated])) if with_goals else None,
         goal_base_actions=None if elsewhere is None else elsewhere.reshape(*tried, spec.action_size),
     )

@@ -30,7 +30,7 @@ from residual_rl.runs.run import Run
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks import find_task
 from residual_rl.tasks.task import AnyTask
-from residual_rl.training.experiment import controller_of_run, described
+from residual_rl.training.experiment import controller_of_run, described, environment_of_run
 from residual_rl.verdict import Comparison, Verdict
 
 
@@ -58,8 +58,7 @@ def opened_for(
         task = find_task(config.task)
         yield _Bench(task, controller_of_run(path, controller, task.spec, num_threads))
         return
-    if env is None:
-        raise RunError(f"{path} was trained in {about.task!r}, an environment of your own: pass it as env=...")
+    env = environment_of_run(path, about) if env is None else env
     with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
         same_environment(about, opened, path)
         resolved = adapted(controller_of_run(path, controller, about.spec), about.layout, about.character)
@@ -80,7 +79,7 @@ def compare_run(
     """The policy in a file of a run beside its base, from the initial states of a purpose."""
     arrays, config, _ = read_policy(path, policy)
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
-    both = base_plus_residual(controller, config.algorithm.composition, residual, task.spec.action_size)
+    both = base_plus_residual(controller, residual, task.spec.action_size)
     seeds, repeats = evaluation_seeds(purpose, episodes), read_repeatability(path)
     with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
         return compare_in_turns(
@@ -119,7 +118,7 @@ def reevaluate(
     Args:
         run: the run, or its directory.
         controller: as for `improve`; needed only if it is one of your own.
-        env: of a run in an environment of your own: that environment.
+        env: the environment of the run, if it is neither a task nor registered with Gymnasium under its id.
         episodes: how many, of each.
         horizon: as for `improve`; None for the run's.
         processes: as for `improve`.
@@ -153,7 +152,7 @@ def judge(
     Args:
         run: the run, or its directory.
         controller: as for `improve`; needed only if it is one of your own.
-        env: of a run in an environment of your own: that environment.
+        env: the environment of the run, if it is neither a task nor registered with Gymnasium under its id.
         episodes: how many, of each; None for as many as the final verdict has.
         processes: as for `improve`.
         num_threads: physics threads; None for one a core.

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from residual_rl import config as configuration
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
+from residual_rl.diagnosis.gains import with_verdict
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.algorithm import Algorithm
 from residual_rl.pairing.repeatability import Repeatability
@@ -152,13 +153,17 @@ def judged_policies(path: str | Path) -> list[Path]:
 
 
 def read_diagnosis(path: str | Path) -> Diagnosis | None:
-    """The diagnosis of a run whose training is over; None where none was kept.
+    """The diagnosis of a run whose training is over, with the verdict if there is one; None before that.
 
     Raises:
         RunError: the file is damaged.
     """
     file = Path(path) / DIAGNOSIS
-    return record_of(Diagnosis, checked_format(read_json(file), file), file) if file.exists() else None
+    if not file.exists():
+        return None
+    diagnosis = record_of(Diagnosis, checked_format(read_json(file), file), file)
+    finished = (Path(path) / VERDICT).exists()
+    return with_verdict(diagnosis, read_config(path), read_verdict(path)) if finished else diagnosis
 
 
 def read_policy(path: str | Path, name: str = POLICY) -> tuple[dict[str, np.ndarray], Config, int]:

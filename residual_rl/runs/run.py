@@ -23,6 +23,7 @@ from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.algorithm import Algorithm
 from residual_rl.pairing.repeatability import Repeatability
+from residual_rl.progress.metric_log import MetricLog, verdict_numbers
 from residual_rl.runs import reading
 from residual_rl.runs.provenance import provenance
 from residual_rl.runs.reading import (
@@ -65,6 +66,8 @@ class Run:
     def __init__(self, path: str | Path, config: Config):
         self.path = Path(path)
         self.config = config
+        self.log: MetricLog | None = None
+        """Where metrics go besides the directory."""
         self._lock = FileLock(self.path / ".lock")
 
     def __fspath__(self) -> str:
@@ -86,7 +89,11 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
-        self._lock.release()
+        try:
+            if self.log is not None:
+                self.log.close()
+        finally:
+            self._lock.release()
 
     def _claim(self) -> None:
         """Writes the configuration, or compares it with the one that is there."""
@@ -126,6 +133,8 @@ class Run:
             if file.tell() == 0:
                 writer.writeheader()
             writer.writerow(rounded(row))
+        if self.log is not None:
+            self.log.add(name, row)
 
     def forget_after(self, step: int, evaluated: int) -> None:
         """Drops the metrics beyond `step` and the evaluations beyond step `evaluated`.
@@ -145,6 +154,8 @@ class Run:
             except ValueError as error:
                 raise RunError(f"{self.path / name} is damaged: {error}") from error
             write_whole(self.path / name, lambda path, lines=(header, *kept): path.write_text("".join(lines)))
+        if self.log is not None:
+            self.log.resume(step)
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]) -> None:
         """Replaces the checkpoint, whole or not at all."""
@@ -196,6 +207,8 @@ class Run:
     def finish(self, verdict: Verdict) -> None:
         """Writes the verdict. Nothing can resume any more, so the checkpoint is freed."""
         write_json(self.path / VERDICT, formatted(verdict.to_json()))
+        if self.log is not None:
+            self.log.finish(verdict_numbers(verdict.to_json()))
         self._free_checkpoint()
 
     def _free_checkpoint(self) -> None:

@@ -17,6 +17,7 @@ from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import base_outcome
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.presets import LONGEST_CYCLE, pace, unless_said
+from residual_rl.progress.reporter import Progress
 from residual_rl.runs.reading import read_rows
 from residual_rl.seeds import Purpose
 from residual_rl.studies.trial import INITIAL, Trial
@@ -24,7 +25,6 @@ from residual_rl.studies.trial_directory import standing
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.training.experiment import described
-from residual_rl.training.train import Progress
 
 STARTING = 20.0  # seconds to import and compile
 FEWEST_CYCLES, TRIED_CYCLES = 3, 5  # that are tried, at least and at most
@@ -122,8 +122,8 @@ def try_world(trial: Trial) -> Tried:
     seconds_per_step, about = _few_cycles(start, trial, LONGEST_CYCLE)
     assert about is not None
     started = time.monotonic()
-    evaluate(world.make, world.controller(), episodes=TRIED_EPISODES, horizon=world.horizon, tell=lambda line: None)
-    config = unless_said(trial.config(), pace(about.findings.episode_steps, None, trial.preset), trial.fields)
+    evaluate(world.make, world.controller(), episodes=TRIED_EPISODES, horizon=world.horizon, tell=None)
+    config = unless_said(trial.config(), pace(about.findings.episode_steps, None, trial.preset, trial.steps), trial.fields)
     # Opening the world, and looking at it, are counted in: an overestimate.
     return Tried(config, seconds_per_step, (time.monotonic() - started) / TRIED_EPISODES)
 
@@ -146,7 +146,7 @@ def _few_cycles(start: Callable[..., Any], trial: Trial, cycle_steps: int) -> tu
     with tempfile.TemporaryDirectory() as directory:
         run = Path(directory) / "run"
         with suppress(_Enough):
-            start(steps=steps, out=run, on_progress=enough, tell=lambda line: None, **(fields | few))
+            start(steps=steps, out=run, on_progress=enough, tell=None, **(fields | few))
         rows, about = read_rows(run / "metrics.csv"), described(run)
     first, last = rows[1 if len(rows) > 2 else 0], rows[-1]  # what is done for the first time is compiled
     return (last["wall_seconds"] - first["wall_seconds"]) / (last["step"] - first["step"]), about

@@ -62,6 +62,7 @@ def run_trial(trial: Trial, directory: Path) -> Rows:
             method=trial.method,
             preset=trial.preset,
             num_threads=1,
+            tell=None,
             **trial.fields,
         )
     return rows_of(trial, directory)
@@ -79,6 +80,7 @@ def _improve_world(trial: Trial, directory: Path) -> None:
         out=directory / "run",
         preset=trial.preset,
         horizon=world.horizon,
+        tell=None,
         **trial.fields,
     )
     verdict = run.verdict()

@@ -37,6 +37,11 @@ class Task:
     view: View | None = None
     """How it is looked at; None for a world that cannot be drawn."""
 
+    @property
+    def episode_steps(self) -> float:
+        """Mean length of an episode: that of the longest, which nothing in these worlds ends early."""
+        return self.spec.horizon
+
     def learner_reward(self, reward: Array, discount: Array) -> Array:
         """Rewards `[B]` as the learner sees them, which was tuned on the tasks of this library: as they are."""
         return reward
@@ -84,6 +89,11 @@ class AnyTask(Protocol):
     @property
     def spec(self) -> Spec:
         """Sizes, horizon and rewards as the environment has them."""
+        ...
+
+    @property
+    def episode_steps(self) -> float:
+        """Mean length of an episode of the base."""
         ...
 
     @property

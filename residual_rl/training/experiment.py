@@ -9,9 +9,10 @@ from residual_rl.config import Config
 from residual_rl.controllers import CONTROLLERS, Controller, is_random, remembers, table
 from residual_rl.controllers.resolve import controller_of
 from residual_rl.custom.inspection import Description, adapted, description_from, look, same_environment
+from residual_rl.custom.making import gymnasium_maker
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
-from residual_rl.errors import ControllerError, ResidualRLError
+from residual_rl.errors import ControllerError, ResidualRLError, RunError, UnknownName
 from residual_rl.presets import bench_pace, make_config, pace, paced, unless_said
 from residual_rl.runs.reading import ENVIRONMENT, TABLE, is_begun, read_config, read_environment
 from residual_rl.tasks import check_worlds, find_task, is_task
@@ -61,8 +62,8 @@ def open_setting(
     with closing(Opened(env, horizon, processes)) as opened:
         if controller is None:
             raise ControllerError(
-                f"{opened.name} comes without a controller that could be improved: pass controller=..., on the command line "
-                "--controller FILE, a table's .npz or a network's .onnx"
+                f"{opened.name} has no controller of its own: pass controller=..., on the command line --controller FILE, a "
+                "table's .npz or a network's .onnx"
             )
         directory = directory or _directory(opened.name, said["method"], said["preset"], said["seed"])
         controller, name = controller_of(controller, opened.spec, num_threads)
@@ -72,7 +73,7 @@ def open_setting(
         else:
             same_environment(about, opened, directory)
         controller = adapted(controller, opened.layout, about.character)
-        own = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"]) | {
+        own = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"], said.get("steps", Config.steps)) | {
             "measured_by": about.findings.measured_by
         }
         if said.get("judging") == "bench":
@@ -113,6 +114,22 @@ def described(path: str | Path) -> Description | None:
     return None if values is None else description_from(values, str(Path(path) / ENVIRONMENT))
 
 
+def environment_of_run(path: str | Path, about: Description) -> str:
+    """The Gymnasium id of the environment in which a run was trained.
+
+    Raises:
+        RunError: no environment is registered under its name.
+    """
+    try:
+        gymnasium_maker(about.task)
+    except UnknownName:
+        raise RunError(
+            f"{path} was trained in {about.task!r}, and no environment is registered under that id: pass it as env=..., on the "
+            "command line --env MODULE:ID"
+        ) from None
+    return about.task
+
+
 def resolve(controller: Any, task: Task, num_threads: int | None) -> tuple[Controller, str]:
     """A controller for a task of the library, and its name."""
     return controller_of(task.default_controller if controller is None else controller, task.spec, num_threads)
@@ -130,7 +147,10 @@ def controller_of_run(path: str | Path, controller: Any, spec: Spec, num_threads
         controller = str(Path(path) / TABLE)
     if controller is None:
         if wanted not in CONTROLLERS:
-            raise ControllerError(f"{path} improves the controller {wanted!r}, which is yours: pass it as controller=...")
+            raise ControllerError(
+                f"{path} improves the controller {wanted!r}, which the run directory does not hold: pass it as controller=..., "
+                "on the command line --controller FILE"
+            )
         controller = wanted
     resolved, name = controller_of(controller, spec, num_threads)
     if name != wanted:

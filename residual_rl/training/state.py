@@ -33,8 +33,9 @@ class Training(NamedTuple):
 
     @property
     def burn_in_steps(self) -> int:
-        """Environment steps of the shortest burn-in, where no episode ends before the horizon."""
-        return self.config.algorithm.burn_in.least_cycles * self.longest_cycle
+        """Environment steps of the shortest burn-in, for episodes of the base's mean length."""
+        cycle_steps = self.config.episodes_per_cycle * self.task.episode_steps
+        return round(self.config.algorithm.burn_in.least_cycles * cycle_steps)
 
     def is_over(self, step: int) -> bool:
         """Whether the budget is spent; it pays for whole cycles."""

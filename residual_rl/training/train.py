@@ -22,6 +22,8 @@ from residual_rl.pairing.repeatability import repeatability
 from residual_rl.pairing.turns import Pairs, Turns
 from residual_rl.policy import Residual, base_plus_residual
 from residual_rl.processes import stop_requested
+from residual_rl.progress.plan import Clock, plan_of
+from residual_rl.progress.reporter import Progress, Reporter
 from residual_rl.rollout import base_policy
 from residual_rl.runs.reading import read_rows
 from residual_rl.runs.run import Run
@@ -29,22 +31,10 @@ from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.tasks.task import AnyTask
 from residual_rl.training.cycle import next_cycle
+from residual_rl.training.same_starts import compare_from_same_starts
 from residual_rl.training.state import State, Training, fresh, restored, save
-from residual_rl.types import Measure
 
 DISABLED = AutoresetMode.DISABLED
-
-
-class Progress(NamedTuple):
-    """Where a run stands: what a progress bar shows."""
-
-    step: int
-    steps: int
-    measured_by: Measure
-    base: float
-    """Its success rate or mean return, as the task is measured."""
-    policy: float
-    """The same of the policy, in the last evaluation."""
 
 
 class Selection(NamedTuple):
@@ -63,12 +53,13 @@ def train(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     num_threads: int | None = None,
     checkpoint_seconds: float = 30.0,
-    tell: Callable[[str], None] = print,
+    report: Reporter | None = None,
 ) -> None:
-    """Trains until the budget is spent; continues from the run's checkpoint where there is one.
+    """Train until the budget is spent; continue from the run's checkpoint if there is one.
 
-    `tell` is told at the start if hindsight has to keep base actions because the controller cannot be asked again, if the
-    budget may end before the burn-in does, and if the world does not repeat itself.
+    `report` says at the start what the run costs, whether HER has to reuse base actions because the controller cannot be
+    re-queried, and whether the budget may end before the burn-in does; and during the run how far it is, and whether the world
+    repeats itself.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
@@ -76,14 +67,20 @@ def train(
             was written.
         RunError: the run's files cannot be read or written.
     """
-    training = Training(config, task, controller, run)
+    training, report = Training(config, task, controller, run), report or Reporter()
     if training.keeps_base_actions:
-        tell(f"{name_of(controller)} cannot be asked again at relabelled goals: hindsight keeps the recorded base actions")
-    if config.steps <= training.burn_in_steps:
-        tell(
-            f"the burn-in, in which the residual stays zero, can take {training.burn_in_steps:,} steps: with {config.steps:,}"
-            " the base may be all that comes out"
+        report.line(
+            f"{name_of(controller)} cannot be re-queried at relabelled goals; HER reuses the base actions recorded during the "
+            "rollout"
         )
+    if config.steps <= training.burn_in_steps:
+        report.line(
+            f"burn-in (residual held at zero) can use {training.burn_in_steps:,} of the {config.steps:,} steps, so the result "
+            "may be the base itself; increase steps"
+        )
+    plan = plan_of(config, task.episode_steps)
+    clock = Clock(plan, config.evaluation_interval)
+    report.plan(plan)
     lanes, with_state = config.episodes_per_cycle, reads_state(controller)
     with (
         closing(task.make_envs(lanes, num_threads=num_threads, autoreset_mode=DISABLED, with_state=with_state)) as envs,
@@ -93,16 +90,30 @@ def train(
         seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
         state = restored(training) or fresh(training)
         run.forget_after(state.step, evaluated=state.evaluated)
-        selection = Selection(judges, seeds, tell)
+        if state.step:
+            report.line(f"resuming at step {state.step:,}")
+        selection = Selection(judges, seeds, report.line)
         started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
         while True:
             step, over = state.step, training.is_over(state.step)
+            evaluates, began = _evaluation_is_due(training, state) and not stopped(), time.monotonic()
             with _saved_on_error(run, state):
-                if _evaluation_is_due(training, state) and not stopped():
+                if evaluates:
                     state = _evaluated(training, selection, state)
-            measured_by, steps = config.measured_by, max(config.steps, step)
+                    clock.add_evaluation(time.monotonic() - began)
             if state.base is not None:
-                on_progress(Progress(step, steps, measured_by, state.base.measured(measured_by), state.measured))
+                progress = Progress(
+                    step,
+                    max(config.steps, step),
+                    config.measured_by,
+                    state.base.measured(config.measured_by),
+                    state.measured,
+                    evaluates,
+                    clock.steps_per_second,
+                    clock.seconds_left(step),
+                )
+                report.progress(progress)
+                on_progress(progress)
             if stopped():
                 save(run, state)
                 raise Interrupted(f"stopped at step {step}; the same command goes on from there")
@@ -115,12 +126,14 @@ def train(
                         f"all {step:,} steps of training were in episodes that broke and were dropped: nothing was learned, so "
                         "there is nothing to judge. What broke them is in the warnings"
                     )
-                run.save_diagnosis(_diagnosis(training, state))
+                run.save_diagnosis(_diagnosis(training, state, envs))
                 if stopped():
                     raise Interrupted("stopped before the verdict; the same command goes on from there")
                 return
             with _saved_on_error(run, state):
+                began = time.monotonic()
                 state = next_cycle(training, envs, state, started)
+                clock.add_cycle(state.step - step, time.monotonic() - began)
 
 
 def _evaluation_is_due(training: Training, state: State) -> bool:
@@ -169,21 +182,25 @@ def _repeats(training: Training, selection: Selection, policy: Act, pairs: Pairs
     return found.holds
 
 
-def diagnosis_so_far(training: Training) -> Diagnosis:
-    """What a look at the checkpoint of an unfinished run finds.
+def diagnosis_so_far(training: Training, base_is_known: bool) -> Diagnosis:
+    """Diagnose an unfinished run from its checkpoint; without its base, some findings are unknown.
 
     Raises:
         RunError: there is none yet, or it is damaged.
     """
     state = restored(training)
     if state is None:
-        raise RunError(
-            f"{training.run.path} has no checkpoint to look at: its learner and replay are not there yet, or no more"
-        )
-    return _diagnosis(training, state)
+        raise RunError(f"{training.run.path} has no checkpoint to diagnose: it has been training for too short a time")
+    if not base_is_known:
+        return _diagnosis(training, state, None)
+    with_state = reads_state(training.controller)
+    with closing(
+        training.task.make_envs(training.config.episodes_per_cycle, autoreset_mode=DISABLED, with_state=with_state)
+    ) as envs:
+        return _diagnosis(training, state, envs)
 
 
-def _diagnosis(training: Training, state: State) -> Diagnosis:
+def _diagnosis(training: Training, state: State, envs: Lanes | None) -> Diagnosis:
     config, task, path = training.config, training.task, training.run.path
     asked = reads_goal(training.controller) and asked_again(training.controller)
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
@@ -191,7 +208,8 @@ def _diagnosis(training: Training, state: State) -> Diagnosis:
     networks = algorithm.averaged(state.learner)
     evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.learner_reward)
     evaluations, metrics = (read_rows(path / name) for name in ("evaluations.csv", "metrics.csv"))
-    return diagnose(config, state.step, evidence, evaluations, metrics)
+    starts = None if evidence is None or envs is None else compare_from_same_starts(training, state, envs, evidence)
+    return diagnose(config, state.step, evidence, evaluations, metrics, starts)
 
 
 @contextmanager

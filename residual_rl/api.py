@@ -20,11 +20,8 @@ from residual_rl.controllers import (
     Zero,
     reads_state,
 )
-from residual_rl.custom.inspection import (
-    Description,
-    adapted,
-    same_environment,
-)
+from residual_rl.custom.description import Description
+from residual_rl.custom.inspection import adapted, same_environment
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.diagnosis.diagnosis import Diagnosis
@@ -54,6 +51,7 @@ def improve(
     method: str = "rpl",
     preset: str = "default",
     horizon: int | None = None,
+    success: str = "last",
     processes: bool = False,
     num_threads: int | None = None,
     checkpoint_seconds: float = 30.0,
@@ -82,7 +80,10 @@ def improve(
         method: "rpl"; "scratch" to learn without the controller; "expert-explore", with preset "silver2018" alone, to learn
             from what the controller does.
         preset: "default" or "silver2018".
-        horizon: the steps after which an episode of your environment is cut; needed where it has no time limit.
+        horizon: the steps after which an episode of your environment is cut; needed if it has no time limit and its first
+            episodes do not show one.
+        success: which steps of your environment's info["is_success"] make an episode a success: "last", the last one; "once",
+            any; "held:N", N in a row.
         processes: whether each of your environments gets a process of its own, which pays where a step takes milliseconds. The
             script that calls this then needs an `if __name__ == "__main__":`, and the function that makes an environment must
             not be a lambda with open files or the like.
@@ -106,7 +107,7 @@ def improve(
     numbers = _checked(horizon=horizon, num_threads=num_threads, checkpoint_seconds=checkpoint_seconds)
     horizon, num_threads, checkpoint_seconds = numbers.horizon, numbers.num_threads, numbers.checkpoint_seconds
     directory = Path(out) if out else None
-    with open_setting(env, controller, said, horizon, processes, num_threads, tell, directory) as setting:
+    with open_setting(env, controller, said, horizon, processes, num_threads, tell, directory, success) as setting:
         task, controller, _, config, about = setting
         if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
             raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
@@ -204,6 +205,7 @@ def evaluate(
     env: AnyEnv | None = None,
     episodes: int = 500,
     horizon: int | None = None,
+    success: str | None = None,
     processes: bool = False,
     num_threads: int | None = None,
     fresh: bool = False,
@@ -220,6 +222,7 @@ def evaluate(
         env: of a run in an environment of your own: that environment.
         episodes: how many, of each.
         horizon: as for `improve`.
+        success: as for `improve`; of a run what it was improved with.
         processes: as for `improve`.
         num_threads: physics threads; None for one a core.
         fresh: on initial states that the verdict has not seen either: is what it promoted still better there?
@@ -236,11 +239,14 @@ def evaluate(
     numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
     episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
     if isinstance(target, str | Path) and Path(target).is_dir() and str(target) not in TASKS:
-        return _evaluate_run(Path(target), controller, env, episodes, horizon, processes, num_threads, purpose)
+        return _evaluate_run(Path(target), controller, env, episodes, horizon, success, processes, num_threads, purpose)
     if isinstance(target, Path):
         raise RunError(f"there is no run directory {target}")
     said = {"method": "rpl", "preset": "default", "seed": 0}
-    with open_setting(target, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
+    setting = open_setting(
+        target, controller, said, horizon, processes, num_threads, tell, NOWHERE, success or "last", learns=False
+    )
+    with setting as (task, controller, name, *_):
         outcome = base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
     return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
 
@@ -251,6 +257,7 @@ def _evaluate_run(
     env: AnyEnv | None,
     episodes: int,
     horizon: int | None,
+    success: str | None,
     processes: bool,
     num_threads: int | None,
     purpose: Purpose,
@@ -263,9 +270,9 @@ def _evaluate_run(
     if env is None:
         raise RunError(f"{path} was trained in {about.task!r}, an environment of your own: pass it as env=...")
     with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
-        same_environment(about, opened, path)
+        same_environment(about, opened, path, success)
         resolved = adapted(controller_of_run(path, controller, about.spec), about.layout, about.character)
-        foreign = opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle)
+        foreign = opened.task(about, opened.fixed_lanes or config.episodes_per_cycle)
         return compare(path, foreign, resolved, episodes, num_threads, purpose)
 
 

@@ -65,7 +65,7 @@ def rewarded(steps: Transition, rows: np.ndarray, goal: np.ndarray, reward: Rewa
     if not len(rows):
         return steps
     after = steps.next_observation
-    info = {"observation": after["observation"][rows], "action": steps.action[rows]}
+    info = {"observation": after["observation"][rows], "action": steps.action[rows], "discount": steps.discount[rows]}
     return steps._replace(reward=_replaced(steps.reward, rows, reward(after["achieved_goal"][rows], goal, info)))
 
 

@@ -58,7 +58,7 @@ def next_cycle(training: Training, envs: Lanes, state: State, started: float) ->
     under_way = _updated(training, state, rng, actor_learns) if config.overlap and len(replay) else None
     episodes, dropped, roles = _collected(training, envs, state, actor_learns)
     new = sum(len(episode.transitions.reward) for episode in episodes)
-    with replay.adding([episode.transitions for episode in episodes]):
+    with replay.adding([_for_learner(training, episode.transitions) for episode in episodes]):
         counted = state._replace(learner=_counted_in(training, state, rng, new))
         learned = under_way or _updated(training, counted, rng, actor_learns)
         metrics = {name: float(value) for name, value in learned.metrics.items()}
@@ -105,7 +105,7 @@ def _collected(training: Training, envs: Lanes, state: State, actor_learns: bool
     seeds = [training_seed(config.seed, first + lane) for lane in range(envs.num_envs)]
     episodes, reasons = collect(envs, training.controller, config.algorithm.composition, act, seeds)
     if reasons:
-        what = reasons[0].partition(" raised ")[2] or reasons[0]  # without the step: a text is shown once
+        what = reasons[0].partition(" raised ")[2] or reasons[0].partition(": step ")[0]  # so that a text is shown once
         warn(f"episodes that break in training are dropped: {what}", RuntimeWarning, stacklevel=2)
     if not episodes and state.dropped_in_a_row + len(reasons) >= MAX_DROPPED_IN_A_ROW:
         raise WorldError(
@@ -172,11 +172,15 @@ def _sampled(training: Training, replay: Replay, rng: np.random.Generator, size:
         if not np.isfinite(reward).all():
             row = int(np.argmin(np.isfinite(reward)))
             raise WorldError(f"the reward is {reward[row]} where {achieved[row]} is achieved and {desired[row]} desired")
-        return reward
+        return task.learner_reward(reward, info["discount"])
 
     ask = base_at_goal if training.asks_again else None
-    batch = training.config.hindsight.sample(replay, rng, size, reward_at_goal, task.success, ask, latest)
-    return batch._replace(reward=task.learner_reward(batch.reward, batch.discount))
+    return training.config.hindsight.sample(replay, rng, size, reward_at_goal, task.success, ask, latest)
+
+
+def _for_learner(training: Training, steps: Transition) -> Transition:
+    """An episode `[T]` with rewards as the learner sees them, while they are in double precision."""
+    return steps._replace(reward=training.task.learner_reward(steps.reward, steps.discount))
 
 
 def _chance(config: Config, cycle: int, use: Literal["collect", "learn"]) -> tuple[np.random.Generator, Any]:

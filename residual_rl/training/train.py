@@ -160,7 +160,7 @@ def _diagnosis(training: Training, state: State) -> Diagnosis:
     asked = reads_goal(training.controller) and asked_again(training.controller)
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
     algorithm, networks = config.algorithm.delivered(state.scores), state.learner.averaged
-    evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.learner_reward)
+    evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.own_reward)
     evaluations, metrics = (read_rows(path / name) for name in ("evaluations.csv", "metrics.csv"))
     return diagnose(config, state.step, evidence, evaluations, metrics)
 

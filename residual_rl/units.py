@@ -41,7 +41,7 @@ def units_of(values: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.
     size = np.abs(values).max(axis=0)
     least = 2.0 * precision * size
     spread = (high - low) / 2.0
-    spread = np.where(spread > least, spread, values.std(axis=0))
+    spread = np.where(spread > least, spread, (values - middle).std(axis=0))
     spread = np.where(spread > least, spread, np.where(size > 0.0, size, 1.0))
     scale = np.exp2(np.round(np.log2(np.clip(spread, 1e-59, 1e38))))
     return np.rint(middle / scale) * scale, scale

@@ -39,9 +39,9 @@ class Observation(TypedDict):
     desired_goal: Array
     """[B, G]"""
     state: NotRequired[Array]
-    """[B, S] what only the controller sees. In a task of the library the simulator's own physics state, for controllers that
-    plan, if it was asked for; in a user-supplied environment what that showed, if `Layout.units` differ. Never stored in replay,
-    never shown to the learner."""
+    """[B, S] what only the controller sees: of a task of the library the simulator's own physics state, for controllers that
+    plan, if it was asked for; of a user-supplied environment what it showed, if the `units` of its layout are others. Never
+    stored in replay, never shown to the learner."""
 
 
 class Transition(NamedTuple):

@@ -171,7 +171,7 @@ def test_the_rule_of_success_is_kept_in_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", ["ever", "held:0", "held:", "held:1.5", "held:²", "", None, 3])
 def test_a_rule_of_success_that_is_none_is_refused(rule: Any) -> None:
-    with pytest.raises(ResidualRLError, match="success is .*must be"):
+    with pytest.raises(ResidualRLError, match=r"success is .*must be"):
         residual_rl.improve(Clock, still, success=rule, steps=10)
 
 
@@ -218,7 +218,7 @@ class Forgetful(SyncVectorEnv):
 def test_a_vector_environment_that_hides_how_episodes_end_is_refused() -> None:
     for kind, mode in ((Forgetful, AutoresetMode.NEXT_STEP), (SyncVectorEnv, AutoresetMode.SAME_STEP)):
         found(kind([Clock] * 2, autoreset_mode=mode), horizon=20)
-    with pytest.raises(WorldError, match="SAME_STEP, but info holds no 'final_obs'.*NEXT_STEP or DISABLED"):
+    with pytest.raises(WorldError, match=r"SAME_STEP, but info holds no 'final_obs'.*NEXT_STEP or DISABLED"):
         found(Forgetful([Clock] * 2, autoreset_mode=AutoresetMode.SAME_STEP), horizon=20)
 
 

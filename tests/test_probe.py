@@ -16,8 +16,8 @@ from residual_rl.controllers.controller import asked_again, batched, name_of, pr
 from residual_rl.controllers.models import OnnxModel, StableBaselinesModel
 from residual_rl.controllers.probe import advice, character_of
 from residual_rl.controllers.resolve import controller_of
-from residual_rl.custom.opened import Opened
 from residual_rl.custom.description import Description, Findings
+from residual_rl.custom.opened import Opened
 from residual_rl.errors import ControllerError
 from residual_rl.evaluation import base_alone, roll_out
 from residual_rl.policy import Policy

@@ -11,9 +11,9 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from residual_rl.benchmarks.conditions import conditions, quiet
 from residual_rl.benchmarks.rounds import Speed, alternate, medians
+from residual_rl.custom.description import Description, Findings
 from residual_rl.custom.making import gymnasium_maker
 from residual_rl.custom.opened import Opened
-from residual_rl.custom.description import Description, Findings
 
 FINDINGS = Findings("return", reward_scale=1.0, sparse=False, episode_steps=1.0, goal_rules=None)
 

@@ -1,7 +1,8 @@
 """A bundle's policy as an ONNX graph: the same function, for runtimes that are not Python.
 
 Inputs: those of `observation`, `achieved_goal`, `desired_goal` that the policy looks at, float64 if the bundle has units of
-them, else float32; `base_action`, float32; each `[B, .]`. And `scale`, float32 `scale` `[]`, which need not be given: its default is what the verdict says, as in `runtime.load`.
+them, else float32; and `base_action`, float32; each `[B, .]`. Besides `scale` `[]`, float32, which need not be given: its
+default is what the verdict says, as in `runtime.load`.
 Output: `action` `[B, A]`.
 
 Differs: a graph cannot refuse its inputs, so it does not check that they are finite.

@@ -80,7 +80,7 @@ def horizon_of(name: str, horizon: int | None, episodes: Sequence[Transition], t
         why = f"one of the first episodes had not ended after {LONGEST:,} steps"
     elif cut:
         differ = "" if len(set(cut)) == 1 else ", the longest of those that it truncated; longer ones will be cut there"
-        tell(f"{name}: no time limit is given; its first episodes show one of {max(cut):,} steps{differ} (horizon= sets another)")
+        tell(f"{name}: no time limit is given; its first episodes show one of {max(cut):,} steps{differ} (or pass horizon=)")
         return max(cut)
     elif looks_like_a_time_limit(episodes):
         return lengths[0]

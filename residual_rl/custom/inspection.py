@@ -92,13 +92,14 @@ def look(
         length = len(steps[0].reward)
         tell(
             f"{opened.name}: every first episode ended with `terminated` at step {length:,}. If that is a time limit, return "
-            "`truncated` instead: after `terminated` nothing is worth anything, which cannot be learned if the time is not shown"
+            "`truncated` instead: what follows `terminated` is worth nothing, which cannot be learned if no time is shown"
         )
     if lanes.tells_success:
         _tell_success(opened.name, seen, success, tell)
     else:
         tell(f"{opened.name}: judged by its return, because the first episodes did not tell info['is_success']")
-    rules, why = find_rules(opened.one, layout, steps, seen.last if lanes.tells_success else None) if layout.goal else (None, "")
+    succeeded = seen.last if lanes.tells_success else None
+    rules, why = find_rules(opened.one, layout, steps, succeeded) if layout.goal else (None, "")
     if why:
         tell(f"{opened.name}: no hindsight, because {why}")
     sparse = rules is not None and is_sparse(goals_of(opened.one, layout, rules), steps)

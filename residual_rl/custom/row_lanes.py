@@ -22,7 +22,7 @@ from residual_rl.types import Observation, Spec
 PATIENCE = 5.0  # seconds that a process has for an answer that it owes, or to end when it is told to
 
 GUARD = (
-    "each process runs the script that starts it, so that this must stand below `if __name__ == \"__main__\":` there, and what "
+    'each process runs the script that starts it, so that this must stand below `if __name__ == "__main__":` there, and what '
     "makes an environment above"
 )
 

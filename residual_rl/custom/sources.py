@@ -8,7 +8,16 @@ import gymnasium
 from gymnasium import Space
 from gymnasium.vector import VectorEnv
 
-from residual_rl.custom.making import check_single, close_quietly, gymnasium_maker, limit_of, made, name_of, running_statistics, time_limit
+from residual_rl.custom.making import (
+    check_single,
+    close_quietly,
+    gymnasium_maker,
+    limit_of,
+    made,
+    name_of,
+    running_statistics,
+    time_limit,
+)
 from residual_rl.custom.row_env import RowEnv
 from residual_rl.custom.row_lanes import GUARD, ProcessRows, RowLanes, SerialRows
 from residual_rl.custom.success import LAST
@@ -61,7 +70,7 @@ def source_of(env: AnyEnv, processes: bool) -> Source:
         UnknownName: an id that neither the library nor Gymnasium knows.
         ResidualRLError: it is no environment, cannot be made, or cannot be made in processes.
     """
-    if processes and getattr(current_process(), "_inheriting", False):  # in a process that is being started, and runs the script
+    if processes and getattr(current_process(), "_inheriting", False):  # the script, run again by a process that is starting
         raise ResidualRLError(f"processes=True starts processes: {GUARD}")
     if isinstance(env, VectorEnv | gymnasium.Env):
         source = OneVectorEnv(env) if isinstance(env, VectorEnv) else OneEnv(env)

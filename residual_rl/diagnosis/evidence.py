@@ -41,7 +41,8 @@ class Evidence(NamedTuple):
     predicted: np.ndarray
     """[N] the critics' mean value of what was done."""
     followed: np.ndarray
-    """[N] the discounted rewards that followed, as the learner sees them; beyond a time limit, the critics' own value of what would have."""
+    """[N] the discounted rewards that followed, as the learner sees them; beyond a time limit, the critics' own value of what
+    would have."""
     residual: np.ndarray
     """[N, A] what the learned policy adds there, exactly 0 where its gate is shut."""
     advantage: np.ndarray

@@ -147,8 +147,9 @@ class Layout:
         rows = rows[..., : self.width]
         centre, scale, _ = self._columns
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found out by whoever steps the environment
-            seen = (rows - centre) / scale
-        return Observation(**self._split(seen), state=rows)
+            observation = self._split((rows - centre) / scale)
+        observation["state"] = rows
+        return observation
 
     def _split(self, rows: np.ndarray) -> Observation:
         goal = self.observation_size + self.goal_size

@@ -36,7 +36,7 @@ class Clock(gymnasium.Env):
     ) -> None:
         self.steps, self.terminated, self.successes = steps, terminated, successes
         self.seeds: list[int | None] = []
-        self.limit = iter(())
+        self.limit = 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
@@ -91,7 +91,7 @@ def test_episodes_that_show_no_time_limit_need_one(env: Any, why: str) -> None:
 
 
 def test_a_run_goes_on_with_the_time_limit_that_was_found(tmp_path: Path) -> None:
-    few = BUDGET | {"steps": 200, "horizon": None, "evaluation_episodes": 4, "verdict_episodes": 4}
+    few: dict[str, Any] = BUDGET | {"steps": 200, "horizon": None, "evaluation_episodes": 4, "verdict_episodes": 4}
     for _ in range(2):
         residual_rl.improve(Clock, still, out=tmp_path, **few)
     assert read_environment(tmp_path)["horizon"] == 10
@@ -121,9 +121,8 @@ def test_rules_of_success() -> None:
         judge = Judge(rule, 4)
         for _ in range(2):  # a new episode forgets the last one
             judge.reset()
-            for step in reported:
-                success = judge.after(step, never)
-            assert success.tolist() == expected, rule
+            success = [judge.after(step, never).tolist() for step in reported]
+            assert success[-1] == expected, rule
             assert judge.last.tolist() == [False, False, False, True]
             assert judge.once.tolist() == [True, True, False, True]
 
@@ -156,7 +155,7 @@ def test_success_that_lasts_is_not_talked_about() -> None:
 
 
 def test_the_rule_of_success_is_kept_in_the_run(tmp_path: Path) -> None:
-    few = BUDGET | {"steps": 200, "evaluation_episodes": 4, "verdict_episodes": 4}
+    few: dict[str, Any] = BUDGET | {"steps": 200, "evaluation_episodes": 4, "verdict_episodes": 4}
 
     def make() -> Clock:
         return Clock((10,), successes=(4,))
@@ -195,12 +194,12 @@ def test_seeds_fit_simulators_of_32_bits_and_evaluations_keep_theirs() -> None:
 @pytest.mark.parametrize("vector", [False, True])
 def test_an_environment_is_given_seeds_of_32_bits(tmp_path: Path, vector: bool) -> None:
     envs = [Clock() for _ in range(2)]
-    few = {"steps": 20, "evaluation_episodes": 2, "verdict_episodes": 2, "episodes_per_cycle": 2}
+    few: dict[str, Any] = {"steps": 20, "evaluation_episodes": 2, "verdict_episodes": 2, "episodes_per_cycle": 2}
     waiting = iter(envs)
     env = SyncVectorEnv([lambda each=each: each for each in envs]) if vector else lambda: next(waiting)
     residual_rl.improve(env, still, out=tmp_path, seed=4_000_000_000, **BUDGET | few)
     seeds = [seed for each in envs for seed in each.seeds if seed is not None]
-    assert max(seeds) > 3_000_000_000 // 2**8
+    assert max(seeds) >= Purpose.TRAINING
     assert all(0 <= seed <= LARGEST_SEED for seed in seeds)
 
 
@@ -277,7 +276,7 @@ def test_in_training_the_environments_own_number_is_named(tmp_path: Path) -> Non
             shown, info = super().reset(**arguments)
             return 1e7 + shown, info
 
-    few = {"steps": 20, "evaluation_episodes": 2, "verdict_episodes": 2, "episodes_per_cycle": 2}
+    few: dict[str, Any] = {"steps": 20, "evaluation_episodes": 2, "verdict_episodes": 2, "episodes_per_cycle": 2}
     with pytest.warns(RuntimeWarning, match=r"1 of 2 episodes broke .*not finite: step 2, observation\[0\] is nan"):
         residual_rl.improve(Late, still, out=tmp_path, **BUDGET | few)
 
@@ -341,7 +340,7 @@ def test_a_function_that_makes_a_vector_environment_is_told_to_pass_it() -> None
         return SyncVectorEnv([Clock] * 2)
 
     with pytest.raises(ResidualRLError, match="make made a vector environment, SyncVectorEnv: pass it itself"):
-        Opened(make)
+        Opened(make)  # type: ignore[arg-type]
 
 
 def test_processes_without_a_guard_say_what_is_missing(tmp_path: Path) -> None:

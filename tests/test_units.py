@@ -25,7 +25,7 @@ from residual_rl.custom.opened import Opened
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
 from residual_rl.spaces import layout_of
-from residual_rl.types import Spec, without_state
+from residual_rl.types import Spec, map_observation, without_state
 from residual_rl.units import Units, units_of
 
 FINE = np.finfo(np.float64).eps
@@ -34,10 +34,9 @@ FINE = np.finfo(np.float64).eps
 class Measured(gymnasium.Wrapper):
     """`Aim` in other units: `offset + scale x` for the observation, for the reward."""
 
-    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float64)
-
     def __init__(self, shown: tuple[float, float] = (0.0, 1.0), paid: tuple[float, float] = (0.0, 1.0)) -> None:
         super().__init__(Aim())
+        self.observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float64)
         self.shown, self.paid = shown, paid
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
@@ -155,7 +154,7 @@ def test_a_controller_sees_what_the_environment_showed_exactly_and_from_the_repl
     for key in ("achieved_goal", "desired_goal"):
         assert np.array_equal(again[key], shown[key])
     assert np.array_equal(again["observation"]["place"], shown["observation"]["place"])
-    stored: Any = {key: array.astype(np.float32) for key, array in without_state(flat).items()}
+    stored: Any = map_observation(lambda array: array.astype(np.float32), without_state(flat))
     replayed = LAYOUT.unflatten(stored)
     assert np.array_equal(replayed["observation"]["count"], shown["observation"]["count"])  # whole numbers stay whole
     assert replayed["observation"]["count"].dtype == np.int32
@@ -235,7 +234,7 @@ def test_a_bundle_centres_and_scales_as_the_policy_that_it_was_made_of(tmp_path:
     shown, rng = shown_by(500), np.random.default_rng(1)
     flat, proposal = LAYOUT.flatten(shown, (500,)), rng.uniform(-1.0, 1.0, (500, 4))
     seen = policy._features(shown, proposal, (500,))
-    single: Any = {key: array.astype(np.float32) for key, array in without_state(flat).items()}
+    single: Any = map_observation(lambda array: array.astype(np.float32), without_state(flat))
     own = np.asarray(residual.algorithm.features(single, proposal.astype(np.float32)))
     expected = ((own.clip(-1e9, 1e9) - policy.mean) * policy.factor).clip(-5.0, 5.0)
     assert np.array_equal(seen, expected)  # to the last bit

@@ -153,11 +153,11 @@ def _units(layout: Layout, episodes: Sequence[Transition]) -> Units:
         arrays = [part for one in episodes for part in (one.observation[key], one.next_observation[key][-1:])]
         return np.concatenate(arrays)
 
-    parts = shown("observation"), np.concatenate([shown("achieved_goal"), shown("desired_goal")])
-    precisions = np.split(layout.precision, [layout.observation_size])
-    found = [units_of(part, precision) for part, precision in zip(parts, precisions, strict=True)]
-    centre, scale = (np.concatenate(values) for values in zip(*found, strict=True))
-    return Units(tuple(centre.tolist()), tuple(scale.tolist()))
+    goals = np.concatenate([shown("achieved_goal"), shown("desired_goal")])
+    of_observation, of_goal = np.split(layout.precision, [layout.observation_size])
+    parts = units_of(shown("observation"), of_observation), units_of(goals, of_goal)
+    centre, scale = (np.concatenate([part[index] for part in parts]).tolist() for index in (0, 1))
+    return Units(tuple(centre), tuple(scale))
 
 
 def _start(opened: Opened, lanes: ForeignLanes, number: int) -> Observation:

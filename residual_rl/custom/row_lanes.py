@@ -116,7 +116,7 @@ class RowLanes:
         self.judge = Judge(success, rows.num_envs)
         self._ended = np.zeros(rows.num_envs, dtype=bool)
 
-    def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, object]]:
+    def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Starts an episode in each lane.
 
         Raises:

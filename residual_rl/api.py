@@ -15,7 +15,8 @@ from residual_rl import storage
 from residual_rl.bundles.bundle import Exported, write_bundle
 from residual_rl.config import Config, to_json
 from residual_rl.controllers import TableController, Zero, reads_state
-from residual_rl.custom.inspection import Description, adapted, same_environment
+from residual_rl.custom.description import Description
+from residual_rl.custom.inspection import adapted, same_environment
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.diagnosis.diagnosis import Diagnosis
@@ -64,6 +65,7 @@ def improve(
     method: str = "rpl",
     preset: str = "default",
     horizon: int | None = None,
+    success: str = "last",
     processes: bool = False,
     num_threads: int | None = None,
     checkpoint_seconds: float = 30.0,
@@ -93,7 +95,10 @@ def improve(
         method: "rpl"; "scratch" to learn without the controller; "expert-explore", with preset "silver2018" alone, to learn
             from what the controller does.
         preset: "default" or "silver2018".
-        horizon: the steps after which an episode of your environment is cut; needed where it has no time limit.
+        horizon: the steps after which an episode of your environment is cut; needed if it has no time limit and its first
+            episodes do not show one.
+        success: which steps of your environment's info["is_success"] make an episode a success: "last", the last one; "once",
+            any; "held:N", N in a row.
         processes: whether each of your environments gets a process of its own, which pays where a step takes milliseconds. The
             script that calls this then needs an `if __name__ == "__main__":`, and the function that makes an environment must
             not be a lambda with open files or the like.
@@ -122,7 +127,7 @@ def improve(
     directory = Path(out) if out else None
     with (
         reporter_of(tell) as report,
-        open_setting(env, controller, said, horizon, processes, num_threads, report.line, directory) as setting,
+        open_setting(env, controller, said, horizon, processes, num_threads, report.line, directory, success) as setting,
     ):
         task, controller, _, config, about = setting
         if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
@@ -257,6 +262,7 @@ def evaluate(
     *,
     episodes: int = 500,
     horizon: int | None = None,
+    success: str | None = None,
     processes: bool = False,
     num_threads: int | None = None,
     fresh: bool = False,
@@ -271,6 +277,7 @@ def evaluate(
         controller: as for `improve`.
         episodes: how many.
         horizon: as for `improve`.
+        success: as for `improve`.
         processes: as for `improve`.
         num_threads: physics threads; None for one a core.
         fresh: on initial states that no verdict has seen either.
@@ -286,7 +293,10 @@ def evaluate(
     said = {"method": "rpl", "preset": "default", "seed": 0}
     purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
     line = reporter_of(tell).line
-    with open_setting(env, controller, said, horizon, processes, num_threads, line, NOWHERE) as (task, controller, name, *_):
+    setting = open_setting(
+        env, controller, said, horizon, processes, num_threads, line, NOWHERE, success or "last", learns=False
+    )
+    with setting as (task, controller, name, *_):
         outcome = base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
     return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
 
@@ -298,6 +308,7 @@ def compare(
     *,
     episodes: int = 500,
     horizon: int | None = None,
+    success: str | None = None,
     processes: bool = False,
     num_threads: int | None = None,
     tell: Tell = print,
@@ -314,6 +325,7 @@ def compare(
         policy: the controller that is compared with it. None for the task's own, as for `base`.
         episodes: the most that each of them plays.
         horizon: as for `improve`.
+        success: as for `improve`.
         processes: as for `improve`.
         num_threads: physics threads; None for one a core.
         tell: is told, in a line, what a controller of your own was found to be.
@@ -326,7 +338,9 @@ def compare(
     """
     numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
     episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
-    with open_both(env, base, policy, horizon, processes, num_threads, reporter_of(tell).line) as (task, first, second, name):
+    line = reporter_of(tell).line
+    both = open_both(env, base, policy, horizon, success or "last", processes, num_threads, line)
+    with both as (task, first, second, name):
         act = one_beside_another(first, second, task.spec.action_size)
         seeds = evaluation_seeds(Purpose.TUNING, episodes)
         with closing(evaluation_envs(task, episodes, num_threads, reads_state(first) or reads_state(second))) as envs:
@@ -365,7 +379,7 @@ def diagnose(path: str | Path | Run, controller: Any = None, *, env: AnyEnv | No
     with closing(Opened(env, about.horizon)) as opened:
         same_environment(about, opened, path)
         base = None if resolved is None else adapted(resolved, about.layout, about.character)
-        task = opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle)
+        task = opened.task(about, opened.fixed_lanes or config.episodes_per_cycle)
         return diagnosis_so_far(Training(config, task, base or unasked, Run(path, config)), base is not None)
 
 

@@ -54,7 +54,7 @@ class Watch:
         self.lengths = np.zeros(envs.num_envs, dtype=int)
         """Steps of each episode that has ended."""
         self.reasons: dict[int, str] = {}
-        """Of broken lanes, where more is known than that something was not finite."""
+        """Of broken lanes, what went wrong."""
         self.steps = 0
         self._shown: Observation | None = None
 
@@ -77,18 +77,22 @@ class Watch:
         self.lengths = np.zeros(self.envs.num_envs, dtype=int)
         self.reasons = dict(info.get("errors", {}))
         self.steps = 0
+        self._explain(observation, np.zeros(self.envs.num_envs), "what reset shows is not finite: ")
         if self.broken.all():
-            raise EpisodesLost(next(iter(self.reasons.values()), "what reset shows is not finite"))
+            raise EpisodesLost(next(iter(self.reasons.values())))
         sound = np.where(self.broken, np.argmin(self.broken), np.arange(self.envs.num_envs))
         self._shown = select(observation, sound)
         return self._shown
 
     def why(self) -> dict[int, str]:
         """Of each broken lane, what went wrong."""
-        return {
-            lane: self.reasons.get(lane, "an observation or reward was not finite")
-            for lane in np.flatnonzero(self.broken).tolist()
-        }
+        return {lane: self.reasons[lane] for lane in np.flatnonzero(self.broken).tolist()}
+
+    def _explain(self, observation: Observation, reward: np.ndarray, where: str) -> None:
+        """Names, for each lane that has just broken for no other reason, what is not finite."""
+        for lane in np.flatnonzero(self.broken).tolist():
+            if lane not in self.reasons:
+                self.reasons[lane] = where + _not_finite(self.envs, observation, reward, lane)
 
     def step(self, action: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What `envs.step` gives, with success `[E]` for its info. A broken lane has reward 0 and no success.
@@ -115,6 +119,7 @@ class Watch:
             self._some_broken = bool(self.broken.any())
         if self._some_broken:
             self.reasons = info.get("errors", {}) | self.reasons
+            self._explain(observation, reward, f"an observation or reward was not finite: step {self.steps - 1}, ")
             observation = _where(self.broken, self._shown or observation, observation)
             reward, success = np.where(self.broken, 0.0, reward), success & ~self.broken
         self._shown = observation
@@ -183,6 +188,21 @@ def _sound(observation: Observation, reward: np.ndarray) -> np.ndarray:
     """Whether all that a lane shows is finite, as the replay will keep it: `[E]`."""
     arrays: list[Any] = [*observation.values(), reward[:, None]]
     return np.all(np.abs(np.concatenate(arrays, axis=1)) <= LARGEST, axis=1)
+
+
+def _not_finite(envs: Lanes, observation: Observation, reward: np.ndarray, lane: int) -> str:
+    """What a lane shows that is not finite, or too large for single precision, by its name and value."""
+    rows = {"reward": reward[lane : lane + 1]} | {key: array[lane] for key, array in observation.items()}  # type: ignore
+    layout = getattr(envs, "layout", None)  # of a user-supplied environment, whose entries have names
+    if layout is not None:  # its state, if there is one, holds the environment's own numbers
+        row = rows.get("state", np.concatenate([rows[key] for key in ("observation", "achieved_goal", "desired_goal")]))
+        rows = {"reward": rows["reward"], "state": row}
+    for key, row in rows.items():
+        bad = np.flatnonzero(~(np.abs(row) <= LARGEST))
+        if len(bad):
+            name = key if key == "reward" else layout.name_of(int(bad[0])) if layout else f"{key}[{bad[0]}]"
+            return f"{name} is {row[bad[0]]:g}"
+    return "the observation is too large, once centred and scaled"
 
 
 def _where(mask: np.ndarray, first: Observation, second: Observation) -> Observation:

@@ -3,6 +3,9 @@
 from enum import IntEnum
 
 EPISODES_PER_RUN = 10_000_000
+LARGEST_SEED = 2**31 - 1
+"""Of simulators with signed 32-bit seeds. NumPy's global generator and Gymnasium take more."""
+MOST_LANES = 1_000_000  # of a vector environment, which counts up from the first seed
 MAX_EPISODES = 1_000_000  # of one evaluation
 
 
@@ -36,7 +39,7 @@ def evaluation_seeds(purpose: Purpose, episodes: int) -> list[int]:
 def training_seed(run_seed: int, episode: int) -> int:
     """Seed of one training episode of one run.
 
-    From run seed 429 on it is beyond 2^32, which Gymnasium's seeding takes, and NumPy's global one does not.
+    From run seed 429 on it is beyond 2^32, which Gymnasium's seeding takes; user-supplied environments get `seed_32` of it.
 
     Raises:
         ValueError: the run's seed is negative, or the run is too long to keep its seeds to itself.
@@ -44,3 +47,12 @@ def training_seed(run_seed: int, episode: int) -> int:
     if run_seed < 0 or not 0 <= episode < EPISODES_PER_RUN:
         raise ValueError(f"no training seed for run seed {run_seed}, episode {episode}: a run has {EPISODES_PER_RUN} episodes")
     return Purpose.TRAINING + run_seed * EPISODES_PER_RUN + episode
+
+
+def seed_32(seed: int) -> int:
+    """Return the seed for a simulator that takes 32 bits: the same up to 2^31, else one below it that trains as well.
+
+    A training seed never becomes one of those that evaluations use, whatever the run's seed.
+    """
+    last = LARGEST_SEED - MOST_LANES
+    return seed if seed <= last else Purpose.TRAINING + (seed - Purpose.TRAINING) % (last - Purpose.TRAINING)

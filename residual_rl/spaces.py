@@ -12,7 +12,8 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from residual_rl.errors import ResidualRLError
-from residual_rl.types import Observation
+from residual_rl.types import Observation, map_observation
+from residual_rl.units import Units, undone
 
 GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
 LARGEST_BOUND = 1e6  # of an action; beyond it, a bound stands for none
@@ -54,8 +55,9 @@ class Entry:
 class Layout:
     """Which entries an observation has, in the order in which they are joined; and what an action looks like.
 
-    Inside of the library an observation is an `Observation` of flat float64 arrays, and actions lie in [-1, 1]. An environment
-    and its controller never see either.
+    Inside of the library an observation is an `Observation` of flat float64 arrays, centred and scaled if there are units, and
+    actions lie in [-1, 1]. An environment and its controller never see either: with units, an observation keeps the numbers
+    that the environment showed in its `state`, for the controller.
     """
 
     observation: tuple[Entry, ...]
@@ -65,6 +67,8 @@ class Layout:
     action_dtype: Numbers
     low: tuple[Bound, ...]
     high: tuple[Bound, ...]
+    units: Units | None = None
+    """None: observations are used as the environment shows them."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -74,6 +78,10 @@ class Layout:
             raise ValueError("an action must have as many bounds as entries, and one at least")
         if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
             raise ValueError("the bounds of an action must leave a choice")
+        if self.units is not None:
+            numbers = self.observation_size + self.goal_size
+            if not len(self.units.centre) == len(self.units.scale) == numbers:
+                raise ValueError(f"units must be of {numbers} numbers: those of an observation and of a goal")
         return self
 
     @cached_property
@@ -85,6 +93,13 @@ class Layout:
     def goal_size(self) -> int:
         """Width of a goal."""
         return sum(entry.size for entry in self.goal)
+
+    @cached_property
+    def precision(self) -> np.ndarray:
+        """Relative rounding of each number of an observation and of a goal, 0 for whole numbers: `[O + G]`."""
+        entries = [(np.dtype(entry.dtype), entry.size) for entry in (*self.observation, *self.goal)]
+        each = [np.full(size, np.finfo(dtype).eps if dtype.kind == "f" else 0.0) for dtype, size in entries]
+        return np.concatenate(each)
 
     @cached_property
     def width(self) -> int:
@@ -117,14 +132,26 @@ class Layout:
             array = np.asarray(_at(shown, path))
             if array.shape != batch + shape:
                 name = "/".join(path) or "observation"
-                raise ValueError(f"{name!r} has shape {array.shape}, its space says {batch + shape}")
+                several = not batch and array.ndim == len(shape) + 1 and array.shape[1:] == shape
+                hint = "; for several worlds in one environment, pass its vector wrapper" if several else ""
+                raise ValueError(f"{name!r} has shape {array.shape}, its space says {batch + shape}{hint}")
             if whole and array.dtype.kind not in "iub" and (fractions := np.isfinite(array) & (array != np.floor(array))).any():
                 name = "/".join(path) or "observation"
                 raise ValueError(f"{name!r} holds {array[fractions].flat[0]}, its space says whole numbers")
             rows[..., start:stop] = array if array.ndim == rows.ndim else array.reshape(*batch, stop - start)
 
     def split(self, rows: np.ndarray) -> Observation:
-        """The observation that lies in rows `[*batch, O + 2 G]`, or more; it shares their memory."""
+        """The observation that lies in rows `[*batch, O + 2 G]`, or more, of the environment's own numbers."""
+        if self._columns is None:
+            return self._split(rows)
+        rows = rows[..., : self.width]
+        centre, scale, _ = self._columns
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found out by whoever steps the environment
+            observation = self._split((rows - centre) / scale)
+        observation["state"] = rows
+        return observation
+
+    def _split(self, rows: np.ndarray) -> Observation:
         goal = self.observation_size + self.goal_size
         return Observation(
             observation=rows[..., : self.observation_size],
@@ -132,8 +159,20 @@ class Layout:
             desired_goal=rows[..., goal : self.width],
         )
 
+    def raw(self, observation: Observation) -> Observation:
+        """The observation `[..., O]` and goals `[..., G]` in the environment's numbers.
+
+        Exactly those if it still has its `state`, else but for rounding, as after the replay's single precision.
+        """
+        if "state" in observation:
+            return self._split(observation["state"])
+        if self._columns is None:
+            return observation
+        return map_observation(lambda flat, columns: undone(flat, *columns), observation, self._parts_of_columns)
+
     def unflatten(self, observation: Observation) -> Any:
         """The inverse of `flatten`: what the environment showed, with a leading axis `[B]`."""
+        observation = self.raw(observation)
         if not self.goal:
             return _parted(observation["observation"], self.observation)
         parts = zip(GOAL_KEYS, (self.observation, self.goal, self.goal), strict=True)
@@ -141,7 +180,15 @@ class Layout:
 
     def goals(self, flat: np.ndarray) -> Any:
         """Goals `[B, G]` as the environment knows them."""
+        if self._columns is not None:
+            flat = undone(flat, *self._parts_of_columns["desired_goal"])
         return _parted(flat, self.goal)
+
+    def name_of(self, column: int) -> str:
+        """What to call a number of a row `[O + 2 G]` in messages: its keys, and its place if there is more than one."""
+        path, shape, start, _, _ = next(place for place in self._places if place[2] <= column < place[3])
+        index = ", ".join(str(each) for each in np.unravel_index(column - start, shape)) if shape else ""
+        return ("/".join(path) or "observation") + (f"[{index}]" if index else "")
 
     def is_single(self, shown: Any) -> bool:
         """Whether this is one observation, not a batch."""
@@ -181,6 +228,23 @@ class Layout:
         """Lower and upper bounds, middle, and half of the width: each `[A]`."""
         low, high = np.array(self.low), np.array(self.high)
         return low, high, (low + high) / 2, (high - low) / 2
+
+    @cached_property
+    def _columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Centre, scale, and whether it is whole numbers, of each number of a row: `[O + 2 G]`. None without units."""
+        if self.units is None:
+            return None
+        goal = np.s_[self.observation_size :]
+        centre, scale = (np.array(values, np.float64) for values in (self.units.centre, self.units.scale))
+        whole = np.concatenate([np.full(stop - start, whole) for _, _, start, stop, whole in self._places])
+        return np.concatenate([centre, centre[goal]]), np.concatenate([scale, scale[goal]]), whole
+
+    @cached_property
+    def _parts_of_columns(self) -> Any:
+        """The same for an observation and both goals."""
+        assert self._columns is not None
+        parts = [self._split(column) for column in self._columns]
+        return {key: tuple(part[key] for part in parts) for key in GOAL_KEYS}
 
     @cached_property
     def _rounding(self) -> np.ndarray:

@@ -13,7 +13,7 @@ Array = Any  # a NumPy or a JAX array; shapes stand in the docstrings
 
 StepInfo = Mapping[str, Any]
 """What a reward may depend on besides the two goals, and what the `info` of a step therefore holds: `"observation"` `[B, O]`
-after the action, and `"action"` `[B, A]` as the world received it, in [-1, 1]."""
+after the action, and `"action"` `[B, A]` as the world received it, in [-1, 1]. Hindsight adds `"discount"` `[B]`."""
 
 RewardFunction = Callable[[np.ndarray, np.ndarray, StepInfo], np.ndarray]
 """`achieved_goal [B, G], desired_goal [B, G], info -> [B]`, as Gymnasium's `compute_reward`."""
@@ -39,8 +39,9 @@ class Observation(TypedDict):
     desired_goal: Array
     """[B, G]"""
     state: NotRequired[Array]
-    """[B, S] the simulator's own physics state, for controllers that plan. Only where it was asked for; never stored in replay,
-    never shown to the learner."""
+    """[B, S] what only the controller sees: of a task of the library the simulator's own physics state, for controllers that
+    plan, if it was asked for; of a user-supplied environment what it showed, if the `units` of its layout are others. Never
+    stored in replay, never shown to the learner."""
 
 
 class Transition(NamedTuple):

@@ -42,8 +42,8 @@ def measure(name: str, episodes: int) -> dict[str, Any]:
     with closing(Opened(world.make, world.horizon)) as opened:
         controller, _ = controller_of(world.controller(), opened.spec)
         about = look(opened, controller, tell=lambda line: None)
-        task = opened.task(about.findings, LANES)
-        act = base_alone(adapted(controller, opened.layout, about.character), Composition(), task.spec.action_size)
+        task = opened.task(about, LANES)
+        act = base_alone(adapted(controller, about.layout, about.character), Composition(), task.spec.action_size)
         outcome = roll_out(task.lanes, act, evaluation_seeds(Purpose.TUNING, episodes))
     (low, high), (return_low, return_high) = outcome.interval, outcome.return_interval
     values = (low, high, outcome.mean_return, return_low, return_high)

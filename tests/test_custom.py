@@ -15,11 +15,10 @@ from worlds import Aim
 
 import residual_rl
 from residual_rl.controllers.adapted import Adapted, Character
+from residual_rl.custom.description import Description, Findings
 from residual_rl.custom.inspection import look
 from residual_rl.custom.opened import Opened
-from residual_rl.custom.row_lanes import RowLanes
-from residual_rl.custom.rows import ProcessRows
-from residual_rl.custom.task import Findings
+from residual_rl.custom.row_lanes import ProcessRows, RowLanes
 from residual_rl.custom.vector_lanes import VectorLanes
 from residual_rl.errors import ControllerError, ResidualRLError, UnknownName, WorldError
 from residual_rl.evaluation import base_alone, roll_out
@@ -33,8 +32,14 @@ BATCH = Character(True, False, False, False, True, 0.0)
 
 
 def made(opened: Opened, lanes: int) -> Lanes:
-    findings = look(opened, Aim.off_by(0.0), lambda line: None).findings
-    return opened.task(findings, opened.fixed_lanes or lanes).make_envs()
+    about = look(opened, Aim.off_by(0.0), lambda line: None)
+    return opened.task(about, opened.fixed_lanes or lanes).make_envs()
+
+
+def described(opened: Opened, steps: float) -> Description:
+    """As if it had been looked at."""
+    findings = Findings("return", 1.0, False, steps, None)
+    return Description(opened.name, opened.layout, opened.spec.horizon, findings, None)
 
 
 def zero(observation: Any, base_action: np.ndarray, step: int) -> np.ndarray:
@@ -137,12 +142,11 @@ def test_an_episode_is_cut_at_the_horizon_that_was_passed() -> None:
     assert all(episode.transitions.truncated[-1] for episode, length in zip(episodes, lengths, strict=True) if length > 4)
 
 
-def test_a_time_limit_is_found_and_none_is_refused() -> None:
+def test_a_time_limit_that_is_told_of_is_found() -> None:
     assert Opened("Pendulum-v1").horizon == 200
     assert Opened(lambda: gymnasium.wrappers.OrderEnforcing(gymnasium.wrappers.TimeLimit(Aim(), 7))).horizon == 7
     assert Opened("Pendulum-v1", horizon=50).horizon == 50
-    with pytest.raises(ResidualRLError, match=r"Aim has no time limit.*horizon="):
-        Opened(Aim)
+    assert Opened(Aim).horizon is None  # its first episodes show one, or it is refused then
     with pytest.raises(ResidualRLError, match="horizon must be at least 1"):
         Opened(Aim, horizon=0)
 
@@ -174,8 +178,8 @@ def test_an_environment_needs_a_controller_and_processes_a_function() -> None:
 def test_an_environment_that_raises_loses_that_episode_alone() -> None:
     envs = iter([Aim(), Aim(fails_at=2), Aim()])
     opened = Opened(lambda: next(envs), horizon=20)
-    findings = look(opened, Aim.off_by(0.0), lambda line: None).findings
-    lanes = opened.task(findings, 3).make_envs()
+    about = look(opened, Aim.off_by(0.0), lambda line: None)
+    lanes = opened.task(about, 3).make_envs()
     episodes, dropped = collect(lanes, Adapted(Aim.off_by(0.0), opened.layout, BATCH), Composition(), zero, SEEDS[:3])
     assert [len(episode.transitions.reward) for episode in episodes] == [len(one_by_one(0.0, SEEDS)[lane]) for lane in (0, 2)]
     assert dropped == ["step 2 raised RuntimeError: cable"]
@@ -283,12 +287,11 @@ def test_pendulum_is_evaluated_by_its_id() -> None:
 
 
 def test_each_environment_may_have_a_process_of_its_own() -> None:
-    findings = Findings("return", 1.0, False, 10.0, None)
     rewards = []
     for processes in (False, True):
         with closing(Opened("Pendulum-v1", 10, processes)) as opened:
             base = Adapted(lambda observation: 0 * observation[:, :1], opened.layout, BATCH)
-            episodes, dropped = collect(opened.task(findings, 2).make_envs(), base, Composition(), zero, [1, 2])
+            episodes, dropped = collect(opened.task(described(opened, 10.0), 2).make_envs(), base, Composition(), zero, [1, 2])
             assert dropped == []
             rewards.append([episode.transitions.reward.tolist() for episode in episodes])
     assert rewards[0] == rewards[1]
@@ -303,7 +306,7 @@ def processes_of(lanes: Lanes) -> Sequence[Any]:
 def test_ctrl_c_does_not_reach_the_processes_of_environments() -> None:
     """A terminal sends it to all of them."""
     with closing(Opened("Pendulum-v1", 5, processes=True)) as opened:
-        lanes = opened.task(Findings("return", 1.0, False, 5.0, None), 2).make_envs()
+        lanes = opened.task(described(opened, 5.0), 2).make_envs()
         base = Adapted(lambda shown: np.zeros((2, 1)), opened.layout, BATCH)
         signals = [process.pid for process in processes_of(lanes)]
 
@@ -333,7 +336,7 @@ def test_a_process_that_ends_by_itself_is_named_and_closed(victim: int, within_a
             return super().step(action)
 
     with closing(Opened(Mortal, 5, processes=True)) as opened:
-        lanes = opened.task(Findings("return", 1.0, False, 5.0, None), 2).make_envs()
+        lanes = opened.task(described(opened, 5.0), 2).make_envs()
         base = Adapted(lambda shown: np.zeros((2, 1)), opened.layout, BATCH)
 
         def act(observation: Any, base_action: np.ndarray, step: int) -> np.ndarray:
@@ -358,7 +361,7 @@ def test_a_process_that_ends_while_its_environment_is_made_is_named() -> None:
                 os._exit(1)
 
     with closing(Opened(StillBorn, 5, processes=True)) as opened, pytest.raises(WorldError, match="process of the environm"):
-        opened.task(Findings("return", 1.0, False, 5.0, None), 2)
+        opened.task(described(opened, 5.0), 2)
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
@@ -370,7 +373,7 @@ def test_an_episode_that_cannot_start_is_a_failure_however_few_lanes_there_are(l
             return super().reset(seed=seed, options=options)
 
     with closing(Opened(Reluctant, 5, processes=False)) as opened:
-        envs = opened.task(Findings("return", 1.0, False, 5.0, None), lanes).make_envs()
+        envs = opened.task(described(opened, 5.0), lanes).make_envs()
         base = Adapted(lambda shown: np.zeros((lanes, 1)), opened.layout, BATCH)
         act = base_alone(base, Composition(), 1)
         whole = roll_out(envs, act, [1, 2, 3, 4])

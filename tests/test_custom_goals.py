@@ -28,7 +28,7 @@ def test_goals_are_relabelled_by_the_environments_own_reward_whether_it_takes_ba
         rules = about.findings.goal_rules
         assert (rules.in_batches, rules.success) == (in_batches, "_is_success")
         assert (about.findings.measured_by, about.findings.sparse, about.findings.reward_scale) == ("success", True, 1.0)
-        task = Opened(lambda in_batches=in_batches: Reach(in_batches), horizon=10).task(about.findings, 2)
+        task = Opened(lambda in_batches=in_batches: Reach(in_batches), horizon=10).task(about, 2)
         achieved = np.array([[0.0, 0.0], [0.0, 0.3]])
         assert task.reward(achieved, np.zeros((2, 2)), {}).tolist() == [0.0, -1.0]
         assert task.success(achieved, np.zeros((2, 2))).tolist() == [True, False]

@@ -16,8 +16,8 @@ from residual_rl.controllers.controller import asked_again, batched, name_of, pr
 from residual_rl.controllers.models import OnnxModel, StableBaselinesModel
 from residual_rl.controllers.probe import advice, character_of
 from residual_rl.controllers.resolve import controller_of
+from residual_rl.custom.description import Description, Findings
 from residual_rl.custom.opened import Opened
-from residual_rl.custom.task import Findings
 from residual_rl.errors import ControllerError
 from residual_rl.evaluation import base_alone, roll_out
 from residual_rl.policy import Policy
@@ -313,7 +313,7 @@ class Noted:
 
 def test_a_controller_with_memory_is_asked_once_a_step_in_order_from_the_start_of_each_episode() -> None:
     opened = Opened(Aim, 20)
-    lanes = opened.task(FINDINGS, 3).make_envs()
+    lanes = opened.task(Description("Aim", opened.layout, 20, FINDINGS, None), 3).make_envs()
     for way in ("collected", "rolled out"):
         Noted.each = []
         base = Adapted(per_lane(Noted), opened.layout, MEMORY)

@@ -245,7 +245,8 @@ def test_a_lane_that_shows_something_not_finite_is_dropped_alone(fault, at_step)
     task, seeds = TASKS["push"], [1, 2, 3]
     expected, _ = collect(envs_of(task, 3), ReactivePush(), Composition(), wander(), seeds)
     episodes, dropped = collect(FaultyEnv(task, 3, fault, at_step), ReactivePush(), Composition(), wander(), seeds)
-    assert dropped == ["an observation or reward was not finite"]
+    what = "reward is inf" if fault == "reward" else f"{fault}[0] is nan"
+    assert dropped == [f"an observation or reward was not finite: step {at_step - 1}, {what}"]
     assert len(episodes) == 2
     for episode, sound in zip(episodes, (expected[0], expected[2]), strict=True):
         assert same(episode.transitions, sound.transitions)

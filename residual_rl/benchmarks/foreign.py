@@ -11,9 +11,9 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from residual_rl.benchmarks.conditions import conditions, quiet
 from residual_rl.benchmarks.rounds import Speed, alternate, medians
+from residual_rl.custom.description import Description, Findings
 from residual_rl.custom.making import gymnasium_maker
 from residual_rl.custom.opened import Opened
-from residual_rl.custom.task import Findings
 
 FINDINGS = Findings("return", reward_scale=1.0, sparse=False, episode_steps=1.0, goal_rules=None)
 
@@ -118,7 +118,8 @@ def _collected(opened: Opened, actions: np.ndarray) -> Callable[[], None]:
     middle = middle.reshape(envs, *opened.layout.action_shape)
     batched = Character(True, is_random=False, remembers=False, reads_goal=False, asked_again=True, milliseconds=0.0)
     base = Adapted(lambda shown: middle, opened.layout, batched)
-    lanes = opened.task(FINDINGS, envs).make_envs()
+    about = Description(opened.name, opened.layout, opened.spec.horizon, FINDINGS, None)
+    lanes = opened.task(about, envs).make_envs()
 
     seeds = list(range(envs))
 

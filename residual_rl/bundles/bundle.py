@@ -28,7 +28,7 @@ from residual_rl.learning.graph import Graph
 from residual_rl.learning.networks import MLP
 from residual_rl.policy import Residual
 from residual_rl.residual import Composer
-from residual_rl.spaces import Entry, Layout
+from residual_rl.spaces import GOAL_KEYS, Entry, Layout
 from residual_rl.types import Observation, Spec
 from residual_rl.verdict import Verdict
 
@@ -76,7 +76,8 @@ def write_bundle(
 ) -> Exported:
     """Writes a bundle, whole or not at all, after comparing it with the policy that it was made of.
 
-    With a layout, its bounds are those of that environment, and it says which entries make up an observation.
+    With a layout, its bounds and the units of what it is shown are those of that environment, and it says which entries make up
+    an observation.
 
     Raises:
         RunError: `out` is there already or cannot be written, or the bundle would not be the same function.
@@ -87,7 +88,7 @@ def write_bundle(
         raise ResidualRLError("a bundle holds networks with hidden layers, and this policy's have none")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is there already, and not empty; choose another folder")
-    arrays = _arrays(graph)
+    arrays = _arrays(graph, layout)
     manifest = _manifest(graph, residual, spec, config, verdict, layout)
     beside = out.parent / f".{out.name}.partial"
     try:
@@ -125,7 +126,7 @@ def config_sha256(config: Config) -> str:
 def probes(
     arrays: dict[str, np.ndarray], features: list[str], spec: Spec, count: int, seed: int = 0
 ) -> tuple[Observation, np.ndarray]:
-    """Observations `[count]` as the normalizer has seen them, and base actions `[count, A]`, some beyond the bounds."""
+    """Observations `[count]` as the learner has seen them, and base actions `[count, A]`, some beyond the bounds."""
     rng = np.random.default_rng(seed)
     lengths = {"observation": spec.observation_size, "base_action": spec.action_size}
     ends = np.cumsum([lengths.get(name, spec.goal_size) for name in features])
@@ -147,7 +148,11 @@ def differences(
     """
     composition = residual.algorithm.composition
     base_action = composition.base_action(proposal)
-    shown = observation if observation["desired_goal"].shape[1] else observation["observation"]
+    own = observation
+    if layout is not None:
+        own = layout.raw(observation)
+        observation = layout.split(np.concatenate([own[key] for key in GOAL_KEYS], axis=1))
+    shown = own if own["desired_goal"].shape[1] else own["observation"]
     wanted = Composer(composition)(base_action, residual(observation, base_action), residual.scale)
     scale, policy.scale = policy.scale, policy.trained_scale
     policy.reset()
@@ -172,6 +177,7 @@ def _manifest(
         "config_sha256": config_sha256(config),
         "sizes": {"observation": spec.observation_size, "goal": spec.goal_size, "action": spec.action_size},
         "features": list(graph.features),
+        "units": layout is not None and layout.units is not None,
         "normalizer": {"clip_before": norm.CLIP_BEFORE, "clip_after": norm.CLIP_AFTER},
         "hidden": list(graph.hidden),
         "frames": graph.actor.frames.number,
@@ -201,13 +207,16 @@ def _entries(entries: tuple[Entry, ...]) -> list[dict[str, Any]]:
     return [{"path": list(entry.path), "shape": list(entry.shape)} for entry in entries]
 
 
-def _arrays(graph: Graph) -> dict[str, np.ndarray]:
+def _arrays(graph: Graph, layout: Layout | None) -> dict[str, np.ndarray]:
     """Named as `runtime.array_shapes` says."""
     normalizer = graph.normalizer
     arrays = {"normalizer.mean": normalizer.mean, "normalizer.factor": norm.factor(normalizer)} | _layers("actor", graph.actor)
     if graph.gate is not None:
         arrays |= _layers("critics", graph.gate.critics)
-    return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+    arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+    if layout is not None and layout.units is not None:
+        arrays |= {"units.centre": np.array(layout.units.centre), "units.scale": np.array(layout.units.scale)}
+    return arrays
 
 
 def _layers(prefix: str, network: MLP) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """A bundle's policy as an ONNX graph: the same function, for runtimes that are not Python.
 
-Inputs, all float32: those of `observation`, `achieved_goal`, `desired_goal` that the policy looks at, and `base_action`, each
-`[B, .]`; and `scale` `[]`, which need not be given: its default is what the verdict says, as in `runtime.load`. With a rate
-limit also `previous_action` and `previous_base_action` `[B, A]`, those of the step before; in an episode's first step give
-the base action for both.
+Inputs: those of `observation`, `achieved_goal`, `desired_goal` that the policy looks at, float64 if the bundle has units of
+them, else float32; and `base_action`, float32; each `[B, .]`. Besides `scale` `[]`, float32, which need not be given: its
+default is what the verdict says, as in `runtime.load`. With a rate limit also `previous_action` and `previous_base_action`
+`[B, A]`, float32, those of the step before; in an episode's first step give the base action for both.
 Output: `action` `[B, A]`.
 
 Differs: a graph cannot refuse its inputs, so it does not check that they are finite.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,9 @@ def save_onnx(policy: Policy, path: Path) -> None:
         "previous_base_action": actions,
     }
     read = {name for node in graph.nodes for name in node.input}
-    inputs = [helper.make_tensor_value_info(name, number, ["B", sizes[name]]) for name in sizes if name in read]
+    own = number if policy.units is None else onnx.TensorProto.DOUBLE
+    types = {name: number if name == "base_action" else own for name in sizes}
+    inputs = [helper.make_tensor_value_info(name, types[name], ["B", sizes[name]]) for name in sizes if name in read]
     inputs.append(helper.make_tensor_value_info("scale", number, []))
     output = helper.make_tensor_value_info("action", number, ["B", actions])
     model = helper.make_model(
@@ -72,9 +74,9 @@ class _Graph:
         self.constants: list[Any] = []
         self._named: dict[tuple[tuple[int, ...], bytes], str] = {}
 
-    def constant(self, value: Any, name: str | None = None) -> str:
-        """The name of a float32 constant. Equal ones are stored once: the critics' weights are used twice."""
-        array = np.asarray(value, np.float32)
+    def constant(self, value: Any, name: str | None = None, dtype: type = np.float32) -> str:
+        """The name of a constant. Equal ones are stored once: the critics' weights are used twice."""
+        array = np.asarray(value, dtype)
         name = name or self._named.setdefault((array.shape, array.tobytes()), f"constant_{len(self._named)}")
         if all(one.name != name for one in self.constants):
             self.constants.append(self._tensor(array, name))
@@ -104,7 +106,7 @@ def _policy(graph: _Graph, policy: Policy) -> None:
     def composed(residual: str) -> str:
         return graph("Clip", graph("Add", unit, graph("Mul", scale, residual)), -1.0, 1.0)
 
-    features = _features(graph, policy.manifest, unit, policy.mean, policy.factor)
+    features = _features(graph, policy, unit)
     shown = [features]
     if policy.manifest["frames"] > 1:  # a product with ones and zeros takes what is shown of each out of the features
         chosen = policy.per_frame(np.eye(len(policy.mean), dtype=np.float32))
@@ -141,19 +143,29 @@ def _limited(graph: _Graph, limit: float, action: str, alone: str, in_unit: Call
     return graph("Max", graph("Min", action, high), low)
 
 
-def _features(graph: _Graph, manifest: Mapping[str, Any], unit: str, mean: np.ndarray, factor: np.ndarray) -> str:
+def _features(graph: _Graph, policy: Policy, unit: str) -> str:
     """What the networks see, normalised: `[B, F]`."""
-    parts = []
+    manifest, parts = policy.manifest, []
+
+    def seen(name: str) -> str:
+        """An input in the units of training."""
+        if policy.units is None:
+            return name
+        count = manifest["sizes"]["observation"]
+        columns = slice(0, count) if name == "observation" else slice(count, None)
+        centre, scale = (graph.constant(values[columns], dtype=np.float64) for values in policy.units)
+        return graph("Cast", graph("Div", graph("Sub", name, centre), scale), to=_onnx().TensorProto.FLOAT)
+
     for name in manifest["features"]:
         if name == "base_action":
             parts.append(unit)
         elif name == "observation":
-            parts.append(name)
+            parts.append(seen(name))
         elif manifest["sizes"]["goal"]:
-            parts.append(name if name == "desired_goal" else graph("Sub", "desired_goal", "achieved_goal"))
+            parts.append(seen(name) if name == "desired_goal" else graph("Sub", seen("desired_goal"), seen("achieved_goal")))
     before, after = manifest["normalizer"]["clip_before"], manifest["normalizer"]["clip_after"]
     clipped = graph("Clip", graph("Concat", *parts, axis=1), -before, before)
-    return graph("Clip", graph("Mul", graph("Sub", clipped, mean), factor), -after, after)
+    return graph("Clip", graph("Mul", graph("Sub", clipped, policy.mean), policy.factor), -after, after)
 
 
 def _network(graph: _Graph, layers: list[Layer], x: str, epsilon: float) -> str:

@@ -37,6 +37,7 @@ MAX_CRITICS = 64
 MAX_FRAMES = 64
 MAX_ENTRIES = 4096  # of an observation
 MAX_AXES = 32  # of an entry
+LEAST_SCALE = 1e-60  # of the units of an observation
 FEATURES = ("observation", "desired_goal", "to_goal", "base_action")
 """What a network may see; `to_goal` is the way from the achieved to the desired goal."""
 
@@ -67,7 +68,10 @@ def load(path: str | os.PathLike[str]) -> Policy:
         _check_manifest(manifest)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise BundleError(f"{manifest_path}: {type(error).__name__}: {error}") from error
-    return Policy(manifest, _arrays(weights, shapes, weights_path))
+    arrays = _arrays(weights, shapes, weights_path)
+    if "units.scale" in arrays and not (arrays["units.scale"] >= LEAST_SCALE).all():
+        raise BundleError(f"{weights_path}: array 'units.scale' holds values below {LEAST_SCALE}")
+    return Policy(manifest, arrays)
 
 
 class Policy:
@@ -95,6 +99,8 @@ class Policy:
         self._gate: Mapping[str, Any] | None = manifest["gate"]
         self._caution = None if self._gate is None else self._gate["caution"]
         self._frames = manifest["frames"]
+        self.units = (arrays["units.centre"], arrays["units.scale"]) if "units.centre" in arrays else None
+        """[O + G] float64, what is subtracted from an observation and from goals, and what they are divided by then."""
         self.mean, self.factor = arrays["normalizer.mean"], arrays["normalizer.factor"]
         """[F] mean of the features, and what they are multiplied by after it is subtracted."""
         count = len(manifest["hidden"]) + 1
@@ -208,7 +214,8 @@ class Policy:
         def rows(name: str, size: str) -> np.ndarray:
             if name not in shown:
                 raise ValueError(f"the observation has no {name!r}")
-            return self._rows(self._joined(shown[name], size, batch), name, self._sizes[size], len(unit))
+            own = self._rows(self._joined(shown[name], size, batch), name, self._sizes[size], len(unit))
+            return self._finite(self._in_units(own, size).astype(np.float32), name)
 
         parts = []
         for name in self.manifest["features"]:
@@ -222,6 +229,15 @@ class Policy:
         before, after = self._clips
         features = np.concatenate(parts, axis=1).clip(-before, before)
         return ((features - self.mean) * self.factor).clip(-after, after)
+
+    def _in_units(self, own: np.ndarray, size: str) -> np.ndarray:
+        """Observations or goals `[B, N]`, centred and scaled in double precision as in training."""
+        if self.units is None:
+            return own
+        count = self._sizes["observation"]
+        columns = slice(0, count) if size == "observation" else slice(count, None)
+        centre, scale = self.units
+        return (own - centre[columns]) / scale[columns]
 
     def _joined(self, shown: Any, size: str, batch: Tuple[int, ...]) -> np.ndarray:
         """An observation or goal as the environment showed it, its entries joined as in training: `[*batch, N]`."""
@@ -275,6 +291,10 @@ class Policy:
         rows = array[None] if array.ndim == 1 else array
         if rows.ndim != 2 or rows.shape[1] != size or count not in (None, len(rows)):
             raise ValueError(f"{name} has shape {array.shape}, expected [{size}], or [B, {size}] with one B for all")
+        return Policy._finite(rows, name)
+
+    @staticmethod
+    def _finite(rows: np.ndarray, name: str) -> np.ndarray:
         if not np.isfinite(rows).all():
             raise ValueError(f"{name} holds values that are not finite")
         return rows
@@ -304,7 +324,9 @@ def _network(layers: list[Layer], x: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every array that belongs to a manifest; all are float32. A weight maps `x` to `x @ weight + bias`.
+    """Name and shape of every array that belongs to a manifest. A weight maps `x` to `x @ weight + bias`.
+
+    All are float32 but those of the units, which are float64: in single precision a position of 1e7 has no fractions.
 
     Raises:
         ValueError: a size that cannot be, or too many bytes in all.
@@ -328,6 +350,9 @@ def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         raise ValueError("frames are of a policy without a gate, whose observation consists of so many")
     shown = seen - (frames - 1) * lengths["observation"] // frames
     shapes: dict[str, tuple[int, ...]] = {"normalizer.mean": (seen,), "normalizer.factor": (seen,)}
+    if manifest["units"]:
+        numbers = lengths["observation"] + goals
+        shapes.update({"units.centre": (numbers,), "units.scale": (numbers,)})
     for i, (fan_in, fan_out) in enumerate(zip([shown, *hidden], [*hidden, actions])):
         shapes.update({f"actor.{i}.weight": (fan_in, fan_out), f"actor.{i}.bias": (fan_out,)})
     if gate is not None:
@@ -336,9 +361,14 @@ def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
             shapes.update({f"critics.{i}.weight": (critics, fan_in, fan_out), f"critics.{i}.bias": (critics, fan_out)})
             if i < len(hidden):
                 shapes.update({f"critics.{i}.norm_{part}": (critics, fan_out) for part in ("weight", "bias")})
-    if 4 * sum(math.prod(shape) for shape in shapes.values()) > MAX_WEIGHTS:
+    if sum(_width(name) * math.prod(shape) for name, shape in shapes.items()) > MAX_WEIGHTS:
         raise ValueError(f"its arrays would take more than {MAX_WEIGHTS >> 20} MiB")
     return shapes
+
+
+def _width(name: str) -> int:
+    """Bytes of a number of an array of this name."""
+    return 8 if name.startswith("units.") else 4
 
 
 def digest(manifest: Mapping[str, Any], weights: bytes) -> str:
@@ -390,6 +420,8 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
         _number(composition["rate_limit"], "composition.rate_limit", 1e-9, 1e6)
     if not isinstance(composition["clip_base"], bool) or composition["critic_scores"] not in ("action", "residual"):
         raise ValueError("composition.clip_base or composition.critic_scores is none of the known values")
+    if not isinstance(manifest["units"], bool):
+        raise ValueError("units must be true or false")
     for name in ("clip_before", "clip_after"):
         _number(manifest["normalizer"][name], f"normalizer.{name}", 1e-6, 1e9)
     if gate is not None:
@@ -414,7 +446,7 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
 
 def _array(value: Any, name: str) -> np.ndarray:
     try:
-        return np.asarray(value, np.float32)
+        return np.asarray(value, np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"{name!r} is no array of numbers") from None
 
@@ -485,15 +517,17 @@ def _arrays(content: bytes, shapes: Mapping[str, tuple[int, ...]], path: str) ->
         raise BundleError(f"{path}: array {odd[:80]!r} is missing or does not belong there")
     arrays = {}
     for name, shape in shapes.items():
-        entry, size = header[name], 4 * math.prod(shape)
+        entry, width = header[name], _width(name)
+        size = width * math.prod(shape)
         offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
         if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(offset) is int for offset in offsets):
             raise BundleError(f"{path}: array {name!r} does not say where it lies")
-        if entry.get("dtype") != "F32" or entry.get("shape") != list(shape) or offsets[1] - offsets[0] != size:
-            raise BundleError(f"{path}: array {name!r} is not float32{list(shape)}")
+        if entry.get("dtype") != f"F{8 * width}" or entry.get("shape") != list(shape) or offsets[1] - offsets[0] != size:
+            raise BundleError(f"{path}: array {name!r} is not float{8 * width}{list(shape)}")
         if not 0 <= offsets[0] <= len(content) - start - size:
             raise BundleError(f"{path} is damaged: array {name!r} is cut short")
-        array = np.frombuffer(content, "<f4", math.prod(shape), start + offsets[0]).reshape(shape).astype(np.float32)
+        array = np.frombuffer(content, f"<f{width}", math.prod(shape), start + offsets[0]).reshape(shape)
+        array = array.astype(f"f{width}")
         if not np.isfinite(array).all():
             raise BundleError(f"{path}: array {name!r} holds values that are not finite")
         arrays[name] = array

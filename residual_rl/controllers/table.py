@@ -46,6 +46,7 @@ class TableController:
         _check_size(self.states.nbytes + self.actions.nbytes, "it")
         self._tree = scipy.spatial.KDTree(self.states)
         self._proposals = self.actions
+        self._raw: Callable[[Observation], Observation] = lambda observation: observation
 
     @property
     def __name__(self) -> str:
@@ -62,13 +63,20 @@ class TableController:
 
     def __call__(self, observation: Observation) -> np.ndarray:
         """`Observation[B] -> base_action [B, A]`."""
-        _, nearest = self._tree.query(observation["observation"])
+        _, nearest = self._tree.query(self._raw(observation)["observation"])
         return self._proposals[nearest]
 
-    def in_units(self, to_unit: Callable[[np.ndarray], np.ndarray]) -> Self:
-        """The same table, with actions in an environment's units: `to_unit` gives those in which the bounds are -1 and 1."""
+    def in_units(
+        self, to_unit: Callable[[np.ndarray], np.ndarray], raw: Callable[[Observation], Observation] = lambda shown: shown
+    ) -> Self:
+        """The same table in an environment's units.
+
+        Args:
+            to_unit: actions in which the bounds are -1 and 1, from the environment's.
+            raw: the environment's observations, from those of the library.
+        """
         table = copy(self)
-        table._proposals = to_unit(self.actions)
+        table._proposals, table._raw = to_unit(self.actions), raw
         return table
 
     @classmethod

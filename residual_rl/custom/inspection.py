@@ -1,85 +1,71 @@
-"""An environment and a controller that somebody brings: looked at once, described in the run, the same ever after."""
+"""A user-supplied environment and controller: looked at once, described in the run, the same ever after."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 
-from residual_rl import storage
 from residual_rl.controllers import TableController, name_of, reads_state
 from residual_rl.controllers.adapted import Adapted, Character
 from residual_rl.controllers.controller import Controller
 from residual_rl.controllers.probe import advice, character_of, ignores_goal
 from residual_rl.controllers.resolve import speaks_our_language
+from residual_rl.custom.description import Description, Findings
+from residual_rl.custom.first_episodes import Seen, disturbed, horizon_of, looks_like_a_time_limit, undisturbed
 from residual_rl.custom.goals import find_rules, goals_of, is_sparse
 from residual_rl.custom.opened import Opened
-from residual_rl.custom.task import Findings
+from residual_rl.custom.own_units import InOwnUnits
+from residual_rl.custom.rewards import reward_scale, usual_value
+from residual_rl.custom.sources import ForeignLanes
+from residual_rl.custom.success import LAST, ONCE
 from residual_rl.errors import ControllerError, RunError, WorldError
 from residual_rl.residual import Composition
-from residual_rl.rollout import Episode, collect
 from residual_rl.seeds import Purpose
 from residual_rl.spaces import GOAL_KEYS, Layout
-from residual_rl.tasks.lanes import Lanes
-from residual_rl.types import Observation, Spec, Transition, map_observation
-
-LOOKED_AT = 400  # steps of the base
-MOST_EPISODES = 4  # for that, of one lane
-QUIET = 0.1  # a root mean square of rewards below this is scaled up
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Description:
-    """All that a run needs to know about an environment, and about its controller: `environment.json`."""
-
-    task: str
-    layout: Layout
-    horizon: Annotated[int, Field(ge=1)]
-    findings: Findings
-    character: Character | None
-    """None for a controller of the library, which speaks its language."""
-
-    @property
-    def spec(self) -> Spec:
-        """What a learner knows of it."""
-        reward_range = (-1.0, 0.0) if self.findings.sparse else (-np.inf, np.inf)
-        layout = self.layout
-        return Spec(layout.observation_size, layout.goal_size, layout.action_size, self.horizon, reward_range)
-
-    def to_json(self) -> dict[str, Any]:
-        """The description as plain JSON values."""
-        return storage.to_json(self)
-
-
-def description_from(values: Any, source: str) -> Description:
-    """What `to_json` wrote.
-
-    Raises:
-        RunError: it is damaged; names `source`.
-    """
-    return storage.record_of(Description, values, source)
+from residual_rl.types import Observation, Transition, map_observation
+from residual_rl.units import Units, units_of
 
 
 def adapted(controller: Any, layout: Layout, character: Character | None) -> Controller:
     """A controller for the inside of the library."""
     if character is not None:
         return Adapted(controller, layout, character)
-    return controller.in_units(layout.to_unit) if isinstance(controller, TableController) else controller
+    if isinstance(controller, TableController):
+        return controller.in_units(layout.to_unit, layout.raw)
+    return controller if layout.units is None else InOwnUnits(controller, layout)
 
 
-def look(opened: Opened, controller: Any, tell: Callable[[str], None]) -> Description:
-    """Runs a few episodes of the controller alone, and describes what was seen.
+def look(
+    opened: Opened,
+    controller: Any,
+    tell: Callable[[str], None],
+    success: str = LAST,
+    composition: Composition | None = None,
+) -> Description:
+    """Run a few episodes of the controller alone, and describe what was seen.
+
+    Args:
+        opened: the environment.
+        controller: the controller.
+        tell: receives lines about what was found.
+        success: which steps decide whether an episode is a success.
+        composition: how a residual will be added, for a few more episodes with its noise; None if none will be learned.
 
     Raises:
         ControllerError: the controller cannot be asked, or not so that it is right.
         WorldError: the environment fails in its first episodes.
+        ResidualRLError: nothing shows how long episodes last.
     """
     name = name_of(controller)
     if reads_state(controller):
         raise ControllerError(f"{name!r} reads the simulator's state, which {opened.name} does not show")
-    lanes, layout = opened.few_lanes(), opened.layout
+    if wrapper := opened.running_statistics:
+        tell(
+            f"{opened.name}: {wrapper} changes its statistics with every step, so the same state or reward does not stay the "
+            "same; leave it out (observations and rewards are centred and scaled here), or set update_running_mean = False"
+        )
+    lanes, layout = opened.few_lanes(success), opened.layout
     first, second, again = (_start(opened, lanes, number) for number in (0, 1, 0))
     if not all(np.array_equal(first[key], again[key]) for key in GOAL_KEYS):
         tell(
@@ -91,94 +77,98 @@ def look(opened: Opened, controller: Any, tell: Callable[[str], None]) -> Descri
         starts = map_observation(lambda *arrays: np.concatenate(arrays), first, second)
         character = character_of(controller, layout, starts, opened.fixed_lanes)
     base = adapted(controller, layout, character)
-    episodes = _first_episodes(opened, lanes, base)
-    steps = [episode.transitions for episode in episodes]
+    seen = undisturbed(opened, lanes, base)
+    steps = seen.steps
     if character is not None and isinstance(base, Adapted):
-        seen = map_observation(lambda *arrays: np.concatenate(arrays), *(one.observation for one in steps))
+        observed = map_observation(lambda *arrays: np.concatenate(arrays), *(one.observation for one in steps))
         if character.reads_goal and character.asked_again and not hasattr(controller, "reads_goal"):
-            character = replace(character, reads_goal=not ignores_goal(base, seen))
+            character = replace(character, reads_goal=not ignores_goal(base, observed))
         tell(f"{name}: {character}")
         if slow := advice(controller, character, opened.fixed_lanes):
             tell(slow)
-    succeeded = [episode.success for episode in episodes] if lanes.tells_success else None
-    if succeeded is None:
+    others = [] if composition is None else disturbed(lanes, base, composition)
+    horizon = horizon_of(opened.name, opened.horizon, steps, tell)
+    if looks_like_a_time_limit(steps + others):
+        length = len(steps[0].reward)
+        tell(
+            f"{opened.name}: every first episode ended with `terminated` at step {length:,}. If that is a time limit, return "
+            "`truncated` instead: what follows `terminated` is worth nothing, which cannot be learned if no time is shown"
+        )
+    if lanes.tells_success:
+        _tell_success(opened.name, seen, success, tell)
+    else:
         tell(f"{opened.name}: judged by its return, because the first episodes did not tell info['is_success']")
+    succeeded = seen.last if lanes.tells_success else None
     rules, why = find_rules(opened.one, layout, steps, succeeded) if layout.goal else (None, "")
     if why:
         tell(f"{opened.name}: no hindsight, because {why}")
     sparse = rules is not None and is_sparse(goals_of(opened.one, layout, rules), steps)
+    discount = opened.spec._replace(horizon=horizon).discount
+    # Values of sparse rewards are bounded, and have their size, as they are.
+    usual = 0.0 if sparse else usual_value(steps, discount)
     findings = Findings(
-        measured_by="return" if succeeded is None else "success",
-        reward_scale=reward_scale(np.concatenate([one.reward for one in steps])),
+        measured_by="success" if lanes.tells_success else "return",
+        reward_scale=1.0 if sparse else reward_scale(steps + others, usual, discount),
         sparse=sparse,
         episode_steps=float(np.mean([len(one.reward) for one in steps])),
         goal_rules=rules,
-        # Values of sparse rewards are bounded where they are.
-        usual_value=0.0 if sparse else usual_value(steps, opened.spec.discount),
+        usual_value=usual,
     )
-    return Description(opened.name, layout, opened.horizon, findings, character)
+    layout = replace(layout, units=_units(layout, steps + others))
+    return Description(opened.name, layout, horizon, findings, character, success)
 
 
-def same_environment(there: Description, opened: Opened, path: Any) -> None:
+def same_environment(there: Description, opened: Opened, path: Any, success: str | None = None) -> None:
     """Checks that a run is continued in the environment in which it began.
 
     Raises:
-        RunError: it is another one.
+        RunError: it is another one, or success is decided otherwise.
     """
     pairs = {
         "task": (there.task, opened.name),
-        "horizon": (there.horizon, opened.horizon),
-        "spaces": (there.layout, opened.layout),
+        "horizon": (there.horizon, opened.horizon or there.horizon),
+        "spaces": (replace(there.layout, units=None), opened.layout),
+        "rule of success": (there.success, success or there.success),
     }
     for what, (before, now) in pairs.items():
         if before != now:
             raise RunError(f"{path} was written in another environment: its {what} was {before}, not {now}")
 
 
-def reward_scale(rewards: np.ndarray) -> float:
-    """What makes the root mean square of a base's rewards `[N]` about 1, in two digits; 1 where they lie in [-1, 1] anyway."""
-    size = float(np.sqrt(np.mean(np.square(rewards))))
-    if size == 0.0 or (size >= QUIET and np.abs(rewards).max() <= 1.0):
-        return 1.0
-    return float(f"{1.0 / size:.1e}")
+def _tell_success(name: str, seen: Seen, success: str, tell: Callable[[str], None]) -> None:
+    last, once, episodes = sum(seen.last), sum(seen.once), len(seen.last)
+    if last == once and success == LAST:
+        return
+    hint = f'; if any step should count, pass success="{ONCE}", or "held:N" for N steps in a row' if success == LAST else ""
+    tell(
+        f"{name}: of its first {episodes} episodes {last} are a success at the last step, {once} at some step; "
+        f'success="{success}" decides{hint}'
+    )
 
 
-def usual_value(episodes: Sequence[Transition], discount: float) -> float:
-    """The mean discounted sum of the rewards that follow a step of these episodes `[T]` each, in two digits.
+def _units(layout: Layout, episodes: Sequence[Transition]) -> Units:
+    """The units in which the learner sees what these episodes `[T]` showed; achieved and desired goals share theirs."""
 
-    What follows beyond a time limit is worth as much again. Values far from zero are learned late, and a cautious target is
-    off by more the farther they are: less this, they are near zero.
-    """
-    sums, tails = [], []
-    for episode in episodes:
-        following, tail = 0.0, float(not episode.terminated[-1])
-        for reward in episode.reward[::-1]:
-            following, tail = float(reward) + discount * following, discount * tail
-            sums.append(following)
-            tails.append(tail)
-    return float(f"{np.mean(sums) / (1.0 - np.mean(tails)):.1e}")
+    def shown(key: str) -> np.ndarray:
+        arrays = [part for one in episodes for part in (one.observation[key], one.next_observation[key][-1:])]
+        return np.concatenate(arrays)
+
+    goals = np.concatenate([shown("achieved_goal"), shown("desired_goal")])
+    of_observation, of_goal = np.split(layout.precision, [layout.observation_size])
+    parts = units_of(shown("observation"), of_observation), units_of(goals, of_goal)
+    centre, scale = (np.concatenate([part[index] for part in parts]).tolist() for index in (0, 1))
+    return Units(tuple(centre), tuple(scale))
 
 
-def _start(opened: Opened, lanes: Lanes, number: int) -> Observation:
+def _start(opened: Opened, lanes: ForeignLanes, number: int) -> Observation:
     """What the start of an episode shows in each lane."""
     observation, info = lanes.reset(seed=[Purpose.PROBE + number + lane for lane in range(lanes.num_envs)])
     if info.get("errors"):
         raise WorldError(f"{opened.name}: {next(iter(info['errors'].values()))}")
-    if not np.isfinite(np.concatenate([observation["observation"], observation["desired_goal"]], axis=1)).all():
-        raise WorldError(f"{opened.name}: what reset shows is not finite")
+    rows = np.concatenate([observation[key] for key in GOAL_KEYS], axis=1)
+    if not np.isfinite(rows).all():
+        lane, column = np.argwhere(~np.isfinite(rows))[0]
+        raise WorldError(
+            f"{opened.name}: what reset shows is not finite: {opened.layout.name_of(int(column))} is {rows[lane, column]}"
+        )
     return map_observation(np.copy, observation)
-
-
-def _first_episodes(opened: Opened, lanes: Lanes, base: Controller) -> list[Episode]:
-    episodes: list[Episode] = []
-    reasons: list[str] = []
-    for number in range(MOST_EPISODES):
-        seeds = [Purpose.PROBE + number * lanes.num_envs + lane for lane in range(lanes.num_envs)]
-        found, dropped = collect(lanes, base, Composition(), lambda _, base_action, step: np.zeros_like(base_action), seeds)
-        episodes += found
-        reasons += dropped
-        if sum(len(episode.transitions.reward) for episode in episodes) >= LOOKED_AT:
-            break
-    if not episodes:
-        raise WorldError(f"{opened.name} fails in its first episodes: {reasons[0]}")
-    return episodes

@@ -8,9 +8,18 @@ from typing import Any
 from warnings import warn
 
 import gymnasium
+from gymnasium import wrappers
+from gymnasium.vector import VectorEnv
 
 from residual_rl.errors import ResidualRLError, UnknownName, WorldError
 from residual_rl.tasks import TASKS
+
+RUNNING = (
+    wrappers.NormalizeObservation,
+    wrappers.NormalizeReward,
+    wrappers.vector.NormalizeObservation,
+    wrappers.vector.NormalizeReward,
+)
 
 
 def gymnasium_maker(name: str) -> Callable[[], gymnasium.Env]:
@@ -40,20 +49,50 @@ def made(make: Callable[[], gymnasium.Env], called: str) -> gymnasium.Env:
 
     Raises:
         WorldError: `make` raised.
-        ResidualRLError: it made something else.
+        ResidualRLError: it made something else, or several worlds in one.
     """
     try:
         env = make()
     except Exception as error:
         raise WorldError(f"making the environment {called!r} raised {type(error).__name__}: {error}") from error
+    if isinstance(env, VectorEnv):
+        raise ResidualRLError(f"{called} made a vector environment, {type(env).__name__}: pass it itself, it has its own lanes")
     if not isinstance(env, gymnasium.Env):
         raise ResidualRLError(f"{called} made a {type(env).__name__}, not a gymnasium.Env")
+    try:
+        check_single(env, called)
+    except ResidualRLError:
+        close_quietly(env)
+        raise
     return env
 
 
+def check_single(env: gymnasium.Env, name: str) -> None:
+    """Check that an environment is one world.
+
+    Raises:
+        ResidualRLError: it steps several worlds at once, with a leading axis, as simulators on a GPU do.
+    """
+    number = getattr(env.unwrapped, "num_envs", 1)
+    if isinstance(number, int) and number > 1:
+        raise ResidualRLError(
+            f"{name} is {number} worlds in one gymnasium.Env: pass it in its vector wrapper, a gymnasium.vector.VectorEnv "
+            "(ManiSkill's is ManiSkillVectorEnv)"
+        )
+
+
+def running_statistics(env: Any) -> str | None:
+    """Return the name of a wrapper whose statistics change with every step, if there is one around an environment."""
+    while env is not None:
+        if isinstance(env, RUNNING) and env.update_running_mean:
+            return type(env).__name__
+        env = getattr(env, "env", None)
+    return None
+
+
 def name_of(env: Any) -> str:
-    """Of an environment, a vector environment, or a function that makes one."""
-    if getattr(env, "spec", None) is not None:
+    """Return what to call an environment, a vector environment, or a function or class that makes one."""
+    if not isinstance(env, type) and getattr(env, "spec", None) is not None:
         return str(env.spec.id)
     name = getattr(env, "__name__", None) or type(getattr(env, "unwrapped", env)).__name__
     return f"own-{name}" if name in TASKS else name

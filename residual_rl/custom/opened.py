@@ -1,23 +1,27 @@
-"""An environment that somebody brings, opened: what it is called, how long it lasts, what its spaces are, and lanes of it."""
+"""A user-supplied environment, opened: what it is called, how long it lasts, what its spaces are, and lanes of it."""
 
 import gymnasium
 
+from residual_rl.custom.description import Description
 from residual_rl.custom.goals import NO_GOALS, goals_of
 from residual_rl.custom.sources import AnyEnv, ForeignLanes, source_of
-from residual_rl.custom.task import CustomTask, Findings
+from residual_rl.custom.success import LAST
+from residual_rl.custom.task import CustomTask
 from residual_rl.errors import ResidualRLError, WorldError
 from residual_rl.spaces import layout_of
 from residual_rl.types import Spec
 
 ASKED_SEED = 0  # of the episode in which hindsight asks; nothing happens in it
+LONGEST = 5_000
+"""Steps in which the first episodes must end, if nobody says when they do."""
 
 
 class Opened:
-    """An environment that was brought, before it is known how many lanes are needed. To be closed.
+    """A user-supplied environment, before it is known how many lanes are needed. To be closed.
 
     Raises:
         UnknownName: an id that neither the library nor Gymnasium knows.
-        ResidualRLError: it cannot be made, its spaces cannot work, or its episodes have no end; says why.
+        ResidualRLError: it cannot be made, or its spaces cannot work; says why.
     """
 
     def __init__(self, env: AnyEnv, horizon: int | None = None, processes: bool = False):
@@ -31,48 +35,49 @@ class Opened:
             self.close()
             raise ResidualRLError(f"{self.name} cannot be used: {error}") from None
         limits = [each for each in (horizon, self._source.time_limit) if each is not None]
-        if not limits:
-            self.close()
-            raise ResidualRLError(
-                f"{self.name} has no time limit, and what a step is worth depends on it: pass horizon=, the steps after which "
-                "an episode is cut"
-            )
-        self.horizon = min(limits)
+        self.horizon = min(limits, default=None)
+        """Steps after which an episode is cut; None if only its first episodes can show it."""
 
     @property
     def one(self) -> gymnasium.Env | None:
-        """One of the environments, to be asked about goals; None where none can be looked into."""
+        """One of the environments, to be asked about goals; None if none can be looked into."""
         return self._source.one
 
     @property
+    def running_statistics(self) -> str | None:
+        """Name of a wrapper around it that changes with what it sees."""
+        return self._source.running_statistics
+
+    @property
     def fixed_lanes(self) -> int | None:
-        """How many lanes there are; None where there can be as many as one likes."""
+        """How many lanes there are; None if there can be any number."""
         return self._source.num_lanes
 
     @property
     def spec(self) -> Spec:
-        """What a learner knows about it; the range of its rewards is not yet known."""
-        return Spec(self.layout.observation_size, self.layout.goal_size, self.layout.action_size, self.horizon)
+        """What is known before the first episode; the range of its rewards is not."""
+        layout = self.layout
+        return Spec(layout.observation_size, layout.goal_size, layout.action_size, self.horizon or LONGEST)
 
-    def few_lanes(self) -> ForeignLanes:
-        """As few lanes as there can be, to look at."""
-        return self._source.few_lanes(self.layout, self.spec)
+    def few_lanes(self, success: str = LAST) -> ForeignLanes:
+        """As few lanes as there can be, to look at; observations as the environment shows them."""
+        return self._source.few_lanes(self.layout, self.spec, success)
 
-    def task(self, findings: Findings, lanes: int) -> CustomTask:
-        """The task, with so many lanes.
+    def task(self, about: Description, lanes: int) -> CustomTask:
+        """The task that a description is of, with so many lanes.
 
         Raises:
             ResidualRLError: there are not so many.
         """
-        spec = self.spec._replace(reward_range=(-1.0, 0.0)) if findings.sparse else self.spec
-        goals = NO_GOALS if findings.goal_rules is None else goals_of(self._asked(), self.layout, findings.goal_rules)
+        findings = about.findings
+        goals = NO_GOALS if findings.goal_rules is None else goals_of(self._asked(), about.layout, findings.goal_rules)
         if self.fixed_lanes not in (None, lanes):
             raise ResidualRLError(f"{self.name} has {self.fixed_lanes} lanes: episodes_per_cycle must be that, not {lanes}")
         return CustomTask(
             name=self.name,
-            spec=spec,
-            layout=self.layout,
-            lanes=self._source.lanes(self.layout, spec, lanes),
+            spec=about.spec,
+            layout=about.layout,
+            lanes=self._source.lanes(about.layout, about.spec, lanes, about.success),
             reward=goals.reward,
             success=goals.success,
             measured_by=findings.measured_by,

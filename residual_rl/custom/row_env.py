@@ -1,4 +1,4 @@
-"""An environment whose observation is one row of numbers."""
+"""One environment whose observation is a row of numbers, and what environments report beside: numbers, flags, success."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from residual_rl.custom.signals import SUCCESS_KEYS, flag, number
 from residual_rl.spaces import Layout
 
+SUCCESS_KEYS = ("is_success", "success")
 FLAGS = 3  # terminated, truncated, success; success is NaN where the environment does not tell of it
 
 
@@ -84,3 +84,24 @@ def _success(info: dict[str, Any]) -> float:
         if key in info:
             return info[key] if type(info[key]) is bool else flag(key, info[key])
     return np.nan
+
+
+def number(name: str, value: Any) -> float:
+    """A number, also where it is an array of one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        if np.ndim(value):
+            (value,) = np.asarray(value).ravel()
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}, not one number") from None
+
+
+def flag(name: str, value: Any) -> bool:
+    """Whether it is so; not where it is None or NaN."""
+    return value is not None and number(name, value) > 0.0

@@ -1,35 +1,130 @@
-"""Environments that are stepped as rows of numbers, as lanes."""
+"""Lanes of `RowEnv`s: stepped one after the other in this process, or at once in processes of their own."""
 
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from warnings import catch_warnings
 
 import numpy as np
+from gymnasium.error import AlreadyPendingCallError
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from residual_rl.custom.row_env import FLAGS
-from residual_rl.custom.rows import ProcessRows, SerialRows
-from residual_rl.spaces import Layout
+from residual_rl.custom.row_env import FLAGS, RowEnv
+from residual_rl.custom.success import LAST, Judge
+from residual_rl.errors import ResidualRLError, WorldError
+from residual_rl.seeds import seed_32
+from residual_rl.spaces import Layout, layout_of
 from residual_rl.tasks.lanes import Stepped
 from residual_rl.types import Observation, Spec
+
+PATIENCE = 5.0  # seconds that a process has for an answer that it owes, or to end when it is told to
+
+GUARD = (
+    'each process runs the script that starts it, so that this must stand below `if __name__ == "__main__":` there, and what '
+    "makes an environment above"
+)
+
+Errors = dict[int, str]
+"""What went wrong, by lane."""
+
+
+class SerialRows:
+    """`RowEnv`s in this process.
+
+    Gymnasium's `SyncVectorEnv` would do the same, but copies each observation three times and merges infos that are empty.
+
+    Raises:
+        ResidualRLError: their spaces differ.
+    """
+
+    def __init__(self, envs: Sequence[RowEnv]):
+        for env in envs:
+            _check_alike(envs[0], env)
+        self.envs = envs
+        self.num_envs = len(envs)
+        self._width = envs[0].layout.width + FLAGS
+
+    def reset(self, seed: Sequence[int] | None) -> tuple[np.ndarray, Errors]:
+        """Rows `[E, O + 2 G + 3]` at the start of an episode in each lane."""
+        seeds = [None] * self.num_envs if seed is None else seed
+        rows, infos = zip(*(env.reset(seed=each) for env, each in zip(self.envs, seeds, strict=True)), strict=True)
+        return np.stack(rows), _errors(infos)
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Errors]:
+        """Rows and rewards `[E]` after one action each, as the environments take them."""
+        rows = np.empty((self.num_envs, self._width))
+        lanes = zip(self.envs, rows, actions, strict=True)
+        reward, infos = zip(*[env.step_into(row, action) for env, row, action in lanes], strict=True)
+        return rows, np.array(reward), _errors(infos)
+
+
+class ProcessRows:
+    """`RowEnv`s in processes of their own.
+
+    Raises, also in its methods:
+        WorldError: a process has ended.
+    """
+
+    def __init__(self, make: Callable[[], RowEnv], num_envs: int):
+        try:
+            with _noticing_death():
+                make_all = [_undisturbed(make)] * num_envs
+                self._envs = AsyncVectorEnv(make_all, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+        except WorldError as error:
+            raise WorldError(f"{error}. It ended at its start: {GUARD}") from error
+        self.num_envs = num_envs
+        self.processes = self._envs.processes
+
+    def reset(self, seed: Sequence[int] | None) -> tuple[np.ndarray, Errors]:
+        """See `SerialRows`."""
+        with _noticing_death():
+            rows, info = self._envs.reset(seed=None if seed is None else list(seed))
+        return rows, _errors_merged(info)
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Errors]:
+        """See `SerialRows`."""
+        with _noticing_death():
+            rows, reward, _, _, info = self._envs.step(actions)
+        return rows, reward.copy(), _errors_merged(info)
+
+    def close(self) -> None:
+        """Closes the environments, also where processes have ended by themselves."""
+        try:
+            with catch_warnings(action="ignore"):  # that an answer is missing
+                self._envs.close(timeout=PATIENCE)
+        except (EOFError, ConnectionError):
+            for process in self.processes:
+                process.terminate()
+                process.join(PATIENCE)
+                process.kill()
+            self._envs.closed = True
 
 
 class RowLanes:
     """Rows split into observations, and actions brought into the environment's units."""
 
-    def __init__(self, rows: SerialRows | ProcessRows, layout: Layout, spec: Spec):
+    def __init__(self, rows: SerialRows | ProcessRows, layout: Layout, spec: Spec, success: str = LAST):
         self.rows = rows
         self.layout = layout
         self.task_spec = spec
         self.horizon = spec.horizon
         self.num_envs = rows.num_envs
         self.tells_success = False
-        """Whether any has ever said if an episode is a success."""
+        """Whether any has ever reported if an episode is a success."""
+        self.judge = Judge(success, rows.num_envs)
+        self._ended = np.zeros(rows.num_envs, dtype=bool)
 
-    def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, object]]:
+    def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Starts an episode in each lane.
 
         Raises:
             WorldError: a process has ended.
         """
-        rows, errors = self.rows.reset(seed)
+        self.judge.reset()
+        self._ended = np.zeros(self.num_envs, dtype=bool)
+        rows, errors = self.rows.reset(None if seed is None else [seed_32(each) for each in seed])
         return self.layout.split(rows), {"errors": errors}
 
     def step(self, actions: np.ndarray) -> Stepped:
@@ -42,7 +137,50 @@ class RowLanes:
         flags = rows[:, -FLAGS:].T
         terminated, truncated, success = flags == 1.0
         self.tells_success = self.tells_success or not np.isnan(flags[-1]).all()
+        success = self.judge.after(success, self._ended)
+        self._ended = terminated | truncated
         return self.layout.split(rows), reward, terminated, truncated, {"is_success": success, "errors": errors}
 
     def close(self) -> None:
         """Does nothing: they are lent, and used again."""
+
+
+def _check_alike(first: RowEnv, other: RowEnv) -> None:
+    """Checks that an environment speaks as the first one does."""
+    for name in ("observation_space", "action_space"):
+        one, two = getattr(first.env, name), getattr(other.env, name)
+        spaces_of = {"observation_space": one, "action_space": first.env.action_space} | {name: two}
+        if one != two and layout_of(**spaces_of) != first.layout:
+            raise ResidualRLError(f"the {name.replace('_', ' ')}s of the environments differ: {one} and {two}")
+
+
+@contextmanager
+def _noticing_death() -> Iterator[None]:
+    """The pipe to a process that has ended breaks; after that, Gymnasium waits for the answer of a call that is over."""
+    try:
+        yield
+    except (EOFError, ConnectionError, AlreadyPendingCallError) as error:
+        raise WorldError("a process of the environments has ended, as where memory runs out or a simulator crashes") from error
+
+
+def _undisturbed(make: Callable[[], RowEnv]) -> Callable[[], RowEnv]:
+    """Ctrl-C reaches all processes of a terminal; the training, which ends with a checkpoint, still has steps to take."""
+    here = os.getpid()
+
+    def made() -> RowEnv:
+        if os.getpid() != here:  # Gymnasium makes one in this process too, to look at
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return make()
+
+    return made
+
+
+def _errors(infos: Sequence[dict[str, Any]]) -> Errors:
+    return {lane: info["error"] for lane, info in enumerate(infos) if info}
+
+
+def _errors_merged(info: dict[str, Any]) -> Errors:
+    """Of an info as a vector environment gives it."""
+    if "error" not in info:
+        return {}
+    return {lane: str(info["error"][lane]) for lane in np.flatnonzero(info["_error"]).tolist()}

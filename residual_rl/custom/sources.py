@@ -1,23 +1,33 @@
 """Where lanes come from: a vector environment, one environment, or something that makes as many as one likes."""
 
 from collections.abc import Callable
+from multiprocessing import current_process
 from typing import Protocol
 
 import gymnasium
 from gymnasium import Space
 from gymnasium.vector import VectorEnv
 
-from residual_rl.custom.making import close_quietly, gymnasium_maker, limit_of, made, name_of, time_limit
+from residual_rl.custom.making import (
+    check_single,
+    close_quietly,
+    gymnasium_maker,
+    limit_of,
+    made,
+    name_of,
+    running_statistics,
+    time_limit,
+)
 from residual_rl.custom.row_env import RowEnv
-from residual_rl.custom.row_lanes import RowLanes
-from residual_rl.custom.rows import ProcessRows, SerialRows
+from residual_rl.custom.row_lanes import GUARD, ProcessRows, RowLanes, SerialRows
+from residual_rl.custom.success import LAST
 from residual_rl.custom.vector_lanes import VectorLanes
 from residual_rl.errors import ResidualRLError, WorldError
 from residual_rl.spaces import Layout
 from residual_rl.types import Spec
 
 AnyEnv = str | gymnasium.Env | VectorEnv | Callable[[], gymnasium.Env]
-"""A task's name or Gymnasium id, any other Gymnasium id, an environment, a vector environment, or what makes an environment."""
+"""A task's name, a Gymnasium id, an environment, a vector environment, or a function or class that makes an environment."""
 
 ForeignLanes = RowLanes | VectorLanes
 
@@ -31,14 +41,16 @@ class Source(Protocol):
     time_limit: int | None
     one: gymnasium.Env | None
     """One of the environments, to be asked about goals; None where none can be looked into."""
+    running_statistics: str | None
+    """Name of a wrapper around it that changes with what it sees."""
     num_lanes: int | None
     """How many there are; None where there can be as many as one likes."""
 
-    def few_lanes(self, layout: Layout, spec: Spec) -> ForeignLanes:
+    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST) -> ForeignLanes:
         """As few as there can be, to look at."""
         ...
 
-    def lanes(self, layout: Layout, spec: Spec, num_lanes: int) -> ForeignLanes:
+    def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
         """So many, to be used from now on."""
         ...
 
@@ -58,6 +70,8 @@ def source_of(env: AnyEnv, processes: bool) -> Source:
         UnknownName: an id that neither the library nor Gymnasium knows.
         ResidualRLError: it is no environment, cannot be made, or cannot be made in processes.
     """
+    if processes and getattr(current_process(), "_inheriting", False):  # the script, run again by a process that is starting
+        raise ResidualRLError(f"processes=True starts processes: {GUARD}")
     if isinstance(env, VectorEnv | gymnasium.Env):
         source = OneVectorEnv(env) if isinstance(env, VectorEnv) else OneEnv(env)
         if processes:
@@ -71,7 +85,7 @@ def source_of(env: AnyEnv, processes: bool) -> Source:
     if not callable(env):
         raise ResidualRLError(
             f"env is a {type(env).__name__}: it must be a task's name, a Gymnasium id, a gymnasium.Env or VectorEnv, or a "
-            "function without arguments that makes an Env"
+            "function or class without arguments that makes an Env"
         )
     return ManyEnvs(env, name_of(env), processes)
 
@@ -85,15 +99,16 @@ class OneVectorEnv:
         self.spaces = envs.single_observation_space, envs.single_action_space
         self.time_limit = limit_of(getattr(envs, "spec", None))
         self.one: gymnasium.Env | None = None
+        self.running_statistics = running_statistics(envs)
         self.num_lanes: int | None = envs.num_envs
 
-    def few_lanes(self, layout: Layout, spec: Spec) -> ForeignLanes:
+    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST) -> ForeignLanes:
         """All of them."""
-        return self.lanes(layout, spec, self.envs.num_envs)
+        return self.lanes(layout, spec, self.envs.num_envs, success)
 
-    def lanes(self, layout: Layout, spec: Spec, num_lanes: int) -> ForeignLanes:
+    def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
         """All of them."""
-        return VectorLanes(self.envs, layout, spec)
+        return VectorLanes(self.envs, layout, spec, success)
 
     def another(self) -> gymnasium.Env | None:
         """None: it cannot be looked into."""
@@ -108,19 +123,21 @@ class OneEnv:
 
     def __init__(self, env: gymnasium.Env):
         self.name = name_of(env)
+        check_single(env, self.name)
         self.spaces = env.observation_space, env.action_space
         self.time_limit = time_limit(env)
         self.one: gymnasium.Env | None = env
+        self.running_statistics = running_statistics(env)
         self.num_lanes: int | None = 1
         self._env = env
 
-    def few_lanes(self, layout: Layout, spec: Spec) -> ForeignLanes:
+    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST) -> ForeignLanes:
         """The one that there is."""
-        return self.lanes(layout, spec, 1)
+        return self.lanes(layout, spec, 1, success)
 
-    def lanes(self, layout: Layout, spec: Spec, num_lanes: int) -> ForeignLanes:
+    def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
         """The one that there is."""
-        return RowLanes(SerialRows([RowEnv(self._env, layout, spec.horizon)]), layout, spec)
+        return RowLanes(SerialRows([RowEnv(self._env, layout, spec.horizon)]), layout, spec, success)
 
     def another(self) -> gymnasium.Env | None:
         """The one that there is, so that what depends on its episode is not the same in a run that goes on."""
@@ -144,13 +161,14 @@ class ManyEnvs:
         self.spaces = self._first.observation_space, self._first.action_space
         self.time_limit = time_limit(self._first)
         self.one: gymnasium.Env | None = self._first
+        self.running_statistics = running_statistics(self._first)
         self.num_lanes: int | None = None
 
-    def few_lanes(self, layout: Layout, spec: Spec) -> ForeignLanes:
+    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST) -> ForeignLanes:
         """One."""
-        return RowLanes(SerialRows([RowEnv(self._first, layout, spec.horizon)]), layout, spec)
+        return RowLanes(SerialRows([RowEnv(self._first, layout, spec.horizon)]), layout, spec, success)
 
-    def lanes(self, layout: Layout, spec: Spec, num_lanes: int) -> ForeignLanes:
+    def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
         """So many, in this process or each in one of its own.
 
         Raises:
@@ -160,9 +178,9 @@ class ManyEnvs:
         if self._processes:
             make, called = self._make, self._called  # what is sent to the processes must not hold the environments made here
             self._in_processes = ProcessRows(lambda: RowEnv(made(make, called), layout, spec.horizon), num_lanes)
-            return RowLanes(self._in_processes, layout, spec)
+            return RowLanes(self._in_processes, layout, spec, success)
         envs = [self._first, *(self._make_one() for _ in range(num_lanes - 1))]
-        return RowLanes(SerialRows([RowEnv(env, layout, spec.horizon) for env in envs]), layout, spec)
+        return RowLanes(SerialRows([RowEnv(env, layout, spec.horizon) for env in envs]), layout, spec, success)
 
     def another(self) -> gymnasium.Env | None:
         """A new one; the first where there cannot be another, or where it is no lane anyway."""

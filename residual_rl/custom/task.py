@@ -1,39 +1,19 @@
-"""What an environment that somebody brings is to the rest of the library."""
+"""What a user-supplied environment is to the rest of the library."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass as record
 
-from residual_rl.custom.goals import GoalRules
 from residual_rl.errors import ResidualRLError
 from residual_rl.spaces import Layout
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Array, Measure, RewardFunction, Spec, SuccessFunction
 
 
-@record(frozen=True, config=ConfigDict(extra="forbid"))
-class Findings:
-    """What the base's first episodes showed about an environment."""
-
-    measured_by: Measure
-    """Success where the environment tells of it, else return."""
-    reward_scale: float
-    sparse: bool
-    """Whether rewards are -1 or 0."""
-    episode_steps: float
-    """Mean length of the episodes."""
-    goal_rules: GoalRules | None
-    """None where hindsight has nothing to ask."""
-    usual_value: float = 0.0
-    """What the base's states are worth on average, in the environment's rewards: the zero of the learner's values."""
-
-
 @dataclass(frozen=True)
 class CustomTask:
-    """To the rest of the library what a `Task` is: its environments come from somebody else, and are shared by all uses."""
+    """To the rest of the library what a `Task` is: its environments are the user's, and all uses share them."""
 
     name: str
     spec: Spec
@@ -56,13 +36,22 @@ class CustomTask:
         return self.spec._replace(reward_range=(low * self.reward_scale, high * self.reward_scale))
 
     def learner_reward(self, reward: Array, discount: Array) -> Array:
-        """Rewards `[B]` as the learner sees them, where the next state's value counts for `discount` `[B]`.
+        """Rewards `[B]` as the learner sees them, if the next state's value counts for `discount` `[B]`: float64.
 
         Every value is then `scale * (value - usual_value)`, and nothing is preferred that was not: with `V = r + d V'`, it is
-        `V - u = r - (1 - d) u + d (V' - u)`, also where the world ended the episode (d = 0) or several steps are summed up.
+        `V - u = r - (1 - d) u + d (V' - u)`, also if the world ended the episode (d = 0). A constant that is added to
+        every reward is in u, and leaves what is learned from as it was; not so if the world can end an episode early, for then
+        the constant pays for every step that the end is put off.
         """
-        scale, usual = np.float32(self.reward_scale), np.float32(self.usual_value)
-        return scale * (reward - (1 - discount) * usual)
+        return self.reward_scale * (np.asarray(reward, np.float64) - self._usual_reward(discount))
+
+    def own_reward(self, reward: Array, discount: Array) -> Array:
+        """The inverse of `learner_reward`: rewards `[B]` as the environment gave them, float64."""
+        return np.asarray(reward, np.float64) / self.reward_scale + self._usual_reward(discount)
+
+    def _usual_reward(self, discount: Array) -> Array:
+        """What a step must pay so that the values before and after it are usual. The replay's discounts are rounded: not so."""
+        return np.where(np.asarray(discount) > 0.0, 1.0 - self.spec.discount, 1.0) * self.usual_value
 
     def make_envs(
         self,

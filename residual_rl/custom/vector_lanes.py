@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from residual_rl.custom.signals import SUCCESS_KEYS, flag
+from residual_rl.custom.row_env import SUCCESS_KEYS, flag
+from residual_rl.custom.success import LAST, Judge
+from residual_rl.errors import WorldError
+from residual_rl.seeds import seed_32
 from residual_rl.spaces import Layout
 from residual_rl.tasks.lanes import Stepped
 from residual_rl.types import Observation, Spec, map_observation
@@ -15,14 +18,15 @@ from residual_rl.types import Observation, Spec, map_observation
 class VectorLanes:
     """A vector environment that somebody brought. What follows a lane's first end is ignored, whatever its autoreset mode."""
 
-    def __init__(self, envs: VectorEnv, layout: Layout, spec: Spec):
+    def __init__(self, envs: VectorEnv, layout: Layout, spec: Spec, success: str = LAST):
         self.envs = envs
         self.layout = layout
         self.task_spec = spec
         self.horizon = spec.horizon
         self.num_envs = envs.num_envs
         self.tells_success = False
-        """Whether it has ever said if an episode is a success."""
+        """Whether it has ever reported if an episode is a success."""
+        self.judge = Judge(success, self.num_envs)
         self._mode = AutoresetMode(envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._elapsed = 0
         self._last: Any = None
@@ -32,11 +36,12 @@ class VectorLanes:
 
     def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Starts an episode in each lane. Seeds count on from the first: only lanes that repeat an episode could differ."""
-        shown, _ = self.envs.reset(seed=None if seed is None else int(seed[0]))
+        shown, _ = self.envs.reset(seed=None if seed is None else seed_32(int(seed[0])))
+        self.judge.reset()
         observation = self.layout.flatten(shown, (self.num_envs,))
         self._elapsed = 0
         nobody = np.zeros(self.num_envs, dtype=bool)
-        self._last = observation, nobody, nobody, nobody
+        self._last = observation, nobody, nobody
         self._ended = nobody
         return observation, {}
 
@@ -51,17 +56,32 @@ class VectorLanes:
         self._elapsed += 1
         now = self.layout.flatten(shown, (self.num_envs,))
         success = self._success(info)
-        if self._mode == AutoresetMode.SAME_STEP and "final_obs" in info:
-            for lane in np.flatnonzero(info["_final_obs"] & ~over).tolist():
-                final = self.layout.flatten(info["final_obs"][lane])
-                now = _with_row(now, lane, final)
-            success = np.where(info["_final_obs"], self._success(info.get("final_info", {})), success)
+        if self._mode == AutoresetMode.SAME_STEP and self._ended.any():
+            final = self._final_obs(info)
+            for lane in np.flatnonzero(self._ended & ~over).tolist():
+                now = _with_row(now, lane, self.layout.flatten(final[lane]))
+            success = np.where(self._ended, self._success(info.get("final_info", {})), success)
         truncated = truncated | ((self._elapsed >= self.horizon) & ~terminated)
-        fresh = (now, terminated, truncated, success)
         observation = map_observation(lambda old, new: np.where(over[:, None], old, new), before, now)
-        flags = [np.where(over, old, new) for old, new in zip(flags, fresh[1:], strict=True)]
+        flags = [np.where(over, old, new) for old, new in zip(flags, (terminated, truncated), strict=True)]
         self._last = (observation, *flags)
-        return observation, np.where(over, 0.0, reward), flags[0], flags[1], {"is_success": flags[2]}
+        success = self.judge.after(success, over)
+        return observation, np.where(over, 0.0, reward), flags[0], flags[1], {"is_success": success}
+
+    def _final_obs(self, info: dict[str, Any]) -> Any:
+        """What the episodes that have just ended showed last, by lane.
+
+        Raises:
+            WorldError: the environment keeps it to itself.
+        """
+        known = info.get("_final_obs", self._ended) if "final_obs" in info else np.zeros(self.num_envs, dtype=bool)
+        if not np.all(known | ~self._ended):
+            raise WorldError(
+                "its autoreset mode is SAME_STEP, but info holds no 'final_obs' of an episode that ended: what step shows then "
+                "is the start of the next episode, which must not be taken for the end of this one. Report final_obs, or use "
+                "AutoresetMode.NEXT_STEP or DISABLED"
+            )
+        return info["final_obs"]
 
     def _success(self, info: dict[str, Any]) -> np.ndarray:
         for key in SUCCESS_KEYS:

@@ -29,7 +29,7 @@ class Evidence(NamedTuple):
     """The latest episodes, one after the other, and what is said of them. Letters: N rows, E episodes, S states, K tried."""
 
     rows: Transition
-    """[N] exploration included, under the goals that were asked for."""
+    """[N] exploration included, under the goals that were asked for, with the environment's rewards."""
     starts: np.ndarray
     """[E] where in `rows` each episode begins."""
     success: np.ndarray | None
@@ -39,7 +39,8 @@ class Evidence(NamedTuple):
     predicted: np.ndarray | None
     """[N] the critics' mean value of what was done; None, like all other values, if the algorithm has no critic to ask."""
     followed: np.ndarray
-    """[N] the discounted rewards that followed; beyond a time limit, the critics' own value of what would have."""
+    """[N] the discounted rewards that followed, as the learner sees them; beyond a time limit, the critics' own value of what
+    would have."""
     residual: np.ndarray
     """[N, A] what the learned policy adds there, exactly 0 where its gate is shut."""
     advantage: np.ndarray | None
@@ -74,7 +75,7 @@ def gather(
     spec: Spec,
     success: SuccessFunction | None,
     base: Callable[[Observation], np.ndarray] | None,
-    learner_reward: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda reward, discount: reward,
+    own_reward: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda reward, discount: reward,
 ) -> Evidence | None:
     """The evidence that replay and networks hold; None where no episode is held as a whole.
 
@@ -85,7 +86,7 @@ def gather(
         spec: of the task.
         success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None where nobody can tell.
         base: `Observation[B] -> base_action [B, A]`, asked under other goals; None where it cannot be asked.
-        learner_reward: `reward [B], discount [B] -> [B]`, the rewards of which the values are.
+        own_reward: `reward [B], discount [B] -> [B]`, the environment's rewards from those that the replay holds.
     """
     episodes = replay.latest_episodes(EPISODES)
     if not episodes:
@@ -134,12 +135,12 @@ def gather(
     first_achieved = rows.observation["achieved_goal"][starts]
     achieved, desired = (rows.next_observation[key][lasts] for key in ("achieved_goal", "desired_goal"))
     return Evidence(
-        rows=rows,
+        rows=rows._replace(reward=own_reward(rows.reward, rows.discount)),
         starts=starts,
         success=success(achieved, desired).astype(bool) if success and spec.goal_size else None,
         moved=~success(first_achieved, achieved).astype(bool) if success and spec.goal_size else None,
         predicted=value(rows.observation, rows.base_action, rows.residual),
-        followed=_followed(learner_reward(rows.reward, rows.discount), starts, final_values, spec.discount),
+        followed=_followed(rows.reward, starts, final_values, spec.discount),
         residual=residual,
         advantage=differing(
             value(rows.observation, rows.base_action, residual), value(rows.observation, rows.base_action, none)

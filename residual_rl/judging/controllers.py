@@ -6,17 +6,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from residual_rl.config import Config
 from residual_rl.controllers import Controller, remembers, start_episodes
 from residual_rl.controllers.resolve import controller_of, speaks_our_language
 from residual_rl.custom.inspection import adapted, look
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
+from residual_rl.custom.success import LAST, checked
 from residual_rl.errors import ControllerError, ResidualRLError
 from residual_rl.evaluation import Act
 from residual_rl.presets import pace
 from residual_rl.residual import Composition
 from residual_rl.rollout import base_policy
-from residual_rl.tasks import find_task, is_task
+from residual_rl.tasks import check_worlds, find_task, is_task
 from residual_rl.tasks.task import AnyTask
 from residual_rl.training.experiment import resolve
 from residual_rl.types import Observation
@@ -38,6 +40,7 @@ def open_both(
     base: Any,
     policy: Any,
     horizon: int | None,
+    success: str,
     processes: bool,
     num_threads: int | None,
     tell: Callable[[str], None],
@@ -47,9 +50,13 @@ def open_both(
     Raises:
         ResidualRLError: a name or controller that cannot be used.
     """
+    success = checked(success)
     if isinstance(env, str) and is_task(env):
-        if horizon is not None or processes:
-            raise ResidualRLError(f"horizon and processes are for environments of your own; {env!r} is a task of the library")
+        if horizon is not None or processes or success != LAST:
+            raise ResidualRLError(
+                f"horizon, success and processes are for environments of your own; {env!r} is a task of the library"
+            )
+        check_worlds()
         task = find_task(env)
         first, name = resolve(base, task, num_threads)
         yield Both(task, first, resolve(policy, task, num_threads)[0], name)
@@ -66,13 +73,13 @@ def open_both(
                 told.add(line)
                 tell(line)
 
-        about = look(opened, first, tell_once)
-        character = None if speaks_our_language(second) else look(opened, second, tell_once).character
-        lanes = opened.fixed_lanes or pace(about.findings.episode_steps, None, "default")["episodes_per_cycle"]
+        about = look(opened, first, tell_once, success)
+        character = None if speaks_our_language(second) else look(opened, second, tell_once, success).character
+        lanes = opened.fixed_lanes or pace(about.findings.episode_steps, None, "default", Config.steps)["episodes_per_cycle"]
         yield Both(
-            opened.task(about.findings, lanes),
-            adapted(first, opened.layout, about.character),
-            adapted(second, opened.layout, character),
+            opened.task(about, lanes),
+            adapted(first, about.layout, about.character),
+            adapted(second, about.layout, character),
             name,
         )
 

@@ -62,7 +62,7 @@ def opened_for(
     with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
         same_environment(about, opened, path)
         resolved = adapted(controller_of_run(path, controller, about.spec), about.layout, about.character)
-        yield _Bench(opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle), resolved)
+        yield _Bench(opened.task(about, opened.fixed_lanes or config.episodes_per_cycle), resolved)
 
 
 def compare_run(

@@ -15,8 +15,6 @@ from residual_rl.learning.replay import Replay, Windows
 from residual_rl.types import Observation, RewardFunction, SuccessFunction, Transition, map_observation, with_goal
 
 Base = Callable[[Observation], np.ndarray]
-LearnerReward = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""`reward [B], discount [B] -> [B]`"""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -39,7 +37,6 @@ class Hindsight:
         base: Base | None,
         latest: int | None = None,
         steps: int = 1,
-        learner_reward: LearnerReward = lambda reward, discount: reward,
     ) -> Transition:
         """Return transitions `[size]`, relabelled.
 
@@ -47,13 +44,13 @@ class Hindsight:
             replay: what to draw from.
             rng: all chance comes from it.
             size: how many.
-            reward: `achieved_goal [B, G], desired_goal [B, G], info -> [B]`.
+            reward: `achieved_goal [B, G], desired_goal [B, G], info -> [B]`, as it is learned from; `info` holds the
+                transitions' discounts too.
             success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None where nobody can tell: none is dropped.
             base: `Observation[B] -> base_action [B, A]`, asked at the new goals; None keeps the stored base actions.
             latest: draw from the rows added last.
             steps: that a transition takes, fewer at the end of an episode. Its reward is their discounted sum, its discount
                 their product, its next observation that after the last of them.
-            learner_reward: `reward [B], discount [B] -> [B]`, each step's reward as it is learned from.
         """
         numbers = replay.draw(rng, size, latest)
         goal = replay.later_achieved_goal(rng, numbers)
@@ -65,9 +62,8 @@ class Hindsight:
         rows = np.flatnonzero(chosen)
         if steps == 1:
             batch = rewarded(batch, rows, goal[rows], reward)
-            batch = batch._replace(reward=learner_reward(batch.reward, batch.discount))
         else:
-            batch = _over_steps(replay, batch, replay.windows(numbers, steps), rows, goal[rows], reward, learner_reward)
+            batch = _over_steps(replay, batch, replay.windows(numbers, steps), rows, goal[rows], reward)
         return relabel(batch, rows, goal[rows], base)
 
 
@@ -78,14 +74,13 @@ def _over_steps(
     rows: np.ndarray,
     goal: np.ndarray,
     reward: RewardFunction,
-    learner_reward: LearnerReward,
 ) -> Transition:
     """Return transitions over the windows `[B, N]` that begin with those of a batch `[B]`."""
     size, steps = windows.numbers.shape
     every = replay.rows(windows.numbers.ravel())
     of_windows = (rows[:, None] * steps + np.arange(steps)).ravel()
     every = rewarded(every, of_windows, np.repeat(goal, steps, axis=0), reward)
-    rewards = learner_reward(every.reward, every.discount).reshape(size, steps)
+    rewards = every.reward.reshape(size, steps)
     discounts = np.where(windows.inside, every.discount.reshape(size, steps), 1.0).cumprod(axis=1)
     before = np.concatenate([np.ones((size, 1)), discounts[:, :-1]], axis=1)
     last = replay.rows(windows.last)
@@ -104,7 +99,7 @@ def rewarded(steps: Transition, rows: np.ndarray, goal: np.ndarray, reward: Rewa
     if not len(rows):
         return steps
     after = steps.next_observation
-    info = {"observation": after["observation"][rows], "action": steps.action[rows]}
+    info = {"observation": after["observation"][rows], "action": steps.action[rows], "discount": steps.discount[rows]}
     return steps._replace(reward=_replaced(steps.reward, rows, reward(after["achieved_goal"][rows], goal, info)))
 
 

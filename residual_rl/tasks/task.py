@@ -46,6 +46,10 @@ class Task:
         """Rewards `[B]` as the learner sees them, which was tuned on the tasks of this library: as they are."""
         return reward
 
+    def own_reward(self, reward: Array, discount: Array) -> Array:
+        """The inverse of `learner_reward`."""
+        return reward
+
     @property
     def learner_spec(self) -> Spec:
         """The spec with rewards as the learner sees them."""
@@ -118,6 +122,10 @@ class AnyTask(Protocol):
 
     def learner_reward(self, reward: Array, discount: Array) -> Array:
         """Rewards `[B]` as the learner sees them, if the next state's value counts for `discount` `[B]`."""
+        ...
+
+    def own_reward(self, reward: Array, discount: Array) -> Array:
+        """The inverse of `learner_reward`: rewards `[B]` as the environment gave them."""
         ...
 
     def make_envs(

@@ -61,7 +61,7 @@ def next_cycle(training: Training, envs: Lanes, state: State, started: float) ->
     under_way = _updated(training, state, rng, key, actor_learns) if config.overlap and len(replay) else None
     episodes, dropped, roles = _collected(training, envs, state, actor_learns)
     new = sum(len(episode.transitions.reward) for episode in episodes)
-    with replay.adding([episode.transitions for episode in episodes]):
+    with replay.adding([_for_learner(training, episode.transitions) for episode in episodes]):
         fresh = _sampled(training, replay, rng, new, latest=new) if new else None
         if under_way:
             learned = under_way._replace(learner=_counted_in(config, under_way.learner, fresh))
@@ -114,7 +114,7 @@ def _collected(training: Training, envs: Lanes, state: State, actor_learns: bool
     seeds = [training_seed(config.seed, first + lane) for lane in range(envs.num_envs)]
     episodes, reasons = collect(envs, training.controller, algorithm.composition, act, seeds)
     if reasons:
-        what = reasons[0].partition(" raised ")[2] or reasons[0]  # without the step: a text is shown once
+        what = reasons[0].partition(" raised ")[2] or reasons[0].partition(": step ")[0]  # so that a text is shown once
         warn(f"episodes that break in training are dropped: {what}", RuntimeWarning, stacklevel=2)
     if not episodes and state.dropped_in_a_row + len(reasons) >= MAX_DROPPED_IN_A_ROW:
         raise WorldError(
@@ -186,13 +186,16 @@ def _sampled(training: Training, replay: Replay, rng: np.random.Generator, size:
         if not np.isfinite(reward).all():
             row = int(np.argmin(np.isfinite(reward)))
             raise WorldError(f"the reward is {reward[row]} where {achieved[row]} is achieved and {desired[row]} desired")
-        return reward
+        return task.learner_reward(reward, info["discount"])
 
     ask = base_at_goal if training.asks_again else None
     steps = training.config.algorithm.steps if latest is None else 1
-    return training.config.hindsight.sample(
-        replay, rng, size, reward_at_goal, task.success, ask, latest, steps, task.learner_reward
-    )
+    return training.config.hindsight.sample(replay, rng, size, reward_at_goal, task.success, ask, latest, steps)
+
+
+def _for_learner(training: Training, steps: Transition) -> Transition:
+    """An episode `[T]` with rewards as the learner sees them, while they are in double precision."""
+    return steps._replace(reward=training.task.learner_reward(steps.reward, steps.discount))
 
 
 def _chance(config: Config, cycle: int, use: Literal["collect", "learn"]) -> tuple[np.random.Generator, Any]:

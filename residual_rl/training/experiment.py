@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 from residual_rl.config import Config
 from residual_rl.controllers import CONTROLLERS, Controller, is_random, remembers, table
 from residual_rl.controllers.resolve import controller_of
-from residual_rl.custom.inspection import Description, adapted, description_from, look, same_environment
+from residual_rl.custom.description import Description, description_from
+from residual_rl.custom.inspection import adapted, look, same_environment
 from residual_rl.custom.making import gymnasium_maker
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
+from residual_rl.custom.success import LAST, checked
 from residual_rl.errors import ControllerError, ResidualRLError, RunError, UnknownName
 from residual_rl.presets import bench_pace, make_config, pace, paced, unless_said
 from residual_rl.runs.reading import ENVIRONMENT, TABLE, is_begun, read_config, read_environment
@@ -44,14 +46,20 @@ def open_setting(
     num_threads: int | None,
     tell: Callable[[str], None],
     directory: Path | None,
+    success: str = LAST,
+    learns: bool = True,
 ) -> Iterator[Setting]:
     """What a user's arguments amount to. What was opened for it is closed in the end.
 
-    What the directory says of the environment, if it is a run already, is taken as it is.
+    What the directory says of the environment, if it is a run already, is taken as it is. `learns`: whether a residual will be
+    learned, and not only the controller evaluated.
     """
+    success = checked(success)
     if isinstance(env, str) and is_task(env):
-        if horizon is not None or processes:
-            raise ResidualRLError(f"horizon and processes are for environments of your own; {env!r} is a task of the library")
+        if horizon is not None or processes or success != LAST:
+            raise ResidualRLError(
+                f"horizon, success and processes are for environments of your own; {env!r} is a task of the library"
+            )
         check_worlds()
         task = find_task(env)
         controller, name = resolve(controller, task, num_threads)
@@ -69,10 +77,11 @@ def open_setting(
         controller, name = controller_of(controller, opened.spec, num_threads)
         about = described(directory) if is_begun(directory) else None
         if about is None:
-            about = look(opened, controller, tell)
+            composition = _config(said, opened.name, name, {}).algorithm.composition if learns else None
+            about = look(opened, controller, tell, success, composition)
         else:
-            same_environment(about, opened, directory)
-        controller = adapted(controller, opened.layout, about.character)
+            same_environment(about, opened, directory, success)
+        controller = adapted(controller, about.layout, about.character)
         own = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"], said.get("steps", Config.steps)) | {
             "measured_by": about.findings.measured_by
         }
@@ -87,7 +96,7 @@ def open_setting(
                 f"hindsight.relabel_ratio is {config.hindsight.relabel_ratio:g}, but {opened.name} cannot be asked what "
                 "another goal would have been worth: it must be 0"
             )
-        yield Setting(opened.task(about.findings, config.episodes_per_cycle), controller, name, config, about)
+        yield Setting(opened.task(about, config.episodes_per_cycle), controller, name, config, about)
 
 
 def _shown_base(controller: Controller) -> dict[str, Any]:

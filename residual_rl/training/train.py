@@ -206,7 +206,7 @@ def _diagnosis(training: Training, state: State, envs: Lanes | None) -> Diagnosi
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
     algorithm = config.algorithm.delivered(state.scores)
     networks = algorithm.averaged(state.learner)
-    evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.learner_reward)
+    evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.own_reward)
     evaluations, metrics = (read_rows(path / name) for name in ("evaluations.csv", "metrics.csv"))
     starts = None if evidence is None or envs is None else compare_from_same_starts(training, state, envs, evidence)
     return diagnose(config, state.step, evidence, evaluations, metrics, starts)

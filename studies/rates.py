@@ -1,9 +1,9 @@
-"""Measures every controller on the tasks it is made for, before anything is learned on them.
+"""Measure every controller on its tasks, before any learning.
 
     python studies/rates.py [--episodes 1000] [--only TASK ...]
 
-Writes `studies/controllers/rates.csv`, row by row, and from it alone `studies/controllers/README.md`. Rows that are there with
-as many episodes are kept: a stopped measurement goes on, and a row deleted from the file is measured again.
+Writes `studies/controllers/rates.csv`, row by row, and from it alone `studies/controllers/README.md`. Rows that exist with as
+many episodes are kept: a stopped measurement can be resumed, and a row deleted from the file is measured again.
 """
 
 import argparse
@@ -54,7 +54,7 @@ PAIRS = (
 PREFACE = """# Controllers before learning
 
 Success at the last step of {episodes} episodes, with 95 % Wilson intervals, on the initial states that verdicts use. The
-paper's numbers are those of its text and figures. Made by `python studies/rates.py` from `rates.csv`.
+paper's numbers are from its text and figures. Made by `python studies/rates.py` from `rates.csv`.
 
 | task | controller | paper | here | 95 % interval | mean return |
 |---|---|---|---|---|---|
@@ -62,7 +62,7 @@ paper's numbers are those of its text and figures. Made by `python studies/rates
 
 
 def read() -> list[dict[str, str]]:
-    """What has been measured."""
+    """Read the rows that exist."""
     if not (FOLDER / "rates.csv").exists():
         return []
     with (FOLDER / "rates.csv").open(newline="") as file:
@@ -70,7 +70,7 @@ def read() -> list[dict[str, str]]:
 
 
 def write(rows: list[dict[str, Any]]) -> None:
-    """The CSV in the order of `PAIRS`, and the table made of it."""
+    """Write the CSV in the order of `PAIRS`, and the table made from it."""
     order = [(pair.task, pair.controller) for pair in PAIRS]
     rows = sorted(rows, key=lambda row: order.index((row["task"], row["controller"])))
     with (FOLDER / "rates.csv").open("w", newline="") as file:
@@ -86,7 +86,7 @@ def write(rows: list[dict[str, Any]]) -> None:
 
 
 def measure(pair: Pair, episodes: int) -> dict[str, Any]:
-    """One row."""
+    """Measure one row."""
     base = residual_rl.evaluate(pair.task, pair.controller, episodes=episodes).base
     return {
         **pair._asdict(),
@@ -100,7 +100,7 @@ def measure(pair: Pair, episodes: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures what is missing."""
+    """Measure the missing rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=1000)
     parser.add_argument("--only", nargs="+", metavar="TASK", choices=sorted({pair.task for pair in PAIRS}))

@@ -30,10 +30,10 @@ GATES = {"base": None, "caution 3": 3.0, "none": None, "caution 0": 0.0, "cautio
 
 PREFACE = """# Run-time gates
 
-Finished runs of SlipperyPush ({seeds} seeds of the default preset as it was when 3 was the only caution), evaluated with more or less
-caution: {episodes} episodes each, from the initial states that verdicts use, with 95 % Wilson intervals over all seeds.
-On Push the block does not slip; no training used its friction. The mean residual is the mean absolute difference of action and base
-action over steps and entries. Made by `python studies/gates.py RUN ...` from `gates.csv`.
+Finished runs of SlipperyPush ({seeds} seeds of the default preset as it was when 3 was the only caution), evaluated with more
+or less caution: {episodes} episodes each, from the initial states that verdicts use, with 95 % Wilson intervals over all seeds.
+On Push the block does not slip; no training used its friction. The mean residual is the mean absolute difference of action and
+base action, over steps and entries. Made by `python studies/gates.py RUN ...` from `gates.csv`.
 
 | task | gate | success | 95 % interval | of each seed | mean residual |
 |---|---|---|---|---|---|

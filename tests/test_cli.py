@@ -26,7 +26,6 @@ from residual_rl.studies import STUDIES
 from residual_rl.tasks import TASKS
 from residual_rl.training.train import Progress
 
-
 GROUP = typer.main.get_command(app)
 assert isinstance(GROUP, typer.core.TyperGroup)
 COMMANDS = GROUP.commands

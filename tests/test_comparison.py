@@ -11,7 +11,7 @@ from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.reports.figures import learning_curve
 from residual_rl.statistics import bootstrap_interval, iqm, iqm_interval, wilson_interval
 from residual_rl.studies import comparison
-from residual_rl.studies.comparison import compared, markdown, overall
+from residual_rl.studies.comparison import compare_variants, markdown, overall
 from residual_rl.studies.dot_plot import dot_plot, too_many_for_curves
 from residual_rl.studies.report import write_study_report
 from residual_rl.studies.results import COLUMNS, read_results, write_rows
@@ -45,7 +45,7 @@ ROWS = [
 
 
 def line(variant: str) -> comparison.Line:
-    (found,) = [each for each in compared(ROWS) if each.variant == variant]
+    (found,) = [each for each in compare_variants(ROWS) if each.variant == variant]
     return found
 
 
@@ -80,15 +80,15 @@ def test_trials_that_did_not_finish_are_in_the_table_and_marked() -> None:
 
 def test_a_seed_that_has_only_just_begun_leaves_the_others_their_lowest() -> None:
     rows = [*trial("push", "ours", 0, [0.5, 0.9]), *trial("push", "ours", 1, [0.5], state="unfinished")]
-    (line,) = compared(rows)
+    (line,) = compare_variants(rows)
     assert (line.seeds, line.acting) == (2, [0.3])
     assert line.lowest_acting == pytest.approx(0.3 - line.base)
 
 
 def test_the_order_of_rows_changes_nothing_within_a_line() -> None:
     shuffled = [ROWS[index] for index in np.random.default_rng(0).permutation(len(ROWS))]
-    again = {each.variant: each for each in compared(shuffled)}
-    for each in compared(ROWS):
+    again = {each.variant: each for each in compare_variants(shuffled)}
+    for each in compare_variants(ROWS):
         other = again[each.variant]
         assert sorted(other.solved) == sorted(each.solved)
         numbers = [other.last, other.last_five, other.lowest, other.base]
@@ -139,7 +139,7 @@ RETURNS = [
 
 
 def test_a_task_that_is_measured_by_its_return_is_told_in_returns() -> None:
-    ours, theirs = compared(RETURNS)
+    ours, theirs = compare_variants(RETURNS)
     assert (ours.by_return, ours.base, ours.last) == (True, -80.0, -65.0)
     assert (ours.last_five_lowest, ours.lowest) == (-95.5, pytest.approx((-15.5 + 0.0) / 2))
     assert ours.solved == []
@@ -159,7 +159,7 @@ def test_returns_take_no_part_in_what_is_told_of_all_tasks_together() -> None:
 
 def test_a_trial_that_failed_before_it_knew_what_its_world_is_measured_by_changes_nothing_for_the_others() -> None:
     failed = trial("pusher", "ours", 2, [], state="failed")
-    (ours, _), (alone, _) = compared([*failed, *RETURNS]), compared(RETURNS)
+    (ours, _), (alone, _) = compare_variants([*failed, *RETURNS]), compare_variants(RETURNS)
     assert ours.remark == "1 of 3 failed"
     assert (ours.by_return, ours.base, ours.lasts, ours.lowest) == (alone.by_return, alone.base, alone.lasts, alone.lowest)
     rows = [row for task in ("push", "hook") for seed in (0, 1) for row in trial(task, "ours", seed, [0.5, 0.8])]
@@ -228,7 +228,7 @@ def test_a_page_holds_every_line_of_the_table_and_needs_nothing_outside_itself(r
     text = write_study_report(results).read_text()
     assert (results.parent / "report.html").exists()
     cells = re.findall(r"<td>(.*?)</td>", text)
-    for each in compared(ROWS):
+    for each in compare_variants(ROWS):
         assert each.variant in cells
     assert "1 unfinished, 1 failed" in text
     assert "ours (1 of 3 not finished)" in text
@@ -251,7 +251,7 @@ def test_the_committed_results_can_be_read() -> None:
             (row["task"], row["variant"]) for row in rows if row["state"] != "finished"
         }
         assert whole
-        assert {(each.task, each.variant) for each in compared(rows) if each.remark == ""} == whole
+        assert {(each.task, each.variant) for each in compare_variants(rows) if each.remark == ""} == whole
 
 
 def test_what_is_no_result_is_named(tmp_path: Path, results: Path) -> None:

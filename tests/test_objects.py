@@ -153,7 +153,7 @@ def test_with_coacd_the_parts_are_its_parts(folder, monkeypatch):
         (lambda folder: (folder / "b.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"), "b.obj"),
         (lambda folder: (folder / "b.obj").write_text("nothing"), "b.obj"),
         (lambda folder: [path.unlink() for path in folder.iterdir()], "no .stl or .obj file"),
-        (lambda folder: folder.rename(folder.with_name("elsewhere")), "is no folder"),
+        (lambda folder: folder.rename(folder.with_name("elsewhere")), "is not a folder"),
     ],
     ids=["flat", "empty", "no meshes", "no folder"],
 )

@@ -192,7 +192,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
             killed.append(child)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "GLANCE", 0.02)  # s; else the training may be over at the second look
+        patch.setattr(runner, "POLL_SECONDS", 0.02)  # s; else the training may be over at the second look
         first = run_study(trials, out, jobs=2, watch=kill_once)
     assert killed
     assert list(first.values()) == [TrialState.UNFINISHED, TrialState.FAILED, TrialState.FINISHED]

@@ -22,7 +22,7 @@ def no_opengl(monkeypatch: pytest.MonkeyPatch) -> None:
         yield from (np.full((height, width, 3), 128, np.uint8) for _ in itertools.product(takes, steps))
 
     monkeypatch.setattr(watch, "render", grey)
-    monkeypatch.setattr(window, "why_none", lambda: "this is a test")
+    monkeypatch.setattr(window, "reason_for_no_window", lambda: "this is a test")
 
 
 def decoded(path: Path) -> list[np.ndarray]:
@@ -51,11 +51,11 @@ def test_watch_writes_every_state_of_every_episode_and_holds_the_last(tmp_path: 
 @pytest.mark.usefixtures("no_opengl")
 def test_watch_shows_what_a_run_delivers(tmp_path: Path):
     promoted = write_run(tmp_path / "promoted", task="push", controller="reactive-push", fixed=12, policy=True)
-    show = watch._who("push", None, promoted, 1)
+    show = watch._make_show("push", None, promoted, 1)
     assert show.name == "reactive-push + residual"
     assert show.policy.promoted
     kept = write_run(tmp_path / "kept", task="push", controller="reactive-push", fixed=2, broken=2, policy=True)
-    assert watch._who("push", None, kept, 1).name == "reactive-push"
+    assert watch._make_show("push", None, kept, 1).name == "reactive-push"
     with pytest.raises(ResidualRLError, match="was trained on 'push', not on 'slippery-push'"):
         watch.watch("slippery-push", run=promoted, out=tmp_path / "film.gif")
     assert not (tmp_path / "film.gif").exists()

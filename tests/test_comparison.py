@@ -301,7 +301,7 @@ def test_dots_of_returns_have_their_own_scale_and_nothing_while_learning() -> No
 def test_a_study_of_many_variants_is_drawn_as_dots_in_page_and_file(tmp_path: Path) -> None:
     write_rows(tmp_path / "results.csv", COLUMNS, MANY)
     page = write_study_report(tmp_path / "results.csv").read_text()
-    assert "Filled: the mean over seeds" in page
+    assert "Filled: mean over seeds" in page
     assert "lowest over 100 training episodes" in page
     figure = write_study_report(tmp_path / "results.csv", tmp_path / "many.svg")
     assert figure.stat().st_size > 5000

@@ -49,7 +49,7 @@ def line(variant: str) -> comparison.Line:
     return found
 
 
-def test_every_number_of_a_line_is_what_its_heading_says() -> None:
+def test_every_number_of_a_line_matches_its_heading() -> None:
     ours = line("ours")
     assert ours.seeds == 3
     assert ours.base == pytest.approx(0.5)
@@ -105,7 +105,7 @@ def test_seeds_are_resampled_within_their_task_alone() -> None:
     assert iqm_interval([np.full(3, 0.2), np.full(3, 0.8)]) == pytest.approx((0.5, 0.5))
 
 
-def test_an_interval_of_the_mean_covers_it_about_as_often_as_it_says() -> None:
+def test_an_interval_of_the_mean_has_about_its_nominal_coverage() -> None:
     rng = np.random.default_rng(0)
     covered = []
     for _ in range(60):
@@ -114,7 +114,7 @@ def test_an_interval_of_the_mean_covers_it_about_as_often_as_it_says() -> None:
     assert 0.85 <= np.mean(covered) <= 1.0
 
 
-def test_all_tasks_together_are_told_only_of_variants_that_have_them_all() -> None:
+def test_the_overall_score_needs_a_variant_in_every_task() -> None:
     rows = [row for task in ("push", "hook") for seed in (0, 1) for row in trial(task, "ours", seed, [0.5, 0.8 + 0.1 * seed])]
     rows += [row for seed in (0, 1) for row in trial("push", "theirs", seed, [0.5, 0.9])]
     assert overall(ROWS) == []
@@ -138,7 +138,7 @@ RETURNS = [
 ]
 
 
-def test_a_task_that_is_measured_by_its_return_is_told_in_returns() -> None:
+def test_a_task_measured_by_its_return_is_reported_in_returns() -> None:
     ours, theirs = compare_variants(RETURNS)
     assert (ours.by_return, ours.base, ours.last) == (True, -80.0, -65.0)
     assert (ours.last_five_lowest, ours.lowest) == (-95.5, pytest.approx((-15.5 + 0.0) / 2))
@@ -152,7 +152,7 @@ def test_a_task_that_is_measured_by_its_return_is_told_in_returns() -> None:
     assert "inf" not in table
 
 
-def test_returns_take_no_part_in_what_is_told_of_all_tasks_together() -> None:
+def test_returns_are_left_out_of_the_overall_score() -> None:
     rows = [row for task in ("push", "hook") for seed in (0, 1) for row in trial(task, "ours", seed, [0.5, 0.8])]
     assert overall(rows + RETURNS) == overall(rows)
 
@@ -285,7 +285,7 @@ def test_more_variants_than_colours_are_dots() -> None:
     assert all(np.array_equal(each, [0.3, 0.3]) for each in seeds)
 
 
-def test_dots_of_trials_that_are_not_finished_say_so_and_failed_ones_have_a_line_without_any() -> None:
+def test_dots_mark_unfinished_trials_and_failed_trials_have_a_line_without_dots() -> None:
     rows = MANY + trial("push", "half", 0, [0.5, 0.7], state="unfinished") + trial("push", "broken", 0, [], state="failed")
     last, _ = dot_plot(rows).axes
     names = [label.get_text() for label in last.get_yticklabels()]

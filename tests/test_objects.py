@@ -119,7 +119,7 @@ def folder(tmp_path, monkeypatch):
     return folder
 
 
-def test_without_coacd_a_folder_of_meshes_gives_their_hulls_and_says_so(folder):
+def test_without_coacd_meshes_become_their_hulls_with_a_warning(folder):
     with pytest.warns(UserWarning, match=r"residual-rl\[meshes\]"):
         first, second = shapes_in(folder)
     assert (first.name, second.name) == ("a", "b")
@@ -129,7 +129,7 @@ def test_without_coacd_a_folder_of_meshes_gives_their_hulls_and_says_so(folder):
 
 
 @pytest.mark.filterwarnings("ignore:each mesh becomes one convex hull")
-def test_convex_parts_are_made_once_and_made_again_where_their_file_is_damaged(folder, monkeypatch):
+def test_convex_parts_are_cached_and_made_again_if_the_cache_is_damaged(folder, monkeypatch):
     once = shapes_in(folder)
     read = meshes._read
     monkeypatch.setattr(meshes, "_read", lambda path: pytest.fail("read again"))

@@ -71,7 +71,9 @@ def test_strip_has_a_row_for_each_episode(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("no_opengl")
-def test_without_a_window_it_says_so_and_names_the_file_after_task_and_controller(tmp_path: Path, monkeypatch):
+def test_without_a_window_a_message_gives_the_reason_and_the_file_is_named_after_task_and_controller(
+    tmp_path: Path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     said = []
     assert watch.watch("push", "zero", episodes=1, num_threads=1, tell=said.append).path == Path("push-zero.mp4")
@@ -82,7 +84,7 @@ def test_without_a_window_it_says_so_and_names_the_file_after_task_and_controlle
 
 
 @pytest.mark.usefixtures("no_opengl")
-def test_name_of_the_file_is_one_name_whatever_the_controller_is_called(tmp_path: Path, monkeypatch):
+def test_the_name_of_the_file_is_a_single_path_component_for_any_controller(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def controller(observation):
@@ -104,7 +106,7 @@ def test_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch, su
 
 
 @pytest.mark.usefixtures("no_opengl")
-def test_interrupted_says_that_nothing_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_after_an_interrupt_the_error_names_the_file_that_was_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def stopped(*arguments):
         raise KeyboardInterrupt
 

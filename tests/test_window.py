@@ -106,7 +106,7 @@ def test_window_that_is_slow_leaves_states_out(windows: list[FakeWindow], monkey
     assert [text for _, text, _ in windows[0].shown] == ["step 0", "step 2"]
 
 
-def test_window_opens_anew_for_another_model_where_the_user_left_it(windows: list[FakeWindow]):
+def test_the_window_reopens_for_another_model_with_the_users_camera(windows: list[FakeWindow]):
     first, second = ball(), ball()
 
     def episodes():

@@ -3,8 +3,8 @@
     python studies/proof.py bases [--episodes 100] [--only WORLD ...]     measure the controllers before any learning
     python studies/proof.py page                                          write the table in docs/proof.md, and its figure
 
-`bases` writes `studies/proof/bases.csv`, row by row, and keeps rows with as many episodes. Nothing else uses its initial states.
-`page` reads only the CSV files in `studies/proof`.
+`bases` writes `studies/proof/bases.csv`, row by row, and keeps rows with as many episodes. Nothing else uses its initial
+states. `page` reads only the CSV files in `studies/proof`.
 """
 
 import argparse

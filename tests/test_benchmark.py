@@ -1,4 +1,4 @@
-"""Benchmarks: the peers are not installed here, so what is tested is our own side, the clocks and the command."""
+"""Benchmarks without peers, which are not installed: our own measurements, the rounds and the command."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a study's table, figure and page say, from invented results."""
+"""Table, figure and page of a study, from invented results."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures and film strips. Pictures need OpenGL: without it those tests are skipped, and say what is missing."""
+"""Pictures and film strips. Pictures need OpenGL; without it these tests are skipped with the reason."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""ComplexHook's objects are what they say, stand where they say, and are in one piece."""
+"""ComplexHook's objects have the stated sizes and positions, and are connected."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Worlds of others: they build, their controllers answer, what spoils a controller does what it says, and they are improved."""
+"""The worlds of the study `proof`: environments, controllers and their imperfections work, and a world can be improved."""
 
 import csv
 import importlib.util

@@ -1,4 +1,4 @@
-"""Studies as they are run: real processes that fail, are killed and go on, and what of it stands in the results."""
+"""Running studies: real processes that fail, are killed and resume, and the results."""
 
 import csv
 import io

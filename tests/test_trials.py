@@ -1,4 +1,4 @@
-"""What studies are made of: trials as plain values, and which of them were asked for."""
+"""Trials as plain data, and the selection of trials."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Watching a controller or a run: what is shown, in which file, and what is said where it cannot be."""
+"""Watching a controller or a run: content, file and errors."""
 
 import itertools
 import sys

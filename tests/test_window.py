@@ -1,4 +1,4 @@
-"""The window: that there is one, what it shows and when. Most of it on a stand-in for MuJoCo's viewer."""
+"""The window: whether it opens, what it shows and when. Most tests use a stand-in for MuJoCo's viewer."""
 
 import itertools
 import shutil

@@ -180,16 +180,6 @@ def test_returns_have_a_panel_with_their_own_scale() -> None:
     assert returns.get_ylim()[0] < -90
 
 
-def test_results_without_the_column_are_of_success(tmp_path: Path) -> None:
-    path = tmp_path / "results.csv"
-    write_rows(
-        path,
-        [name for name in COLUMNS if name != "measured_by"],
-        [{name: value for name, value in row.items() if name != "measured_by"} for row in ROWS],
-    )
-    assert markdown(read_results(path)) == markdown(ROWS)
-
-
 def texts(rows: list[dict[str, Any]]) -> list[str]:
     return [text.get_text() for axis in learning_curve(rows).axes for text in axis.texts]
 

@@ -75,9 +75,9 @@ def test_without_a_window_a_message_gives_the_reason_and_the_file_is_named_after
     tmp_path: Path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    said = []
-    assert watch.watch("push", "zero", episodes=1, num_threads=1, tell=said.append).path == Path("push-zero.mp4")
-    assert said == ["no window, because this is a test: writing push-zero.mp4"]
+    lines = []
+    assert watch.watch("push", "zero", episodes=1, num_threads=1, tell=lines.append).path == Path("push-zero.mp4")
+    assert lines == ["cannot open a window: this is a test. Writing push-zero.mp4"]
     monkeypatch.setattr(watch, "find_spec", lambda name: None)
     assert watch.watch("push", "zero", episodes=1, num_threads=1).path == Path("push-zero.gif")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["push-zero.gif", "push-zero.mp4"]

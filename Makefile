@@ -1,25 +1,31 @@
-# Two commands do all the set-up: `make demo` and `make test`. Python >= 3.11 is all they need.
+# `make demo` and `make test` do all the set-up. They need Python 3.11 or later.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check docs clean
+# PyTorch's CPU build. PyPI's build for Linux depends on gigabytes of CUDA. Without a CPU build for your system: make sb3 TORCH=torch
+TORCH ?= torch==2.13.0+cpu
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-demo: $(VENV)/demo-installed  ## Learn a residual on SlipperyPush, end to end, ending in the verdict and a report.
+.PHONY: demo test sb3 check docs clean
+
+demo: $(VENV)/demo-installed  ## Learn a residual on SlipperyPush and end with the verdict and a report.
 	$(BIN)/residual-rl train slippery-push
 
 test: $(VENV)/test-installed  ## Run the whole test suite.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+sb3: $(VENV)/sb3-installed  ## Install Stable-Baselines3; without it a few tests are skipped.
 
 check: $(VENV)/dev-installed  ## Format, lint and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-docs: $(VENV)/docs-installed  ## Build the site into site/, strictly: a dead link or a missing page is an error.
+docs: $(VENV)/docs-installed  ## Build the site into site/; a dead link or a missing page is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-clean:  ## Remove the environment; runs stay.
+clean:  ## Remove the Python environment; keep the runs.
 	rm -rf $(VENV)
 
 $(BIN)/python:
@@ -33,6 +39,13 @@ $(VENV)/demo-installed: $(BIN)/python pyproject.toml
 
 $(VENV)/test-installed: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+# First with the indexes that pip is configured with, then with PyTorch's own.
+$(VENV)/sb3-installed: $(VENV)/test-installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --extra-index-url '$(TORCH_INDEX)' '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,sb3]'
 	@touch $@
 
 $(VENV)/docs-installed: $(BIN)/python pyproject.toml

@@ -1,4 +1,4 @@
-"""Improve a PID controller in an environment of one's own: `python examples/pid.py`."""
+"""Improve a PID controller in your own environment: `python examples/pid.py`."""
 
 import ball_on_beam  # registers BallOnBeam-v0
 import gymnasium
@@ -9,17 +9,17 @@ import residual_rl
 
 # --8<-- [start:controller]
 class PID:
-    """Tilts the beam so that the ball rolls to the mark. It remembers how far off the ball has been so far."""
+    """Tilt the beam so that the ball rolls to the mark. The integral of the error makes it stateful."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """An episode begins."""
+        """Start an episode."""
         self.error_sum = 0.0
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
-        """`[4] -> [1]`."""
+        """Return the action for one observation: `[4] -> [1]`."""
         error, velocity, _, _ = observation
         self.error_sum += error * ball_on_beam.STEP
         return np.array([8.0 * error + 2.0 * self.error_sum - 2.0 * velocity])
@@ -27,7 +27,7 @@ class PID:
 
 
 def main(out: str = "runs/ball-on-beam", **budget: int) -> None:
-    """Improves the controller, and tries what came of it."""
+    """Improve the controller, load the policy and run one episode."""
     # --8<-- [start:improve]
     controller = residual_rl.per_lane(PID)
     run = residual_rl.improve("BallOnBeam-v0", controller, out=out, **budget)

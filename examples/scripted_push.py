@@ -1,4 +1,4 @@
-"""Improve a script that pushes a block, one phase after the other: `python examples/scripted_push.py`."""
+"""Improve a script that pushes a block in phases: `python examples/scripted_push.py`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ UP = np.array([0.0, 0.0, 0.1])  # m
 
 
 def push(observation: dict[str, np.ndarray]) -> np.ndarray:
-    """Above the block's back, down, and towards the goal: one observation -> `[4]`."""
+    """Move above the block's far side, go down, push towards the goal: one observation -> `[4]`."""
     gripper, block = observation["observation"][0:3], observation["observation"][3:6]
     goal = observation["desired_goal"]
 
@@ -34,7 +34,7 @@ def push(observation: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def main(out: str = "runs/scripted-push", **budget: Any) -> None:
-    """Improves the script."""
+    """Improve the script."""
     # --8<-- [start:improve]
     run = residual_rl.improve("slippery-push", residual_rl.batched(push), out=out, **budget)
     print(run.verdict())

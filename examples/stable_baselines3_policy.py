@@ -1,4 +1,4 @@
-"""Improve a policy that Stable-Baselines3 trained in another world: `python examples/stable_baselines3_policy.py`."""
+"""Improve a policy that Stable-Baselines3 trained in another environment: `python examples/stable_baselines3_policy.py`."""
 
 import ball_on_beam  # noqa: F401, registers BallOnBeam-v0
 import gymnasium
@@ -8,7 +8,7 @@ import residual_rl
 
 
 def main(out: str = "runs/ball-on-beam-ppo", pretraining: int = 50_000, **budget: int) -> None:
-    """Trains on a level beam, and improves on the one that is askew."""
+    """Train on a level beam; improve on the tilted one."""
     # --8<-- [start:improve]
     model = PPO("MlpPolicy", gymnasium.make("BallOnBeam-v0", askew=0.0), seed=0, device="cpu")
     model.learn(pretraining)

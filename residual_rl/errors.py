@@ -1,11 +1,11 @@
-"""Everything that residual-rl raises on purpose: each names the thing and says what would be right."""
+"""The errors of residual-rl. Each message names the thing that is wrong and says what would be right."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class ResidualRLError(Exception):
-    """Anything that a user can put right. The command line prints its message without a traceback."""
+    """An error that the user can fix. The command line prints its message without a traceback."""
 
 
 class UnknownName(ResidualRLError):
@@ -19,24 +19,24 @@ class UnknownName(ResidualRLError):
 
 
 class ControllerError(ResidualRLError):
-    """A controller that raised, or proposed something that is no action."""
+    """A controller raised an exception or returned an invalid action."""
 
 
 class WorldError(ResidualRLError):
-    """An environment that keeps failing."""
+    """An environment fails repeatedly."""
 
 
 class EpisodesLost(WorldError):
-    """A batch of episodes of which nothing is left: no environment could be reset, or a vector environment raised."""
+    """A whole batch of episodes failed: no environment could be reset, or a vector environment raised."""
 
 
 class RunError(ResidualRLError):
-    """A run directory that cannot be used: in use, written by another configuration, damaged, or unfinished."""
+    """A run directory cannot be used: it is locked, damaged, unfinished, or has another configuration."""
 
 
 class Interrupted(ResidualRLError):
-    """Training was asked to stop; what was learned is on disk."""
+    """Training was interrupted; its state is on disk."""
 
 
 class HubError(ResidualRLError):
-    """A bundle that cannot be pushed or pulled."""
+    """A bundle cannot be pushed or pulled."""

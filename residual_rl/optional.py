@@ -1,4 +1,4 @@
-"""Packages that only a part of the library needs: imported where they are used, and named where they are missing."""
+"""Import optional packages on use; if one is missing, name the extra that installs it."""
 
 import importlib
 from typing import Any
@@ -12,23 +12,23 @@ DISTRIBUTIONS = {
     "sbx": "sbx-rl",
     "stable_baselines3": "stable-baselines3",
 }
-"""What a package is called where it is installed from, if not as it is imported."""
+"""Names of packages whose distribution is not called like the import."""
 REPORTS = "report", "reports and figures"
-"""Extra and purpose of what draws."""
+"""Extra and purpose of the drawing packages."""
 WORLDS = "tasks", "the library's own tasks"
 """Extra and purpose of MuJoCo and of the robot models."""
 
 
 def need(module: str, extra: str, purpose: str) -> Any:
-    """Imports a module that comes with an extra.
+    """Import a module that belongs to an extra.
 
     Args:
         module: its dotted name.
         extra: the extra of this library.
-        purpose: what it is for, in the plural: it stands before "need" in the message.
+        purpose: what needs it, in the plural; stands before "need" in the message.
 
     Raises:
-        ResidualRLError: it is not installed; says what to install.
+        ResidualRLError: it is not installed; the message says what to install.
     """
     try:
         return importlib.import_module(module)

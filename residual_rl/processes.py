@@ -1,4 +1,4 @@
-"""Cores that may be used, and work that stops on a signal."""
+"""Count usable cores, and stop work on a signal."""
 
 import os
 import signal
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Notes SIGINT and SIGTERM instead of dying of them; yields whether one arrived. A second one is no longer caught."""
+    """Catch the first SIGINT or SIGTERM, and yield a function that returns whether it arrived."""
     arrived = []
     previous = {}
 

@@ -1,4 +1,4 @@
-"""Which seed starts which episode. Training, selection of a checkpoint and the verdict never share one."""
+"""Assign seeds to episodes. Training, checkpoint selection and the verdict never share a seed."""
 
 from enum import IntEnum
 
@@ -10,10 +10,10 @@ MAX_EPISODES = 1_000_000  # of one evaluation
 
 
 class Purpose(IntEnum):
-    """The first seed of each use.
+    """The first seed of each purpose.
 
-    Confirmation asks again what the verdict said. Tuning is for making a controller before anything is learned. Interim
-    judgements of an unfinished run have states that its final verdict does not use.
+    Confirmation repeats the verdict's comparison on fresh states. Tuning is for designing a controller before any learning.
+    Interim judgements of an unfinished run have states that its final verdict does not use.
     """
 
     VERDICT = 0
@@ -26,7 +26,7 @@ class Purpose(IntEnum):
 
 
 def evaluation_seeds(purpose: Purpose, episodes: int) -> list[int]:
-    """Seeds of an evaluation: the same for every run, so that runs can be compared.
+    """Return the seeds of an evaluation: the same for every run, so that runs can be compared.
 
     Raises:
         ValueError: if so many episodes would use another purpose's seeds.
@@ -37,12 +37,12 @@ def evaluation_seeds(purpose: Purpose, episodes: int) -> list[int]:
 
 
 def training_seed(run_seed: int, episode: int) -> int:
-    """Seed of one training episode of one run.
+    """Return the seed of one training episode of one run.
 
-    From run seed 429 on it is beyond 2^32, which Gymnasium's seeding takes; user-supplied environments get `seed_32` of it.
+    From run seed 429 on it exceeds 2^32, which Gymnasium accepts; user-supplied environments get `seed_32` of it.
 
     Raises:
-        ValueError: the run's seed is negative, or the run is too long to keep its seeds to itself.
+        ValueError: the run's seed is negative, or the run has too many episodes.
     """
     if run_seed < 0 or not 0 <= episode < EPISODES_PER_RUN:
         raise ValueError(f"no training seed for run seed {run_seed}, episode {episode}: a run has {EPISODES_PER_RUN} episodes")

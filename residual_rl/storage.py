@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: JSON, safetensors with a digest, and records (pydantic dataclasses)."""
+"""Read and atomically write files: JSON, safetensors with a digest, and records (pydantic dataclasses)."""
 
 import hashlib
 import json
@@ -17,24 +17,24 @@ from safetensors.numpy import save
 
 from residual_rl.errors import RunError
 
-PARTIAL = ".partial"  # ends the hidden name of a file that is being written, or was when its process was killed
+PARTIAL = ".partial"  # suffix of a hidden file that is being written, or whose process was killed
 Record = TypeVar("Record")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file beside its place and moves it there, so that no reader ever sees half of it.
+    """Write a file atomically: write a temporary file in the same directory, then rename it.
 
     Args:
-        path: the file. Its directory is made where there is none.
-        write: writes to the path that it is given, which has another name.
+        path: the file. Its directory is created if necessary.
+        write: a function that writes to the temporary path that it receives.
 
     Raises:
-        RunError: it cannot be written; what was there before is still there.
+        RunError: the file cannot be written; an earlier file is unchanged.
     """
     beside = path.with_name(f".{path.name}.{token_hex(4)}{PARTIAL}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.touch()  # better now than after a thousand frames
+        beside.touch()  # fail now, not after a thousand frames
         try:
             write(beside)
             with beside.open("rb") as file:
@@ -45,28 +45,28 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A table's row with numbers of eight digits, whatever their size: nobody but its task knows how large a return is."""
+    """Round the numbers of a table's row to eight significant digits; returns can have any magnitude."""
     return {name: float(f"{value:.8g}") if isinstance(value, float) else value for name, value in row.items()}
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Writes plain JSON values, whole or not at all.
+    """Write plain JSON values atomically.
 
     Raises:
-        RunError: the file cannot be written; what was there before is still there.
+        RunError: the file cannot be written; an earlier file is unchanged.
     """
     write_whole(path, lambda beside: beside.write_text(json.dumps(values, indent=2) + "\n"))
 
 
 def read_json(path: Path, otherwise: str = "") -> Any:
-    """The JSON values of a file.
+    """Read the JSON values of a file.
 
     Args:
         path: the file.
-        otherwise: what it means that there is none, for the message.
+        otherwise: what a missing file means, for the message.
 
     Raises:
-        RunError: there is none, or it is damaged.
+        RunError: the file is missing or damaged.
     """
     try:
         return json.loads(path.read_text())
@@ -77,10 +77,10 @@ def read_json(path: Path, otherwise: str = "") -> Any:
 
 
 def acquire(lock: BaseFileLock, path: Path) -> AcquireReturnProxy:
-    """Takes the lock of a directory, without waiting. What is returned may be entered, and releases it.
+    """Take the lock of a directory, without waiting. The result is a context manager that releases it.
 
     Raises:
-        RunError: another process holds it, or it cannot be written.
+        RunError: another process holds the lock, or the lock file cannot be written.
     """
     with disk_errors(path):
         try:
@@ -90,10 +90,10 @@ def acquire(lock: BaseFileLock, path: Path) -> AcquireReturnProxy:
 
 
 def make_directory(path: Path) -> None:
-    """Makes a directory, where there is none.
+    """Create a directory if it does not exist.
 
     Raises:
-        RunError: it cannot be made.
+        RunError: it cannot be created.
     """
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def make_directory(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turns what the operating system says while `path` is written into a RunError that names it."""
+    """Convert an operating system error while `path` is written into a RunError that names `path`."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -109,33 +109,33 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Writes arrays and what is said of them, whole or not at all.
+    """Write arrays and their metadata atomically.
 
     Raises:
-        RunError: the file cannot be written; what was there before is still there.
+        RunError: the file cannot be written; an earlier file is unchanged.
     """
     contiguous = {key: np.asarray(value, order="C") for key, value in arrays.items()}
-    # `save_file` makes files that nobody else may read.
+    # `save_file` creates files that other users cannot read.
     write_whole(path, lambda beside: beside.write_bytes(save(contiguous, metadata)))
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays and metadata of a safetensors file.
+    """Read arrays and metadata of a safetensors file.
 
     Raises:
-        RunError: it is truncated or is no such file.
+        RunError: the file is damaged or not a safetensors file.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             names = file.keys()
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except (SafetensorError, OSError, ValueError, AttributeError, TypeError) as error:  # the last two: no type of NumPy's
+    except (SafetensorError, OSError, ValueError, AttributeError, TypeError) as error:  # the last two: a type that NumPy lacks
         raise RunError(f"{path} is damaged: {error}") from error
 
 
-def digest(arrays: Mapping[str, np.ndarray], said: Mapping[str, Any]) -> str:
-    """SHA-256 over names, types, shapes and values, and over what is said of them as JSON."""
-    hasher = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+def digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of names, types, shapes and values of arrays, and of their metadata as JSON."""
+    hasher = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.asarray(arrays[name], order="C")
         hasher.update(f"{name} {array.dtype.str} {array.shape};".encode())
@@ -144,15 +144,15 @@ def digest(arrays: Mapping[str, np.ndarray], said: Mapping[str, Any]) -> str:
 
 
 def to_json(record: Any) -> Any:
-    """A record as plain JSON values."""
+    """Convert a record to plain JSON values."""
     return TypeAdapter(type(record)).dump_python(record, mode="json")
 
 
 def record_of(kind: type[Record], values: Any, source: object) -> Record:
-    """What `to_json` made of a record.
+    """Restore a record from the values of `to_json`.
 
     Raises:
-        RunError: it is damaged; names `source`.
+        RunError: the values are invalid; the message names `source`.
     """
     try:
         return TypeAdapter(kind).validate_python(values)
@@ -161,7 +161,7 @@ def record_of(kind: type[Record], values: Any, source: object) -> Record:
 
 
 def explained(error: ValidationError) -> str:
-    """What is wrong, field by field, without pydantic's links."""
+    """Describe a validation error field by field, without pydantic's links."""
     return "; ".join(
         ": ".join(filter(None, (".".join(str(part) for part in detail["loc"]), f"{detail['msg']}, got {detail['input']!r}")))
         for detail in error.errors()

@@ -1,4 +1,4 @@
-"""Every array that travels through the library: its letters and its shape.
+"""The arrays of the library, with their shapes.
 
 Letters: B batch, E environments (lanes), T time, U updates, A action, O observation, G goal, S state, Q critics,
 N samples.
@@ -12,8 +12,8 @@ import numpy as np
 Array = Any  # a NumPy or a JAX array; shapes stand in the docstrings
 
 StepInfo = Mapping[str, Any]
-"""What a reward may depend on besides the two goals, and what the `info` of a step therefore holds: `"observation"` `[B, O]`
-after the action, and `"action"` `[B, A]` as the world received it, in [-1, 1]. Hindsight adds `"discount"` `[B]`."""
+"""What a reward may depend on besides the two goals; the `info` of a step has it: `"observation"` `[B, O]` after the action,
+and `"action"` `[B, A]` as executed, in [-1, 1]. Hindsight adds `"discount"` `[B]`."""
 
 RewardFunction = Callable[[np.ndarray, np.ndarray, StepInfo], np.ndarray]
 """`achieved_goal [B, G], desired_goal [B, G], info -> [B]`, as Gymnasium's `compute_reward`."""
@@ -23,13 +23,13 @@ SuccessFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 Measure = Literal["success", "return"]
-"""What tells a good policy from a bad one: its success rate, or its mean return."""
+"""The measure of a policy: its success rate, or its mean return."""
 
 
 class Observation(TypedDict):
-    """What a goal environment shows: Gymnasium's own dictionary, batched.
+    """The observation of a goal-conditioned environment: Gymnasium's dictionary, batched.
 
-    A world without goals has `G = 0`: both goals are then arrays of width zero.
+    An environment without goals has `G = 0`: both goals are then arrays of width zero.
     """
 
     observation: Array
@@ -39,9 +39,9 @@ class Observation(TypedDict):
     desired_goal: Array
     """[B, G]"""
     state: NotRequired[Array]
-    """[B, S] what only the controller sees: of a task of the library the simulator's own physics state, for controllers that
-    plan, if it was asked for; of a user-supplied environment what it showed, if the `units` of its layout are others. Never
-    stored in replay, never shown to the learner."""
+    """[B, S] what only the controller sees: in a task of the library the simulator's physics state, for controllers that plan,
+    on request; in a user-supplied environment the observation in its own units, if the layout has `units`. Never stored in the
+    replay and never an input of the learner."""
 
 
 class Transition(NamedTuple):
@@ -49,19 +49,19 @@ class Transition(NamedTuple):
 
     observation: Observation
     base_action: Array
-    """[B, A] what the controller proposed, clipped where the composition says so."""
+    """[B, A] the controller's proposal, clipped if the composition says so."""
     residual: Array
-    """[B, A] what the learner added, in [-1, 1], before the scale."""
+    """[B, A] the learner's output, in [-1, 1], before the scale."""
     action: Array
-    """[B, A] what the world received."""
+    """[B, A] the executed action."""
     reward: Array
     """[B]"""
     terminated: Array
-    """[B] bool, ended by the world: nothing follows, so nothing is bootstrapped."""
+    """[B] bool, ended by the environment: no bootstrapping."""
     truncated: Array
-    """[B] bool, ended by time: the value of what would have followed still counts."""
+    """[B] bool, cut by the time limit: bootstrapping continues."""
     discount: Array
-    """[B] what the value of `next_observation` counts for: the spec's discount, 0 where the world ended the episode."""
+    """[B] factor of the value of `next_observation`: the spec's discount, or 0 if the environment ended the episode."""
     next_observation: Observation
     next_base_action: Array
     """[B, A] the controller's proposal at `next_observation`."""
@@ -79,7 +79,7 @@ class Acted(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """All that a learner knows about a task."""
+    """What a learner knows about a task."""
 
     observation_size: int
     goal_size: int
@@ -87,7 +87,7 @@ class Spec(NamedTuple):
     horizon: int
     """Steps per episode."""
     reward_range: tuple[float, float] = (-float("inf"), float("inf"))
-    """The least and the most that one step can be rewarded with, which bounds every value."""
+    """Bounds of the reward of one step; they bound every value."""
 
     @property
     def discount(self) -> float:
@@ -96,9 +96,9 @@ class Spec(NamedTuple):
 
 
 def map_observation(function: Callable[..., Any], *observations: Observation) -> Observation:
-    """Return an observation each of whose arrays is `function` of that array in each of the given ones.
+    """Apply `function` to each array of the given observations.
 
-    It has the keys that all of them have.
+    The result has the keys that all of them have.
     """
     first, *others = observations
     keys = [key for key in first if all(key in one for one in others)]
@@ -106,27 +106,27 @@ def map_observation(function: Callable[..., Any], *observations: Observation) ->
 
 
 def select(observation: Observation, index: Any) -> Observation:
-    """The rows `index` of a batched observation."""
+    """Return the rows `index` of a batched observation."""
     return map_observation(lambda array: array[index], observation)
 
 
 def with_goal(observation: Observation, desired_goal: np.ndarray) -> Observation:
-    """The same observation, asked to reach another goal `[B, G]`."""
+    """Return the observation with another desired goal `[B, G]`."""
     return Observation(**{**observation, "desired_goal": desired_goal})
 
 
 def without_state(observation: Observation) -> Observation:
-    """Return what a learner may see of an observation: all but the simulator's state."""
+    """Return the observation without the controller's part of it, as the learner sees it."""
     return {key: array for key, array in observation.items() if key != "state"}  # type: ignore[return-value]
 
 
 def row_of(shown: Any, row: Any) -> Any:
-    """One observation of a batch, however deep its dictionaries are."""
+    """Return one observation of a batch; dictionaries may be nested."""
     return {key: row_of(value, row) for key, value in shown.items()} if isinstance(shown, Mapping) else shown[row]
 
 
 def size_of(shown: Any) -> int:
-    """How many observations a batch has."""
+    """Return the number of observations in a batch."""
     while isinstance(shown, Mapping):
         shown = next(iter(shown.values()))
     return len(shown)

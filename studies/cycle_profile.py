@@ -1,4 +1,4 @@
-"""Where the time of a training cycle goes, first one thing after the other, then overlapped; default preset on SlipperyPush.
+"""Measure the parts of a training cycle, in sequence and overlapped, with the default preset on SlipperyPush.
 
     python studies/cycle_profile.py [--cycles 24]
 
@@ -26,7 +26,7 @@ ROUNDS = 3
 PARTS = {
     "_collected": "collecting: physics, base, networks",
     "_sampled": "sampling and relabelling",
-    "update_many": "updates, where they are waited for",
+    "update_many": "waiting for updates",
 }
 
 

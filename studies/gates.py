@@ -1,10 +1,10 @@
-"""Measures what a run-time gate is worth: finished runs of SlipperyPush, asked for more or less caution.
+"""Measure the effect of the gate at run time: evaluate finished runs of SlipperyPush with more or less caution.
 
     python studies/gates.py runs/studies/default/slippery-push/default/seed-*/run [--episodes 300]
 
-Each policy acts where it was learned, and on Push, where the block does not slip: a friction that it never met, for which its
-base is well tuned. Writes `studies/gates/gates.csv`, row by row, and from it alone `studies/gates/README.md`. Rows that are
-there with as many episodes are kept: a stopped measurement goes on.
+Each policy is evaluated on its training task and on Push, whose block does not slip: training never used that friction, and the
+base is well tuned for it. Writes `studies/gates/gates.csv`, row by row, and from it alone `studies/gates/README.md`. Rows that
+exist with as many episodes are kept, so a stopped measurement can be resumed.
 """
 
 import argparse
@@ -30,17 +30,17 @@ GATES = {"base": None, "caution 3": 3.0, "none": None, "caution 0": 0.0, "cautio
 
 PREFACE = """# Run-time gates
 
-Finished runs of SlipperyPush ({seeds} seeds of the default preset as it was when 3 was the only caution) asked for more or less
-caution: {episodes} episodes each, from the initial states that verdicts use, with 95 % Wilson intervals over all seeds.
-On Push the block does not slip: a friction that no training saw. The mean residual is how far the action is from the base's,
-over steps and entries. Made by `python studies/gates.py RUN ...` from `gates.csv`.
+Finished runs of SlipperyPush ({seeds} seeds of the default preset as it was when 3 was the only caution), evaluated with more
+or less caution: {episodes} episodes each, from the initial states that verdicts use, with 95 % Wilson intervals over all seeds.
+On Push the block does not slip; no training used its friction. The mean residual is the mean absolute difference of action and
+base action, over steps and entries. Made by `python studies/gates.py RUN ...` from `gates.csv`.
 
 | task | gate | success | 95 % interval | of each seed | mean residual |
 |---|---|---|---|---|---|
 """
 
 
-def measured(run: Path, task_name: str, gate: str, episodes: int) -> dict[str, str]:
+def measure(run: Path, task_name: str, gate: str, episodes: int) -> dict[str, str]:
     arrays, config, _ = read_policy(run)
     task = find_task(task_name)
     controller = make_controller(config.controller, task.spec)
@@ -96,7 +96,7 @@ def main() -> None:
                 done = {(row["task"], row["gate"], row["seed"], row["episodes"]) for row in rows}
                 if (task, gate, seed, str(arguments.episodes)) in done:
                     continue
-                rows.append(measured(run, task, gate, arguments.episodes))
+                rows.append(measure(run, task, gate, arguments.episodes))
                 with path.open("w", newline="") as file:
                     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                     writer.writeheader()

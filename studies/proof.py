@@ -1,10 +1,10 @@
-"""What the study `proof` is about, and what came of it.
+"""Measure the controllers of the study `proof`, and write its page and figure.
 
-    python studies/proof.py bases [--episodes 100] [--only WORLD ...]     measures the controllers, before anything is learned
-    python studies/proof.py page                                          the table in docs/proof.md, and its figure
+    python studies/proof.py bases [--episodes 100] [--only WORLD ...]     measure the controllers before any learning
+    python studies/proof.py page                                          write the table in docs/proof.md, and its figure
 
-`bases` writes `studies/proof/bases.csv`, row by row; worlds that are there with as many episodes are kept. Its initial states
-are used for nothing else. `page` reads the CSVs in `studies/proof` alone.
+`bases` writes `studies/proof/bases.csv`, row by row, and keeps rows with as many episodes. Nothing else uses its initial
+states. `page` reads only the CSV files in `studies/proof`.
 """
 
 import argparse
@@ -37,7 +37,7 @@ Rows = list[dict[str, str]]
 
 
 def measure(name: str, episodes: int) -> dict[str, Any]:
-    """How a world's controller does on its own."""
+    """Evaluate a world's controller alone."""
     world = WORLDS[name]
     with closing(Opened(world.make, world.horizon)) as opened:
         controller, _ = controller_of(world.controller(), opened.spec)
@@ -52,7 +52,7 @@ def measure(name: str, episodes: int) -> dict[str, Any]:
 
 
 def bases(episodes: int, only: Sequence[str]) -> None:
-    """Measures those that are missing."""
+    """Measure the missing worlds."""
     for name in only:
         rows: list[dict[str, Any]] = [dict(row) for row in read("bases.csv")]
         if any(row["world"] == name and int(row["episodes"]) >= episodes for row in rows):
@@ -66,7 +66,7 @@ def bases(episodes: int, only: Sequence[str]) -> None:
 
 
 def read(name: str) -> Rows:
-    """A table of the folder; empty where it is not there yet."""
+    """Read a table of the folder; empty if it does not exist."""
     if not (FOLDER / name).exists():
         return []
     with (FOLDER / name).open(newline="") as file:
@@ -74,20 +74,20 @@ def read(name: str) -> Rows:
 
 
 def side(row: dict[str, str], who: str) -> tuple[float, float, float]:
-    """Of base or policy what is measured, and its 95 % interval."""
+    """Return the measure of base or policy, and its 95 % interval."""
     column = who if row["measured_by"] == "success" else f"{who}_return"
     return float(row[column]), float(row[f"{column}_low"]), float(row[f"{column}_high"])
 
 
 def table(verdicts: Rows, others: Rows) -> str:
-    """A line for each run, and what they come to. `others`: a row of each run that has no verdict."""
+    """Return a line for each run, and a summary. `others` has a row for each run without a verdict."""
     lines = [
-        "| world | base | seed | steps | base alone | policy | verdict | second test |",
+        "| environment | base | seed | steps | base alone | policy | verdict | second test |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in verdicts:
         again = _difference(row, "again") if row["again"] else ""
-        verdict = f"{'promoted' if row['promoted'] == '1' else 'base delivered'}, {_difference(row, 'difference')}"
+        verdict = f"{'promoted' if row['promoted'] == '1' else 'not promoted'}, {_difference(row, 'difference')}"
         sides = " | ".join(_interval(*side(row, who)) for who in ("base", "policy"))
         base = WORLDS[row["task"]].base
         lines.append(f"| {row['task']} | {base} | {row['seed']} | {int(row['steps']):,} | {sides} | {verdict} | {again} |")
@@ -96,39 +96,39 @@ def table(verdicts: Rows, others: Rows) -> str:
 
 
 def summary(verdicts: Rows, others: Rows) -> str:
-    """How often it was promoted, and how often what was delivered is worse than its base."""
+    """Count promoted runs, and promoted policies that are worse than their base in the second test."""
     promoted = [row for row in verdicts if row["promoted"] == "1"]
     worse = [row for row in promoted if row["again_high"] and float(row["again_high"]) < 0.0]
     worlds = {row["task"] for row in verdicts}
     some = {row["task"] for row in promoted}
     return (
-        f"Promoted: {len(promoted)} of {len(verdicts)} runs, in {len(some)} of {len(worlds)} worlds. "
+        f"Promoted: {len(promoted)} of {len(verdicts)} runs, in {len(some)} of {len(worlds)} environments. "
         f"Promoted policy significantly worse than the base in the second test: {len(worse)} of {len(promoted)}. "
         f"Runs without a verdict: {len(others)}."
     )
 
 
 def without_verdict(verdicts: Rows, results: Rows) -> Rows:
-    """A row of each run that failed or is unfinished."""
+    """Return a row for each run that failed or is unfinished."""
     runs = ("task", "variant", "seed")
     judged = {tuple(row[name] for name in runs) for row in verdicts}
     return list({key: row for row in results if (key := tuple(row[name] for name in runs)) not in judged}.values())
 
 
 def write_page() -> None:
-    """Puts the table into the page, after the mark, and draws the figure beside it."""
+    """Write the table into the page, after the mark, and draw the figure."""
     verdicts = read("verdicts.csv")
     if not verdicts:
-        raise SystemExit(f"there is no {FOLDER / 'verdicts.csv'} yet: see studies/README.md")
+        raise SystemExit(f"{FOLDER / 'verdicts.csv'} does not exist: see studies/README.md")
     found = table(verdicts, without_verdict(verdicts, read("results.csv")))
-    image = "![Base and policy in each world, with 95 % intervals](figures/proof.svg)"
+    image = "![Base and policy in each environment, with 95 % intervals](figures/proof.svg)"
     before, _, _ = PAGE.read_text().partition(MARK)
     PAGE.write_text(f"{before}{MARK}\n\n{image}\n\n{found}\n")
     draw(verdicts, FIGURE)
 
 
 def draw(verdicts: Rows, out: Path) -> None:
-    """Every run: success from 0 to 1, or the return from the least to the most of what the two have in that world."""
+    """Draw every run: success from 0 to 1, or the return, scaled from its least to its largest value in that world."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -148,8 +148,8 @@ def draw(verdicts: Rows, out: Path) -> None:
                 axes.errorbar(value, height, xerr=spread, fmt="o", color=color, markerfacecolor=filled, markersize=4)
     axes.set_yticks(range(len(worlds)), worlds)
     axes.invert_yaxis()
-    axes.set_xlabel("success; or return, from the least to the most of both\norange: base; blue: policy, hollow: not delivered")
-    with matplotlib.rc_context({"svg.hashsalt": "proof"}):  # the same rows, the same file
+    axes.set_xlabel("success; or return, from least to largest\norange: base; blue: policy, hollow: not promoted")
+    with matplotlib.rc_context({"svg.hashsalt": "proof"}):  # the same rows give the same file
         figure.savefig(out, metadata={"Date": None})
 
 
@@ -163,7 +163,7 @@ def _difference(row: dict[str, str], name: str) -> str:
 
 
 def main() -> None:
-    """Does what was asked for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("bases", "page"))
     parser.add_argument("--episodes", type=int, default=100)

@@ -1,10 +1,10 @@
-"""Measures every controller on the tasks it is made for, before anything is learned on them.
+"""Measure every controller on its tasks, before any learning.
 
     python studies/rates.py [--episodes 1000] [--only TASK ...]
 
 Writes `studies/controllers/rates.csv`, row by row, and from it alone `studies/controllers/README.md`. Each row belongs to a
-version of MuJoCo, and the installed one is measured. Rows with as many episodes are kept: a stopped measurement goes on, and a
-row deleted from the file is measured again.
+version of MuJoCo, and the installed one is measured. Rows that exist with as many episodes are kept: a stopped measurement can
+be resumed, and a row deleted from the file is measured again.
 """
 
 import argparse
@@ -59,8 +59,8 @@ PAIRS = (
 PREFACE = """# Controllers before learning
 
 Success at the last step of {episodes} episodes, with 95 % Wilson intervals, on the initial states that verdicts use. The
-paper's numbers are those of its text and figures. Tasks and controllers are set for MuJoCo {newest}; the last columns show what
-other versions make of them, with the number of episodes. Rows named `published` or `as-run` keep the published constants
+paper's numbers are from its text and figures. Tasks and controllers are set for MuJoCo {newest}; the last columns have the rates
+on other versions, with the number of episodes. Rows named `published` or `as-run` keep the published constants
 (`docs/physics.md`). Made by `python studies/rates.py` from `rates.csv`.
 
 | task | controller | paper | here | 95 % interval | mean return |{others}
@@ -69,7 +69,7 @@ other versions make of them, with the number of episodes. Rows named `published`
 
 
 def read() -> list[dict[str, str]]:
-    """What has been measured."""
+    """Read the rows that exist."""
     if not (FOLDER / "rates.csv").exists():
         return []
     with (FOLDER / "rates.csv").open(newline="") as file:
@@ -77,7 +77,7 @@ def read() -> list[dict[str, str]]:
 
 
 def write(rows: list[dict[str, Any]]) -> None:
-    """The CSV in the order of `PAIRS`, the newest MuJoCo first, and the table made of it."""
+    """Write the CSV in the order of `PAIRS`, the newest MuJoCo first, and the table made from it."""
     order = [(pair.task, pair.controller) for pair in PAIRS]
     rows = sorted(rows, key=lambda row: [-number for number in numbers(row["mujoco"])])
     rows.sort(key=lambda row: order.index((row["task"], row["controller"])))
@@ -105,7 +105,7 @@ def write(rows: list[dict[str, Any]]) -> None:
 
 
 def numbers(version: str) -> list[int]:
-    """A version's numbers, to be compared."""
+    """Return the numbers of a version, to be compared."""
     return [int(number) for number in version.split(".")]
 
 
@@ -114,7 +114,7 @@ def _short(row: dict[str, Any] | None) -> str:
 
 
 def measure(pair: Pair, episodes: int, threads: int | None) -> dict[str, Any]:
-    """One row."""
+    """Measure one row."""
     base = residual_rl.evaluate(pair.task, pair.controller, episodes=episodes, num_threads=threads).base
     return {
         **pair._asdict(),
@@ -129,7 +129,7 @@ def measure(pair: Pair, episodes: int, threads: int | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures what is missing."""
+    """Measure the missing rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=1000)
     parser.add_argument("--only", nargs="+", metavar="TASK", choices=sorted({pair.task for pair in PAIRS}))

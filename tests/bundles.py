@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from residual_rl.bundles import runtime
-from residual_rl.bundles.bundle import probes, write_bundle
+from residual_rl.bundles.bundle import TOLERANCE, probes, write_bundle
 from residual_rl.config import Config
 from residual_rl.learning.actor_critic import Networks
 from residual_rl.learning.ddpg import DDPG
@@ -23,6 +23,12 @@ from residual_rl.types import Spec
 from residual_rl.verdict import Side, Verdict
 
 SPEC = Spec(observation_size=10, goal_size=3, action_size=4, horizon=50)
+ROUNDING = TOLERANCE
+"""How far two float32 computations of one action in [-1, 1] may differ.
+
+Sums of up to 256 terms are added in another order by NumPy, JAX and ONNX, by another batch size and by another processor. That
+moves an action by up to 2.1e-6 (docs/export.md); `export` itself allows 1e-5. A wrong term or weight moves it by 1e-3 or more.
+"""
 SIDE = Side(0.5, (0.4, 0.6), -30.0, 12.0, 0.0, 0.1)
 
 ALGORITHMS = {

@@ -76,7 +76,7 @@ def test_while_the_actor_is_frozen_the_critics_alone_learn(name):
     assert not same(free.actor, learner.actor)
     assert not same(frozen.critics, learner.critics)
     for one, other in zip(leaves(frozen.critics), leaves(free.critics), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+        np.testing.assert_allclose(one, other, atol=1e-5)  # two programs round differently; 1 % of a step of Adam
 
 
 @BOTH

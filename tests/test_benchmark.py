@@ -1,4 +1,4 @@
-"""Benchmarks: the peers are not installed here, so what is tested is our own side, the clocks and the command."""
+"""Benchmarks without peers, which are not installed: our own measurements, the rounds and the command."""
 
 import json
 import os
@@ -120,7 +120,7 @@ def test_foreign_environments_are_timed_alone_and_collected():
     assert (name, numbers[0], len(numbers)) == ("Pendulum-v1", "3", 5)
 
 
-def test_a_table_says_what_was_measured(learned):
+def test_a_table_has_the_measured_numbers(learned):
     result = learned[0] | {"ours_steps_per_second": 901.0, "default_preset_steps_per_second": 302.0}
     silver2018, default, peer = benchmarks.table(result).splitlines()[2:5]
     assert silver2018.split() == ["ours,", "silver2018", "901", "-"]
@@ -170,7 +170,7 @@ def test_updates_are_timed_by_what_a_cycle_takes_longer_with_them(monkeypatch):
     assert measured["updates_per_second"] == 50.0
 
 
-def test_failed_memory_measurement_says_why(monkeypatch):
+def test_a_failed_memory_measurement_gives_the_reason(monkeypatch):
     failed = subprocess.CompletedProcess([], returncode=1, stdout="", stderr="out of memory\n")
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: failed)
     with pytest.raises(ResidualRLError, match="out of memory"):

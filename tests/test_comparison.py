@@ -1,4 +1,4 @@
-"""What a study's table, figure and page say, from invented results."""
+"""Table, figure and page of a study, from invented results."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.reports.figures import learning_curve
 from residual_rl.statistics import bootstrap_interval, iqm, iqm_interval, wilson_interval
 from residual_rl.studies import comparison
-from residual_rl.studies.comparison import compared, markdown, overall
+from residual_rl.studies.comparison import compare_variants, markdown, overall
 from residual_rl.studies.dot_plot import dot_plot, too_many_for_curves
 from residual_rl.studies.report import write_study_report
 from residual_rl.studies.results import COLUMNS, read_results, write_rows
@@ -45,11 +45,11 @@ ROWS = [
 
 
 def line(variant: str) -> comparison.Line:
-    (found,) = [each for each in compared(ROWS) if each.variant == variant]
+    (found,) = [each for each in compare_variants(ROWS) if each.variant == variant]
     return found
 
 
-def test_every_number_of_a_line_is_what_its_heading_says() -> None:
+def test_every_number_of_a_line_matches_its_heading() -> None:
     ours = line("ours")
     assert ours.seeds == 3
     assert ours.base == pytest.approx(0.5)
@@ -80,15 +80,15 @@ def test_trials_that_did_not_finish_are_in_the_table_and_marked() -> None:
 
 def test_a_seed_that_has_only_just_begun_leaves_the_others_their_lowest() -> None:
     rows = [*trial("push", "ours", 0, [0.5, 0.9]), *trial("push", "ours", 1, [0.5], state="unfinished")]
-    (line,) = compared(rows)
+    (line,) = compare_variants(rows)
     assert (line.seeds, line.acting) == (2, [0.3])
     assert line.lowest_acting == pytest.approx(0.3 - line.base)
 
 
 def test_the_order_of_rows_changes_nothing_within_a_line() -> None:
     shuffled = [ROWS[index] for index in np.random.default_rng(0).permutation(len(ROWS))]
-    again = {each.variant: each for each in compared(shuffled)}
-    for each in compared(ROWS):
+    again = {each.variant: each for each in compare_variants(shuffled)}
+    for each in compare_variants(ROWS):
         other = again[each.variant]
         assert sorted(other.solved) == sorted(each.solved)
         numbers = [other.last, other.last_five, other.lowest, other.base]
@@ -105,7 +105,7 @@ def test_seeds_are_resampled_within_their_task_alone() -> None:
     assert iqm_interval([np.full(3, 0.2), np.full(3, 0.8)]) == pytest.approx((0.5, 0.5))
 
 
-def test_an_interval_of_the_mean_covers_it_about_as_often_as_it_says() -> None:
+def test_an_interval_of_the_mean_has_about_its_nominal_coverage() -> None:
     rng = np.random.default_rng(0)
     covered = []
     for _ in range(60):
@@ -114,7 +114,7 @@ def test_an_interval_of_the_mean_covers_it_about_as_often_as_it_says() -> None:
     assert 0.85 <= np.mean(covered) <= 1.0
 
 
-def test_all_tasks_together_are_told_only_of_variants_that_have_them_all() -> None:
+def test_the_overall_score_needs_a_variant_in_every_task() -> None:
     rows = [row for task in ("push", "hook") for seed in (0, 1) for row in trial(task, "ours", seed, [0.5, 0.8 + 0.1 * seed])]
     rows += [row for seed in (0, 1) for row in trial("push", "theirs", seed, [0.5, 0.9])]
     assert overall(ROWS) == []
@@ -138,8 +138,8 @@ RETURNS = [
 ]
 
 
-def test_a_task_that_is_measured_by_its_return_is_told_in_returns() -> None:
-    ours, theirs = compared(RETURNS)
+def test_a_task_measured_by_its_return_is_reported_in_returns() -> None:
+    ours, theirs = compare_variants(RETURNS)
     assert (ours.by_return, ours.base, ours.last) == (True, -80.0, -65.0)
     assert (ours.last_five_lowest, ours.lowest) == (-95.5, pytest.approx((-15.5 + 0.0) / 2))
     assert ours.solved == []
@@ -152,14 +152,14 @@ def test_a_task_that_is_measured_by_its_return_is_told_in_returns() -> None:
     assert "inf" not in table
 
 
-def test_returns_take_no_part_in_what_is_told_of_all_tasks_together() -> None:
+def test_returns_are_left_out_of_the_overall_score() -> None:
     rows = [row for task in ("push", "hook") for seed in (0, 1) for row in trial(task, "ours", seed, [0.5, 0.8])]
     assert overall(rows + RETURNS) == overall(rows)
 
 
 def test_a_trial_that_failed_before_it_knew_what_its_world_is_measured_by_changes_nothing_for_the_others() -> None:
     failed = trial("pusher", "ours", 2, [], state="failed")
-    (ours, _), (alone, _) = compared([*failed, *RETURNS]), compared(RETURNS)
+    (ours, _), (alone, _) = compare_variants([*failed, *RETURNS]), compare_variants(RETURNS)
     assert ours.remark == "1 of 3 failed"
     assert (ours.by_return, ours.base, ours.lasts, ours.lowest) == (alone.by_return, alone.base, alone.lasts, alone.lowest)
     rows = [row for task in ("push", "hook") for seed in (0, 1) for row in trial(task, "ours", seed, [0.5, 0.8])]
@@ -178,16 +178,6 @@ def test_returns_have_a_panel_with_their_own_scale() -> None:
     success, returns = learning_curve(ROWS + RETURNS).axes
     assert success.get_ylim()[0] == 0
     assert returns.get_ylim()[0] < -90
-
-
-def test_results_without_the_column_are_of_success(tmp_path: Path) -> None:
-    path = tmp_path / "results.csv"
-    write_rows(
-        path,
-        [name for name in COLUMNS if name != "measured_by"],
-        [{name: value for name, value in row.items() if name != "measured_by"} for row in ROWS],
-    )
-    assert markdown(read_results(path)) == markdown(ROWS)
 
 
 def texts(rows: list[dict[str, Any]]) -> list[str]:
@@ -228,7 +218,7 @@ def test_a_page_holds_every_line_of_the_table_and_needs_nothing_outside_itself(r
     text = write_study_report(results).read_text()
     assert (results.parent / "report.html").exists()
     cells = re.findall(r"<td>(.*?)</td>", text)
-    for each in compared(ROWS):
+    for each in compare_variants(ROWS):
         assert each.variant in cells
     assert "1 unfinished, 1 failed" in text
     assert "ours (1 of 3 not finished)" in text
@@ -251,7 +241,7 @@ def test_the_committed_results_can_be_read() -> None:
             (row["task"], row["variant"]) for row in rows if row["state"] != "finished"
         }
         assert whole
-        assert {(each.task, each.variant) for each in compared(rows) if each.remark == ""} == whole
+        assert {(each.task, each.variant) for each in compare_variants(rows) if each.remark == ""} == whole
 
 
 def test_what_is_no_result_is_named(tmp_path: Path, results: Path) -> None:
@@ -285,7 +275,7 @@ def test_more_variants_than_colours_are_dots() -> None:
     assert all(np.array_equal(each, [0.3, 0.3]) for each in seeds)
 
 
-def test_dots_of_trials_that_are_not_finished_say_so_and_failed_ones_have_a_line_without_any() -> None:
+def test_dots_mark_unfinished_trials_and_failed_trials_have_a_line_without_dots() -> None:
     rows = MANY + trial("push", "half", 0, [0.5, 0.7], state="unfinished") + trial("push", "broken", 0, [], state="failed")
     last, _ = dot_plot(rows).axes
     names = [label.get_text() for label in last.get_yticklabels()]
@@ -301,7 +291,7 @@ def test_dots_of_returns_have_their_own_scale_and_nothing_while_learning() -> No
 def test_a_study_of_many_variants_is_drawn_as_dots_in_page_and_file(tmp_path: Path) -> None:
     write_rows(tmp_path / "results.csv", COLUMNS, MANY)
     page = write_study_report(tmp_path / "results.csv").read_text()
-    assert "Filled: the mean over seeds" in page
+    assert "Filled: mean over seeds" in page
     assert "lowest over 100 training episodes" in page
     figure = write_study_report(tmp_path / "results.csv", tmp_path / "many.svg")
     assert figure.stat().st_size > 5000

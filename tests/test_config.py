@@ -3,14 +3,15 @@
 import dataclasses
 import json
 from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from residual_rl import config as configuration
 from residual_rl.config import differences, from_json, to_json
 from residual_rl.errors import ResidualRLError, UnknownName
 from residual_rl.presets import METHODS, PRESETS, make_config
-from residual_rl.residual import SILVER2018
 
 
 def made(preset="default", **fields):
@@ -37,11 +38,23 @@ def test_every_field_of_a_configuration_survives_being_written(preset):
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 
 
-def test_presets_set_what_they_say():
-    assert made("silver2018").algorithm.name == "ddpg"
-    assert made("silver2018").algorithm.composition == SILVER2018
-    assert made("default").algorithm.name == "gated-ddpg"
-    assert made("silver2018").preset == "silver2018"
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_sets_its_fields_and_leaves_all_others_at_their_defaults(preset):
+    """On Push, whose episodes have the length that presets are for."""
+    fields = PRESETS[preset][1]
+    assert made(preset) == configuration.Config(task="push", controller="reactive-push", preset=preset, **fields)
+
+
+def test_no_two_presets_are_the_same():
+    configs = [to_json(replace(made(preset), preset="default")) for preset in PRESETS]
+    assert all(differences(one, other) for one, other in pairwise(configs))
+
+
+def test_silver2018_is_the_published_composition():
+    """Silver et al. 2018: the residual is unclipped by the base, and scaled so that it can reverse any base action."""
+    composition = made("silver2018").algorithm.composition
+    assert composition.action(np.array([4.0]), np.array([-1.0])) == [1.0]  # a proposal of 4 is not clipped first
+    assert composition.action(np.array([1.0]), np.array([-1.0])) == [-1.0]
 
 
 def test_a_preset_can_be_overruled():

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundles import ROUNDING
 from pydantic import ValidationError
 from worlds import BUDGET, QUICK, Aim, Reach
 
@@ -56,7 +57,8 @@ def test_the_policy_speaks_the_environments_language(finished: Path) -> None:
     actions = policy(observation)
     assert actions.shape == (5, 1)
     assert np.abs(actions - (1.0 + 2.0 * observation)).mean() < 0.8  # the base's: 1
-    np.testing.assert_allclose(policy(observation[2]), actions[2], atol=1e-5)
+    # A batch of one adds in another order; the bounds -2 and 6 multiply the difference by 4.
+    np.testing.assert_allclose(policy(observation[2]), actions[2], atol=4 * ROUNDING)
     assert Aim.action_space.contains(policy(observation[2]).astype(np.float32))
 
 

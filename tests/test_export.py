@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import ALGORITHMS, SPEC, asked, made_bundle, made_config, made_residual, made_verdict, rewrite
+from bundles import ALGORITHMS, ROUNDING, SPEC, asked, made_bundle, made_config, made_residual, made_verdict, rewrite
 
 import residual_rl
 from residual_rl.bundles import bundle, runtime
@@ -44,12 +44,12 @@ def test_a_finished_run_becomes_a_bundle(run: Path, tmp_path: Path) -> None:
     assert policy.manifest["task"] == "slippery-push"
     assert policy.manifest["controller"] == "reactive-push"
     assert policy.promoted == exported.promoted == residual_rl.load(run).promoted
-    assert exported.largest_difference < 1e-6
+    assert exported.largest_difference < ROUNDING
     trained = residual_rl.load(run)
     envs = residual_rl.TASKS["slippery-push"].make_envs(5)
     observation, _ = envs.reset(seed=3)
     envs.close()
-    np.testing.assert_allclose(policy(observation, trained.controller(observation)), trained(observation), atol=1e-6)
+    np.testing.assert_allclose(policy(observation, trained.controller(observation)), trained(observation), atol=ROUNDING)
 
 
 def test_policy_bundle_and_report_have_the_caution_that_was_selected_not_the_first(run: Path, tmp_path: Path) -> None:
@@ -122,10 +122,10 @@ def test_the_graph_is_the_same_function(tmp_path: Path, name: str) -> None:
         (action,) = session.run(None, given)
         (base,) = session.run(None, given | {"scale": np.array(0.0, np.float32)})
         (on,) = session.run(None, given | {"scale": np.array(policy.trained_scale, np.float32)})
-        np.testing.assert_allclose(action, policy(observation, proposal), atol=2e-6)
+        np.testing.assert_allclose(action, policy(observation, proposal), atol=ROUNDING)
         assert base.tobytes() == proposal.clip(-1, 1).tobytes()
         policy.scale = policy.trained_scale
-        np.testing.assert_allclose(on, policy(observation, proposal), atol=2e-6)
+        np.testing.assert_allclose(on, policy(observation, proposal), atol=ROUNDING)
         assert (out / bundle.ONNX).stat().st_size < (out / runtime.WEIGHTS).stat().st_size + 20_000
 
 
@@ -166,7 +166,7 @@ def test_a_loaded_policy_takes_the_caution_of_a_bundle(run: Path, tmp_path: Path
     assert policy.caution == 0.5
     for policy.caution in (3.0, None):
         exported.caution = policy.caution
-        np.testing.assert_allclose(policy(observation), exported(observation, base), atol=1e-6)
+        np.testing.assert_allclose(policy(observation), exported(observation, base), atol=ROUNDING)
     with pytest.raises(ResidualRLError, match=r"caution must be None or a number from 0 to 1e\+06, not -1\.0"):
         policy.caution = -1.0
 
@@ -180,7 +180,7 @@ def test_a_loaded_policy_takes_the_scale_of_a_bundle_and_is_the_base_at_zero(run
     at_first = policy(observation)
     for policy.scale in (0.5, 0.1, 1.0):
         exported.scale = policy.scale
-        np.testing.assert_allclose(policy(observation), exported(observation, base), atol=1e-6)
+        np.testing.assert_allclose(policy(observation), exported(observation, base), atol=ROUNDING)
     np.testing.assert_array_equal(policy(observation), at_first)
     policy.scale = 0
     np.testing.assert_array_equal(policy(observation), base.clip(-1.0, 1.0))

@@ -1,4 +1,4 @@
-"""Pictures and film strips. Pictures need OpenGL: without it those tests are skipped, and say what is missing."""
+"""Pictures and film strips. Pictures need OpenGL; without it these tests are skipped with the reason."""
 
 import sys
 from pathlib import Path
@@ -127,13 +127,13 @@ def test_path_is_drawn_as_far_as_the_object_has_come(pictures: dict[str, np.ndar
 
 @pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize("goal", ["disc", "ball", None])
-def test_goal_is_drawn_as_the_view_says(goal: str | None):
+def test_the_goal_is_drawn_in_the_form_of_the_view(goal: str | None):
     (frame,) = draw([ball()], [0], View(**vars(VIEW) | {"goal": goal}))
     assert (green(frame) > 50) == (goal is not None)
 
 
 @pytest.mark.usefixtures("pictures")
-def test_next_backend_draws_where_one_does_not(monkeypatch: pytest.MonkeyPatch):
+def test_if_a_backend_fails_the_next_one_draws(monkeypatch: pytest.MonkeyPatch):
     if sys.platform != "linux":
         pytest.skip("one backend only")
     monkeypatch.setattr(rendering, "LINUX_BACKENDS", ("no-such-backend", *rendering.LINUX_BACKENDS))
@@ -221,7 +221,7 @@ def test_strips_of_a_run_show_base_and_policy_from_the_same_state(tmp_path: Path
     np.testing.assert_array_equal(base.frames[0], policy.frames[0])
 
 
-def test_run_without_pictures_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_without_pictures_gives_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MUJOCO_GL", "off")
     run = write_run(tmp_path / "run", controller="reactive-push", fixed=4, broken=4, policy=True)
     assert film.film_strips(run) == ([], "MUJOCO_GL=off switches pictures off")

@@ -90,6 +90,7 @@ def test_frames_are_seen_one_at_a_time_and_averaged() -> None:
     single = eqx.tree_at(lambda network: network.layers, make_actor(5, 2, WIDTHS, key=key), actor.layers)
     x = np.random.default_rng(3).normal(size=(9, 8)).astype(np.float32)
     each = [single(x[:, columns]) for columns in ([0, 1, 2, 6, 7], [3, 4, 5, 6, 7])]
-    np.testing.assert_allclose(actor(x), np.mean(each, axis=0), rtol=1e-5, atol=1e-6)
+    # Outputs near zero are differences of larger float32 terms, which are added in another order.
+    np.testing.assert_allclose(actor(x), np.mean(each, axis=0), rtol=1e-5, atol=1e-5)
     swapped = x[:, [3, 4, 5, 0, 1, 2, 6, 7]]
-    np.testing.assert_allclose(actor(x), actor(swapped), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(actor(x), actor(swapped), rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""ComplexHook's objects are what they say, stand where they say, and are in one piece."""
+"""ComplexHook's objects have the stated sizes and positions, and are connected."""
 
 import itertools
 
@@ -119,7 +119,7 @@ def folder(tmp_path, monkeypatch):
     return folder
 
 
-def test_without_coacd_a_folder_of_meshes_gives_their_hulls_and_says_so(folder):
+def test_without_coacd_meshes_become_their_hulls_with_a_warning(folder):
     with pytest.warns(UserWarning, match=r"residual-rl\[meshes\]"):
         first, second = shapes_in(folder)
     assert (first.name, second.name) == ("a", "b")
@@ -129,7 +129,7 @@ def test_without_coacd_a_folder_of_meshes_gives_their_hulls_and_says_so(folder):
 
 
 @pytest.mark.filterwarnings("ignore:each mesh becomes one convex hull")
-def test_convex_parts_are_made_once_and_made_again_where_their_file_is_damaged(folder, monkeypatch):
+def test_convex_parts_are_cached_and_made_again_if_the_cache_is_damaged(folder, monkeypatch):
     once = shapes_in(folder)
     read = meshes._read
     monkeypatch.setattr(meshes, "_read", lambda path: pytest.fail("read again"))
@@ -153,7 +153,7 @@ def test_with_coacd_the_parts_are_its_parts(folder, monkeypatch):
         (lambda folder: (folder / "b.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"), "b.obj"),
         (lambda folder: (folder / "b.obj").write_text("nothing"), "b.obj"),
         (lambda folder: [path.unlink() for path in folder.iterdir()], "no .stl or .obj file"),
-        (lambda folder: folder.rename(folder.with_name("elsewhere")), "is no folder"),
+        (lambda folder: folder.rename(folder.with_name("elsewhere")), "is not a folder"),
     ],
     ids=["flat", "empty", "no meshes", "no folder"],
 )

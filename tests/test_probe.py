@@ -56,8 +56,11 @@ def normed(observation: np.ndarray) -> np.ndarray:
     return (observation / np.linalg.norm(observation)) @ MATRIX
 
 
+NOISE = np.random.default_rng(0)
+
+
 def noisy(observation: np.ndarray) -> np.ndarray:
-    return linear(observation) + np.random.default_rng().normal(size=(len(observation), 2))
+    return linear(observation) + NOISE.normal(size=(len(observation), 2))
 
 
 def noisy_single(observation: np.ndarray) -> np.ndarray:

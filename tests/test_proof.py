@@ -1,4 +1,4 @@
-"""Worlds of others: they build, their controllers answer, what spoils a controller does what it says, and they are improved."""
+"""The worlds of the study `proof`: environments, controllers and their imperfections work, and a world can be improved."""
 
 import csv
 import importlib.util
@@ -37,7 +37,7 @@ def double(observation: np.ndarray) -> np.ndarray:
 # ---- what is done to controllers ----
 
 
-def test_a_late_controller_says_what_it_would_have_said_steps_ago() -> None:
+def test_a_delayed_controller_returns_the_action_of_some_steps_ago() -> None:
     late = Delayed(double, 2)
     said = [float(late(np.array([value]))[0]) for value in (1.0, 2.0, 3.0, 4.0, 5.0)]
     assert said == [2.0, 2.0, 2.0, 4.0, 6.0]
@@ -52,7 +52,7 @@ def test_late_controllers_of_different_lanes_keep_to_themselves() -> None:
     assert late(np.array([[2.0], [20.0]])).tolist() == [[2.0], [20.0]]
 
 
-def test_what_is_weak_biased_or_miscalibrated_is_so_by_what_was_said() -> None:
+def test_gain_bias_and_shift_have_the_given_size() -> None:
     shown = np.array([1.0, 3.0])
     assert Weak(double, np.array([0.5, 1.0]))(shown).tolist() == [1.0, 6.0]
     assert Biased(double, np.array([0.0, -1.0]))(shown).tolist() == [2.0, 5.0]
@@ -78,7 +78,7 @@ def needed(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # other people's packages warn of each other
 @pytest.mark.parametrize("name", WORLDS)
-def test_a_world_starts_anywhere_but_the_same_from_the_same_seed_and_takes_what_its_controller_says(name: str) -> None:
+def test_a_world_starts_by_its_seed_and_accepts_the_actions_of_its_controller(name: str) -> None:
     needed(name)
     world = WORLDS[name]
     env, controller = world.make(), world.controller()
@@ -148,7 +148,7 @@ def improved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_world_is_improved_as_anybody_would_and_its_results_say_what_it_is_measured_by(improved: Path) -> None:
+def test_a_world_is_improved_and_its_results_have_its_measure(improved: Path) -> None:
     rows = read_results(improved / "results.csv")
     assert {(row["task"], row["measured_by"], row["controller"]) for row in rows} == {("pendulum", "return", "swing_up")}
     (verdict,) = read_rows_of(improved)
@@ -156,7 +156,7 @@ def test_a_world_is_improved_as_anybody_would_and_its_results_say_what_it_is_mea
     assert float(verdict["base_return_low"]) <= float(verdict["base_return"]) <= float(verdict["base_return_high"]) < 0.0
 
 
-def test_what_was_promoted_is_confirmed_in_the_verdicts(improved: Path, tmp_path: Path) -> None:
+def test_a_promoted_policy_has_a_second_comparison_in_the_verdicts(improved: Path, tmp_path: Path) -> None:
     out = shutil.copytree(improved, tmp_path / "proof")
     again = replace(read_verdict(out / TRIAL.name / "run"), difference=-2.0, difference_interval=(-3.0, -1.0))
     confirm(again, out / TRIAL.name)

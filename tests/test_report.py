@@ -142,7 +142,7 @@ def test_curves_on_one_page_share_no_ids(promoted: Path):
 
 
 def test_film_needs_a_controller_of_the_library(promoted: Path):
-    assert "No film strips: the controller &#39;my-push&#39; is yours, and not part of the run" in promoted.read_text()
+    assert "No film strips: the controller &#39;my-push&#39; is user-supplied and not stored in the run" in promoted.read_text()
 
 
 def test_same_run_gives_the_same_page(promoted: Path):

@@ -1,4 +1,4 @@
-"""Studies as they are run: real processes that fail, are killed and go on, and what of it stands in the results."""
+"""Running studies: real processes that fail, are killed and resume, and the results."""
 
 import csv
 import io
@@ -82,7 +82,7 @@ def alive(pid: int) -> bool:
 # ---- processes ----
 
 
-def test_whatever_one_trial_does_the_others_finish_and_only_retry_repeats_a_failure(tmp_path: Path) -> None:
+def test_if_a_trial_fails_the_others_finish_and_only_retry_repeats_it(tmp_path: Path) -> None:
     names = ("raises", "exits", "killed", "fine")
     trials = [replace(PROBE, variant=name) for name in names]
     directories = {name: tmp_path / trial.name for name, trial in zip(names, trials, strict=True)}
@@ -133,7 +133,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_study_that_is_stopped_or_killed_leaves_no_process_behind_and_goes_on(tmp_path: Path, how: signal.Signals) -> None:
+def test_a_study_that_is_stopped_or_killed_leaves_no_process_behind_and_resumes(tmp_path: Path, how: signal.Signals) -> None:
     script, out = tmp_path / "runner.py", tmp_path / "out"
     script.write_text(RUNNER.format(tests=str(Path(__file__).parent), out=str(out)))
     trials = [replace(PROBE, variant="waits", seed=seed) for seed in range(2)]
@@ -193,7 +193,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
             killed.append(child)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "GLANCE", 0.02)  # s; else the training may be over at the second look
+        patch.setattr(runner, "POLL_SECONDS", 0.02)  # s; else the training may be over at the second look
         first = run_study(trials, out, jobs=2, watch=kill_once)
     assert killed
     assert list(first.values()) == [TrialState.UNFINISHED, TrialState.FAILED, TrialState.FINISHED]
@@ -204,7 +204,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_results_hold_every_trial_whole_whatever_happened_to_it_and_say_how_it_ended(studied: Path) -> None:
+def test_results_have_every_trial_with_its_state(studied: Path) -> None:
     made = Study("tiny", "", (TINY_TRIAL, FAILING, BASE), paper={("slippery-push", "tiny"): 1.0})
     assert collect(made, studied) == 3
     rows = read_results(studied / "results.csv")
@@ -237,7 +237,7 @@ def test_the_lowest_acting_average_is_over_a_hundred_episodes_and_never_rises(tm
     assert lowest == ["", 0.4, 0.4, 0.4, 0.4]  # means of two cycles: 0.4, 0.6, 0.5, 0.55
 
 
-def test_a_trial_is_told_from_its_kind_and_tried_where_there_is_none(studied: Path) -> None:
+def test_a_trial_is_estimated_from_its_kind_or_else_measured(studied: Path) -> None:
     half = replace(TINY_TRIAL, seed=7, steps=2 * TINY_TRIAL.steps)
     stranger = replace(TINY_TRIAL, variant="stranger")
     base = replace(BASE, variant="other")
@@ -251,7 +251,9 @@ def test_a_trial_is_told_from_its_kind_and_tried_where_there_is_none(studied: Pa
     assert estimates([half], [TINY_TRIAL, half], studied) == {half: found[half]}
 
 
-def test_what_cannot_be_tried_has_no_hours_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_cannot_be_measured_has_no_hours_and_gives_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     over_nothing = replace(TINY_TRIAL, controller="discrete-mpc", task="mbrl-pusher")
     found = estimates([over_nothing, BASE], [over_nothing, BASE], tmp_path)
     assert math.isnan(found[over_nothing].hours)
@@ -268,7 +270,7 @@ def test_what_cannot_be_tried_has_no_hours_and_says_why(tmp_path: Path, monkeypa
     assert "without the 1 that cannot be told" in " ".join(said.split())
 
 
-def test_the_command_lists_without_running_then_runs_and_says_what_came_of_it(
+def test_the_command_lists_without_running_and_then_runs_and_prints_the_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(STUDIES, "tiny", Study("tiny", "a base and a mistake", (BASE, FAILING)))
@@ -355,7 +357,7 @@ def test_a_damaged_table_is_named_with_its_line(
         read_results(tmp_path / "results.csv")
 
 
-def test_how_far_a_trial_is_can_be_told_of_one_from_before_tasks_were_measured_by_return(studied: Path, tmp_path: Path) -> None:
+def test_progress_can_be_read_from_a_trial_without_a_measure(studied: Path, tmp_path: Path) -> None:
     out = shutil.copytree(studied / TINY_TRIAL.name, tmp_path / "trial")
     config = json.loads((out / "run" / "config.json").read_text())
     del config["config"]["measured_by"]

@@ -1,4 +1,4 @@
-"""What studies are made of: trials as plain values, and which of them were asked for."""
+"""Trials as plain data, and the selection of trials."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from residual_rl.studies.trial import INITIAL, Trial, chosen
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_trial_of_a_study_can_be_run_and_told_from_the_others(name: str) -> None:
+def test_every_trial_of_a_study_is_valid_and_distinct(name: str) -> None:
     trials = STUDIES[name].trials
     assert len({trial.name for trial in trials}) == len(trials)
     for trial in trials:
@@ -52,7 +52,7 @@ def test_a_pattern_is_a_task_a_variant_or_both(pattern: str, names: list[str]) -
     assert [trial.name for trial in chosen(GRID, [pattern])] == names
 
 
-def test_a_pattern_that_names_nothing_is_told_what_there_is() -> None:
+def test_a_pattern_without_a_match_raises_an_error_that_lists_the_trials() -> None:
     with pytest.raises(ResidualRLError, match=r"'slippery' names no trial .*push/initial, push/ours"):
         chosen(GRID, ["slippery"])
 
@@ -62,7 +62,7 @@ def test_other_seeds_replace_those_of_the_learning_trials_alone() -> None:
     assert seeds == [("initial", 0), ("ours", 5), ("theirs", 5), ("ours", 6), ("theirs", 6)]
 
 
-def test_a_pattern_may_name_a_seed_that_was_asked_for_and_no_other() -> None:
+def test_a_pattern_may_name_a_selected_seed_and_no_other() -> None:
     assert [trial.name for trial in chosen(GRID, ["push/ours/seed-7"], seeds=[7])] == ["push/ours/seed-7"]
     with pytest.raises(ResidualRLError, match=r"'push/ours/seed-0' names no trial of this study, or none with these seeds"):
         chosen(GRID, ["push/ours/seed-0"], seeds=[5])
@@ -94,7 +94,7 @@ def test_far_too_many_seeds_are_refused() -> None:
         parse_seeds("0-9999999999")
 
 
-def test_the_published_preset_is_what_was_published_for_the_task() -> None:
+def test_the_published_preset_has_the_published_settings_of_each_task() -> None:
     def settings(task: str, **fields: Any) -> tuple[int, float, int]:
         config = Trial(task, "silver2018", 0, 1, preset="silver2018", fields=fields).config()
         assert isinstance(config.algorithm, DDPG)

@@ -1,4 +1,4 @@
-"""Videos as files: every frame at its time, whole or not at all."""
+"""Video files: every frame at its time, written atomically."""
 
 from pathlib import Path
 

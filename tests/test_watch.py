@@ -1,4 +1,4 @@
-"""Watching a controller or a run: what is shown, in which file, and what is said where it cannot be."""
+"""Watching a controller or a run: content, file and errors."""
 
 import itertools
 import sys
@@ -22,7 +22,7 @@ def no_opengl(monkeypatch: pytest.MonkeyPatch) -> None:
         yield from (np.full((height, width, 3), 128, np.uint8) for _ in itertools.product(takes, steps))
 
     monkeypatch.setattr(watch, "render", grey)
-    monkeypatch.setattr(window, "why_none", lambda: "this is a test")
+    monkeypatch.setattr(window, "reason_for_no_window", lambda: "this is a test")
 
 
 def decoded(path: Path) -> list[np.ndarray]:
@@ -51,11 +51,11 @@ def test_watch_writes_every_state_of_every_episode_and_holds_the_last(tmp_path: 
 @pytest.mark.usefixtures("no_opengl")
 def test_watch_shows_what_a_run_delivers(tmp_path: Path):
     promoted = write_run(tmp_path / "promoted", task="push", controller="reactive-push", fixed=12, policy=True)
-    show = watch._who("push", None, promoted, 1)
+    show = watch._make_show("push", None, promoted, 1)
     assert show.name == "reactive-push + residual"
     assert show.policy.promoted
     kept = write_run(tmp_path / "kept", task="push", controller="reactive-push", fixed=2, broken=2, policy=True)
-    assert watch._who("push", None, kept, 1).name == "reactive-push"
+    assert watch._make_show("push", None, kept, 1).name == "reactive-push"
     with pytest.raises(ResidualRLError, match="was trained on 'push', not on 'slippery-push'"):
         watch.watch("slippery-push", run=promoted, out=tmp_path / "film.gif")
     assert not (tmp_path / "film.gif").exists()
@@ -71,18 +71,20 @@ def test_strip_has_a_row_for_each_episode(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("no_opengl")
-def test_without_a_window_it_says_so_and_names_the_file_after_task_and_controller(tmp_path: Path, monkeypatch):
+def test_without_a_window_a_message_gives_the_reason_and_the_file_is_named_after_task_and_controller(
+    tmp_path: Path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    said = []
-    assert watch.watch("push", "zero", episodes=1, num_threads=1, tell=said.append).path == Path("push-zero.mp4")
-    assert said == ["no window, because this is a test: writing push-zero.mp4"]
+    lines = []
+    assert watch.watch("push", "zero", episodes=1, num_threads=1, tell=lines.append).path == Path("push-zero.mp4")
+    assert lines == ["cannot open a window: this is a test. Writing push-zero.mp4"]
     monkeypatch.setattr(watch, "find_spec", lambda name: None)
     assert watch.watch("push", "zero", episodes=1, num_threads=1).path == Path("push-zero.gif")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["push-zero.gif", "push-zero.mp4"]
 
 
 @pytest.mark.usefixtures("no_opengl")
-def test_name_of_the_file_is_one_name_whatever_the_controller_is_called(tmp_path: Path, monkeypatch):
+def test_the_name_of_the_file_is_a_single_path_component_for_any_controller(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def controller(observation):
@@ -104,7 +106,7 @@ def test_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch, su
 
 
 @pytest.mark.usefixtures("no_opengl")
-def test_interrupted_says_that_nothing_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_after_an_interrupt_the_error_names_the_file_that_was_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def stopped(*arguments):
         raise KeyboardInterrupt
 

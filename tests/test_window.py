@@ -1,4 +1,4 @@
-"""The window: that there is one, what it shows and when. Most of it on a stand-in for MuJoCo's viewer."""
+"""The window: whether it opens, what it shows and when. Most tests use a stand-in for MuJoCo's viewer."""
 
 import itertools
 import shutil
@@ -19,9 +19,9 @@ from residual_rl.pictures.video import Caption
 def test_no_window_without_a_display_that_answers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.delenv("DISPLAY", raising=False)
-    assert window.why_none() == "there is no display"
+    assert window.reason_for_no_window() == "there is no display"
     monkeypatch.setenv("DISPLAY", ":4711")
-    assert window.why_none() == "no display answers"
+    assert window.reason_for_no_window() == "the display does not respond"
 
 
 class Clock:
@@ -106,7 +106,7 @@ def test_window_that_is_slow_leaves_states_out(windows: list[FakeWindow], monkey
     assert [text for _, text, _ in windows[0].shown] == ["step 0", "step 2"]
 
 
-def test_window_opens_anew_for_another_model_where_the_user_left_it(windows: list[FakeWindow]):
+def test_the_window_reopens_for_another_model_with_the_users_camera(windows: list[FakeWindow]):
     first, second = ball(), ball()
 
     def episodes():
@@ -142,7 +142,7 @@ def take():
     physics = np.array([[0.02 * step, 0, 0, 0, 1, 0, 0, 0] + 6 * [0] for step in range(3)])
     return Take(model, physics, np.zeros(3), np.zeros((3, 3)), (0, 0, 1, 1))
 
-assert window.why_none() == "", window.why_none()
+assert window.reason_for_no_window() == "", window.reason_for_no_window()
 window.HOLD_SECONDS = 0.0
 window.play(View((0, 0, 0), 9, 90, -60), [(take(), 3 * [Caption(("", ""), ("", ""))]) for _ in range(2)])
 print("closed")

@@ -1,4 +1,4 @@
-"""How fast this is, beside the fastest peers on the same machine: `residual-rl benchmark physics|learning|foreign`."""
+"""Measure speed beside the fastest peers on the same machine: `residual-rl benchmark physics|learning|foreign`."""
 
 from residual_rl.benchmarks.foreign import foreign
 from residual_rl.benchmarks.learning import learning

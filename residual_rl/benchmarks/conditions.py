@@ -1,4 +1,4 @@
-"""Under which conditions a benchmark runs: the machine, the versions, the peers that are there, and their silence."""
+"""The conditions of a benchmark: machine, versions, installed peers, and suppressed output."""
 
 import os
 import platform
@@ -12,27 +12,27 @@ from typing import Any
 from residual_rl.processes import usable_cores
 
 PEERS = "bench", "benchmarks beside other libraries"
-"""Extra and purpose of what is compared with."""
+"""Extra and purpose of the peers."""
 INSTALL_PEERS = "pip install 'residual-rl[bench]'"
 TASK = "slippery-push"
 PEER_TASKS = {"push": "FetchPush-v4", "slippery-push": "FetchPush-v4", "pick-and-place": "FetchPickAndPlace-v4"}
-"""What the peers simulate beside a task of ours: the same model with the same substeps."""
+"""Our task: the peers' environment with the same model and the same substeps."""
 
 
 def conditions(peers: Sequence[str]) -> dict[str, Any]:
-    """What a reader needs to know in order to repeat the numbers; and how to get the peers that are missing."""
+    """Return what is needed to repeat the numbers, and how to install missing peers."""
     packages = ("residual-rl", "mujoco", "jax", "numpy", *peers)
     missing = [name for name in peers if not installed(name)]
     return {
         "versions": {name: version(name) for name in packages if installed(name)},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": usable_cores()},
-        "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,  # before the benchmark began
+        "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,  # before the benchmark starts
         "missing": INSTALL_PEERS if missing else None,
     }
 
 
 def installed(peer: str) -> bool:
-    """Whether a peer can be measured."""
+    """Return whether a peer is installed."""
     try:
         version(peer)
     except PackageNotFoundError:
@@ -42,11 +42,11 @@ def installed(peer: str) -> bool:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps what the peers and their processes print off stdout, and their warnings away altogether."""
+    """Redirect the output of peers and their processes from stdout to stderr, and suppress their warnings."""
     sys.stdout.flush()
     stdout = os.dup(1)
     warned = os.environ.get("PYTHONWARNINGS")
-    os.environ["PYTHONWARNINGS"] = "ignore"  # read by the peers' processes
+    os.environ["PYTHONWARNINGS"] = "ignore"  # for the peers' processes
     os.dup2(2, 1)
     try:
         with redirect_stdout(sys.stderr), warnings.catch_warnings():

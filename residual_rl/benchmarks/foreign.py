@@ -1,4 +1,4 @@
-"""What our loop adds to the time that somebody's environments take by themselves, stepped by Gymnasium."""
+"""Measure what our loop adds to the time of user-supplied environments, stepped by Gymnasium."""
 
 import statistics
 import time
@@ -19,16 +19,16 @@ FINDINGS = Findings("return", reward_scale=1.0, sparse=False, episode_steps=1.0,
 
 
 class Subject(NamedTuple):
-    """What is stepped."""
+    """Environments to step."""
 
     env: str
     """A Gymnasium id whose episodes end by time alone."""
     steps: int
-    """Of an episode."""
+    """Steps of an episode."""
     processes: bool = False
-    """Whether each environment has a process of its own."""
+    """Whether each environment runs in its own process."""
     envs: int = 8
-    """How many are stepped together; 8 is what a cycle has for episodes of 200 steps."""
+    """Number of parallel environments; 8 is the number in a cycle for episodes of 200 steps."""
 
 
 SUBJECTS = (
@@ -43,16 +43,16 @@ SUBJECTS = (
 def foreign(
     subjects: Sequence[Subject] = SUBJECTS, rounds: int = 15, tell: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
-    """Microseconds of an environment step, resets included: alone in Gymnasium's vector environment, and collected by us.
+    """Measure microseconds of an environment step with resets: in Gymnasium's vector environment alone, and through our loop.
 
-    Both do the same actions from the same seeds. The controller proposes a constant, so that what is added is ours: bringing
-    into the controller's and the environment's language, checking, keeping. What the default learner's networks take on top is
-    told apart. In one process time is the processor's, which depends less on who else is busy; with several, the clock's.
+    Both execute the same actions from the same seeds. The controller proposes a constant, so the difference is our overhead:
+    converting, checking and storing observations and actions. The time of the default learner's networks is given separately.
+    With one process it is processor time, which depends less on other load; with several it is wall-clock time.
 
     Args:
-        subjects: what is stepped.
-        rounds: of all contestants, for each.
-        tell: is told what is being measured.
+        subjects: the environments to step.
+        rounds: number of rounds for each subject.
+        tell: called with a line about each measurement.
     """
     measured_under = conditions(())
     rows = []
@@ -68,10 +68,10 @@ def _row(subject: Subject, rounds: int) -> dict[str, Any]:
 
     with closing(Opened(subject.env, subject.steps, subject.processes)) as opened, closing(_alone(subject)) as alone:
         actions = np.random.default_rng(0).uniform(-1.0, 1.0, (subject.steps, subject.envs, opened.layout.action_size))
-        contestants = {"alone": _stepped(alone, opened.layout.to_world(actions)), "collected": _collected(opened, actions)}
+        runs = {"alone": _make_stepper(alone, opened.layout.to_world(actions)), "collected": _make_collector(opened, actions)}
         clock = time.perf_counter if subject.processes else time.process_time
-        measures = {name: _speed(contestant, actions, clock) for name, contestant in contestants.items()}
-        alternate(measures, 1)  # first resets are slower than all later ones
+        measures = {name: _speed(run, actions, clock) for name, run in runs.items()}
+        alternate(measures, 1)  # the first resets are slower
         speeds = alternate(measures, rounds)
         ratios = [one / other for one, other in zip(speeds["alone"], speeds["collected"], strict=True)]
         return {
@@ -82,10 +82,10 @@ def _row(subject: Subject, rounds: int) -> dict[str, Any]:
         }
 
 
-def _speed(contestant: Callable[[], None], actions: np.ndarray, clock: Callable[[], float]) -> Speed:
+def _speed(run: Callable[[], None], actions: np.ndarray, clock: Callable[[], float]) -> Speed:
     def speed() -> float:
         started = clock()
-        contestant()
+        run()
         return actions.shape[0] * actions.shape[1] / (clock() - started)
 
     return speed
@@ -98,17 +98,17 @@ def _alone(subject: Subject) -> VectorEnv:
     return SyncVectorEnv(make, autoreset_mode=AutoresetMode.DISABLED)
 
 
-def _stepped(envs: VectorEnv, actions: np.ndarray) -> Callable[[], None]:
-    def stepped() -> None:
+def _make_stepper(envs: VectorEnv, actions: np.ndarray) -> Callable[[], None]:
+    def step_episodes() -> None:
         envs.reset(seed=list(range(envs.num_envs)))  # type: ignore[arg-type]
         for action in actions:
             envs.step(action)
 
-    return stepped
+    return step_episodes
 
 
-def _collected(opened: Opened, actions: np.ndarray) -> Callable[[], None]:
-    # Here, because the environments' processes import this module too, and need none of it.
+def _make_collector(opened: Opened, actions: np.ndarray) -> Callable[[], None]:
+    # Imported here, because the environments' processes import this module and do not need them.
     from residual_rl.controllers.adapted import Adapted, Character
     from residual_rl.residual import Composition
     from residual_rl.rollout import collect
@@ -123,9 +123,9 @@ def _collected(opened: Opened, actions: np.ndarray) -> Callable[[], None]:
 
     seeds = list(range(envs))
 
-    def collected() -> None:
+    def collect_episodes() -> None:
         episodes, dropped = collect(lanes, base, Composition(), lambda _, base_action, step: actions[step], seeds)
         if dropped or any(len(episode.transitions.reward) != len(actions) for episode in episodes):
             raise ValueError(f"an episode of {opened.name} ended early")
 
-    return collected
+    return collect_episodes

@@ -1,4 +1,4 @@
-"""How fast a whole training is: env steps per second, beside Stable-Baselines3 and SBX, both with hindsight."""
+"""Measure the speed of a whole training in environment steps per second, beside Stable-Baselines3 and SBX with hindsight."""
 
 import json
 import statistics
@@ -32,20 +32,20 @@ def learning(
     transitions: int = 1_000_000,
     tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Env steps per second of a whole training, beside two peers that learn with hindsight; and the memory it takes.
+    """Measure environment steps per second of a whole training beside two peers with hindsight, and its memory.
 
-    All simulate, store, relabel and learn, with one update of batch 256 on 3x256 networks for every 10 env steps.
-    Ours is the preset `silver2018` on SlipperyPush with its controller, but simulating and learning at once as `default`
-    does; the `default` preset, whose three critics cost more, is given for information. `peer` is Stable-Baselines3's DDPG.
-    `sbx` is SBX's TQC with a single critic: SBX has no DDPG that takes observations with goals. `updates_ratio_to_bare` is
-    how fast updates are in our training, sampling and relabelling included but nothing simulated meanwhile, beside the
-    compiled scan alone on data that is there already.
+    All simulate, store, relabel and learn, with one update of batch 256 on 3x256 networks for every 10 environment steps.
+    Ours is the preset `silver2018` on SlipperyPush with its controller, but collects while it learns, as `default` does. The
+    preset `default`, whose three critics cost more, is given for information. `peer` is Stable-Baselines3's DDPG. `sbx` is
+    SBX's TQC with a single critic, because SBX has no DDPG for observations with goals. `updates_ratio_to_bare` is the speed
+    of updates in our training, with sampling and relabelling but without simulation, beside the bare compiled scan on data
+    in memory.
 
     Args:
-        steps: env steps of one contestant in one round.
-        rounds: of all contestants.
-        transitions: how many the run holds whose memory is measured.
-        tell: is told what is being measured.
+        steps: environment steps of one contestant in one round.
+        rounds: number of rounds.
+        transitions: number of transitions in the replay when memory is measured.
+        tell: called with a line about each measurement.
     """
     measured_under = conditions(("stable-baselines3", "torch", "sbx-rl"))
     tell("learning: compiling")
@@ -69,7 +69,7 @@ def learning(
     with quiet():
         peers: dict[str, Peer] = {}
         if installed("stable-baselines3"):
-            tell("learning: which of the peers' vector environments is faster")
+            tell("learning: selecting the fastest of the peers' vector environments")
             env_speeds, envs = fastest_vector_env(NUM_ENVS)
             result["peer_vector_env_speeds"] = env_speeds
             work = Work(envs, NUM_ENVS, CYCLE_STEPS, CYCLE_UPDATES, BATCH_SIZE)
@@ -84,27 +84,27 @@ def learning(
         result |= {f"{name}_updates_per_step": round(peer.updates_per_step, 3) for name, peer in peers.items()}
         for peer in peers.values():
             peer.close()
-        tell("learning: its updates alone")
+        tell("learning: updates alone")
         result |= _updates(steps, rounds)
     tell(f"learning: memory of a run with {transitions} transitions")
     return result | memory(transitions) | measured_under
 
 
 def memory(transitions: int) -> dict[str, Any]:
-    """Peak memory of a process that trains with so many transitions in its replay, and writes its checkpoint.
+    """Measure the peak memory of a process that trains with so many transitions in its replay and writes a checkpoint.
 
     Raises:
-        ResidualRLError: the process failed; with what it said.
+        ResidualRLError: the process failed; the message has its output.
     """
     command = [sys.executable, "-m", "residual_rl.benchmarks.memory", str(transitions)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
-        raise ResidualRLError(f"the process whose memory was to be measured failed: {answer.stderr.strip()}")
+        raise ResidualRLError(f"the process for the memory measurement failed: {answer.stderr.strip()}")
     return json.loads(answer.stdout.splitlines()[-1])
 
 
 def _updates(steps: int, rounds: int) -> dict[str, float]:
-    """Updates per second in a training and alone. A cycle's time with all of them and with one tells what the others take."""
+    """Measure updates per second in a training (the time of a cycle with all updates minus that with one) and alone."""
     from residual_rl.benchmarks.updates import bare_scan
 
     def in_training() -> float:
@@ -124,16 +124,16 @@ def _updates(steps: int, rounds: int) -> dict[str, float]:
 
 
 def _training_speed(preset: str, steps: int, updates: int = CYCLE_UPDATES, overlap: bool = True) -> float:
-    """Env steps per second of a training, evaluations, first and last cycle excluded.
+    """Return environment steps per second of a training, without evaluations and without the first and last cycle.
 
-    The first cycle would count the start, the last one ends with an evaluation and the final checkpoint.
+    The first cycle includes the start; the last one ends with an evaluation and the final checkpoint.
     """
     times = _training(preset, steps, updates, overlap)
     return (len(times) - 2) * CYCLE_STEPS / (times[-2] - times[0])
 
 
 def _compile_seconds(preset: str) -> float:
-    """What the first training of a process takes longer than the second one."""
+    """Return by how many seconds the first training of a process takes longer than the second."""
     durations = []
     for _ in range(2):
         started = time.perf_counter()
@@ -143,8 +143,8 @@ def _compile_seconds(preset: str) -> float:
 
 
 def _training(preset: str, steps: int, updates: int = CYCLE_UPDATES, overlap: bool = True) -> list[float]:
-    """The times in s at which the cycles of a short training ended: those of `steps`, one before and one after."""
-    # Here, because the peer's processes import this module too, and need no JAX.
+    """Train for a short time; return the times in s at which cycles ended: those of `steps`, one before and one after."""
+    # Imported here, because the peers' processes import this module and do not need JAX.
     from residual_rl.controllers import make_controller
     from residual_rl.learning.burn_in import FixedBurnIn
     from residual_rl.presets import make_config
@@ -165,7 +165,7 @@ def _training(preset: str, steps: int, updates: int = CYCLE_UPDATES, overlap: bo
         evaluation_interval=2 * cycles * CYCLE_STEPS,
         evaluation_episodes=1,
     )
-    # What a burn-in costs is not what the rest of the run costs.
+    # A burn-in costs less than the rest of the run.
     config = replace(config, algorithm=replace(config.algorithm, burn_in=FixedBurnIn(cycles=0)))
     times = []
     with tempfile.TemporaryDirectory() as directory, Run(Path(directory) / "run", config) as run:

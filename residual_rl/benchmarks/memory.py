@@ -1,4 +1,4 @@
-"""How much memory a training needs: `python -m residual_rl.benchmarks.memory TRANSITIONS`, in a process of its own."""
+"""Measure the memory of a training in its own process: `python -m residual_rl.benchmarks.memory TRANSITIONS`."""
 
 import json
 import platform
@@ -24,12 +24,12 @@ BYTES_PER_GB = 1e9
 
 
 def fill_learn_and_save(transitions: int) -> dict[str, Any]:
-    """A replay of so many transitions, a cycle of updates from it, a checkpoint: what this process needed at most."""
+    """Fill a replay, run a cycle of updates, write a checkpoint; return the peak memory of this process."""
     task = find_task(TASK)
     config = make_config("silver2018", task=task.name, controller=task.default_controller, replay_capacity=transitions)
     rng = np.random.default_rng(0)
     replay = Replay(example_transition(task.spec), transitions)
-    episode = jax.tree.map(  # every page is written to, as in a real run
+    episode = jax.tree.map(  # write to every memory page, as a real run does
         lambda leaf: rng.random((task.spec.horizon, *leaf.shape[1:])).astype(leaf.dtype),
         Replay(example_transition(task.spec), 1).rows(np.zeros(1, int)),
     )
@@ -58,20 +58,20 @@ def fill_learn_and_save(transitions: int) -> dict[str, Any]:
 
 
 def peak_memory() -> float:
-    """The most memory that this process has held at a time, in bytes.
+    """Return the peak memory of this process in bytes.
 
     Raises:
-        ResidualRLError: the operating system does not tell.
+        ResidualRLError: the operating system does not report it.
     """
     status = Path("/proc/self/status")
     if status.exists():
-        # Linux's ru_maxrss begins with the peak of the process that started this one; this line does not.
+        # Linux's ru_maxrss includes the peak of the parent process; this line does not.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return 1024.0 * int(line.split()[1])
     try:
         import resource
     except ImportError:
-        raise ResidualRLError(f"{platform.system()} does not tell how much memory a process held; Linux and macOS do") from None
+        raise ResidualRLError(f"{platform.system()} does not report the peak memory of a process; Linux and macOS do") from None
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # macOS counts bytes
 
 

@@ -1,4 +1,4 @@
-"""Other libraries' learners, set up to do the same work as ours."""
+"""Learners of other libraries, configured to do the same work as ours."""
 
 import time
 from contextlib import redirect_stderr
@@ -17,19 +17,19 @@ VECTOR_ENVS = ("DummyVecEnv", "SubprocVecEnv")
 
 
 class Work(NamedTuple):
-    """What each learner has to do."""
+    """The work of each learner."""
 
     envs: str
     """One of `VECTOR_ENVS`."""
     num_envs: int
     cycle_steps: int
-    """Environment steps between two times of learning."""
+    """Environment steps between two series of updates."""
     cycle_updates: int
     batch_size: int
 
 
 def fastest_vector_env(num_envs: int) -> tuple[dict[str, float], str]:
-    """Steps per second of the peers' vector environments, and which is the fastest."""
+    """Return steps per second of the peers' vector environments, and the name of the fastest."""
     speeds = {}
     for name in VECTOR_ENVS:
         envs = _vector_env(name, num_envs)
@@ -43,25 +43,25 @@ def _vector_env(name: str, num_envs: int) -> Any:
 
 
 def stable_baselines3(work: Work) -> "Peer":
-    """Stable-Baselines3's DDPG."""
+    """Return Stable-Baselines3's DDPG."""
     need("torch", *PEERS).set_num_threads(usable_cores())
     algorithm = need("stable_baselines3", *PEERS).DDPG
     return Peer(f"Stable-Baselines3 {version('stable-baselines3')}, DDPG", algorithm, work, {"net_arch": [256] * 3})
 
 
 def sbx(work: Work) -> "Peer":
-    """SBX's TQC, which has no DDPG that takes observations with goals."""
+    """Return SBX's TQC; SBX has no DDPG for observations with goals."""
     algorithm = need("sbx", *PEERS).TQC
     return Peer(f"SBX {version('sbx-rl')}, TQC with one critic", algorithm, work, {"net_arch": [256] * 3, "n_critics": 1})
 
 
 class Peer:
-    """Another library's learner with hindsight on Gymnasium-Robotics' FetchPush, set up to do the same work as ours.
+    """A learner of another library with hindsight on Gymnasium-Robotics' FetchPush, configured to do the same work as ours.
 
     Args:
-        name: what to call it.
+        name: its name.
         algorithm: a class with Stable-Baselines3's interface.
-        work: how much of what.
+        work: the amount of work.
         policy_kwargs: its networks.
     """
 
@@ -83,26 +83,26 @@ class Peer:
         self._start = self._model.num_timesteps, self._model._n_updates
 
     def speed(self, steps: int) -> float:
-        """Goes on learning for about so many steps: env steps per second."""
+        """Continue training for about so many steps; return environment steps per second."""
         before, started = self._model.num_timesteps, time.perf_counter()
         self._model.learn(steps, reset_num_timesteps=False)
         return (self._model.num_timesteps - before) / (time.perf_counter() - started)
 
     @property
     def updates_per_step(self) -> float:
-        """Gradient steps for each env step, as they were counted."""
+        """Measured gradient steps per environment step."""
         return (self._model._n_updates - self._start[1]) / (self._model.num_timesteps - self._start[0])
 
     def close(self) -> None:
-        """Ends its processes."""
+        """Close the environments and their processes."""
         self._model.get_env().close()
 
 
 def _gymnasium_robotics_env() -> Any:
-    """One of the peer's environments, without Gymnasium's own checks at every step."""
+    """Return one of the peer's environments, without Gymnasium's checks at every step."""
     import gymnasium
 
-    with redirect_stderr(StringIO()):  # each of the peer's processes imports it, and each would tell of tasks not used here
+    with redirect_stderr(StringIO()):  # the import prints messages about tasks that are not used here
         import gymnasium_robotics
 
     gymnasium.register_envs(gymnasium_robotics)

@@ -1,7 +1,7 @@
-"""Fair clocks on a machine that others use too.
+"""Compare speeds on a machine with other load.
 
-All contestants of a benchmark are measured in one process, in short alternating rounds, and compared within each round;
-medians over the rounds are reported. What does not depend on the machine's mood is the ratio.
+All contestants of a benchmark are measured in one process, in short alternating rounds, and compared within each round. The
+results are medians over the rounds. The ratios depend less on other load than the speeds.
 """
 
 import gc
@@ -13,28 +13,28 @@ from typing import Any
 import numpy as np
 
 Speed = Callable[[], float]
-"""One round of one contestant: env steps per second, summed over envs."""
+"""Run one round of one contestant; return environment steps per second, summed over environments."""
 
 
 def alternate(measures: Mapping[str, Speed], rounds: int) -> dict[str, list[float]]:
-    """Steps per second of each contestant in each round. Every other round goes backwards, so that no drift favours one."""
+    """Return steps per second of each contestant in each round. Every other round is reversed, so that drift favours none."""
     speeds: dict[str, list[float]] = {name: [] for name in measures}
     for number in range(rounds):
         for name in list(measures)[:: -1 if number % 2 else 1]:
-            gc.collect()  # nobody pays for another one's garbage
+            gc.collect()  # no contestant pays for the garbage of another
             speeds[name].append(measures[name]())
     return speeds
 
 
 def medians(speeds: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """The median over the rounds of each contestant."""
+    """Return the median over the rounds of each contestant."""
     return {name: round(statistics.median(speed), 1) for name, speed in speeds.items()}
 
 
 def compared(speeds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Medians over the rounds, and the median of each round's ratio `ours / peer`; None where no peer was measured.
+    """Return medians over the rounds, and the median of the rounds' ratios `ours / peer`; None if no peer was measured.
 
-    Likewise `ratio_to_raw` is `ours / raw` and `ratio_to_sbx` is `ours / sbx`, where those were measured.
+    Likewise `ratio_to_raw` is `ours / raw` and `ratio_to_sbx` is `ours / sbx`, if these were measured.
     """
     result: dict[str, Any] = {f"{name}_steps_per_second": speed for name, speed in medians(speeds).items()}
     result["ratio"] = None
@@ -50,7 +50,7 @@ def compared(speeds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 
 
 def stepper(envs: Any, batch: int, seconds: float, action_size: int = 4) -> Speed:
-    """Random actions for about `seconds`, after one that warms up. Finished episodes start again by themselves."""
+    """Return a round of random actions for about `seconds`, after one warm-up step. Environments reset themselves."""
     envs.reset()
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1, 1, (256, batch, action_size)).astype(np.float32)

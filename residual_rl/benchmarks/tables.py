@@ -1,4 +1,4 @@
-"""Benchmark results as a person reads them."""
+"""Format benchmark results as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from residual_rl.benchmarks.conditions import INSTALL_PEERS
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """What a benchmark returned, as lines of text."""
+    """Format the result of a benchmark as a table."""
     return "\n".join({"physics": _physics, "learning": _learning, "foreign": _foreign}[result["benchmark"]](result))
 
 
@@ -35,23 +35,23 @@ def _learning(result: Mapping[str, Any]) -> list[str]:
         f"Updates: {result['updates_per_second']:.0f} a second in the training,"
         f" {result['updates_ratio_to_bare']:.2f} of the bare scan.",
         f"Compiling took {result['compile_seconds']:.1f} s, once.",
-        f"A run with {result['transitions']:,} transitions held {result['peak_memory_gb']:.2f} GB at most;"
+        f"A run with {result['transitions']:,} transitions used at most {result['peak_memory_gb']:.2f} GB;"
         f" its checkpoint of {result['checkpoint_gb']:.2f} GB took {result['checkpoint_seconds']:.1f} s.",
     ]
 
 
 def _foreign(result: Mapping[str, Any]) -> list[str]:
-    rows = [["environment", "envs", "alone", "collected", "added", "residual"]]
+    rows = [["environment", "envs", "Gymnasium", "library", "overhead", "networks"]]
     for row in result["rows"]:
         name = row["env"] + (", in processes" if row["processes"] else "")
         taken = [f"{row[f'{what}_microseconds']:.1f}" for what in ("alone", "collected", "residual")]
         rows.append([name, str(row["envs"]), *taken[:2], f"{row['added']:+.0%}", taken[2]])
-    title = "Microseconds of an environment step, alone in Gymnasium's vector environment and collected"
+    title = "Microseconds of an environment step: in Gymnasium's vector environment alone, and through the library"
     return [title, *_aligned(rows), *_load(result)]
 
 
 def _notes(result: Mapping[str, Any]) -> list[str]:
-    """Who the peer is, and whether the machine was free enough for the numbers to mean something."""
+    """Name the peer, and warn if the machine had too much other load."""
     without = f"not installed; {INSTALL_PEERS}" if result["missing"] else "none of this kind"
     return [f"Peer: {result['peer'] or without}", *_load(result)]
 
@@ -60,8 +60,10 @@ def _load(result: Mapping[str, Any]) -> list[str]:
     load = result["load_average"]
     if load is None or load < result["machine"]["cores"] / 2:
         return []
-    # PyTorch's threads wait for one another many times an update: a busy core costs it far more than it costs us.
-    return [f"The machine's load was {load:.1f} before this began: not what a free machine would show. Measure again."]
+    # PyTorch's threads wait for one another many times in an update, so a busy core costs PyTorch far more than us.
+    return [
+        f"The load was {load:.1f} before the benchmark started, so the numbers are not those of a free machine. Measure again."
+    ]
 
 
 def _whole(value: float | None) -> str:
@@ -73,7 +75,7 @@ def _times(value: float | None) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of equal width, the first one to the left and all others to the right."""
+    """Align columns: the first one left, the others right."""
     first, *others = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [
         "  ".join(["", name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, others, strict=True))])

@@ -1,4 +1,4 @@
-"""How fast the learner is alone: its updates on minibatches that are there already, and its residuals."""
+"""Measure the learner alone: its updates on minibatches in memory, and its residuals."""
 
 import statistics
 import time
@@ -15,19 +15,19 @@ from residual_rl.types import Observation, Spec
 
 
 def bare_scan(preset: str, spec: Spec, updates: int, batch_size: int) -> Callable[[], float]:
-    """A round of a preset's updates on data without content: updates per second.
+    """Return a round of a preset's updates on zeros, which gives updates per second.
 
     Args:
-        preset: whose algorithm.
-        spec: of the task that the data is of.
-        updates: of a scan, which is repeated for half a second.
-        batch_size: of a minibatch.
+        preset: the preset with the algorithm.
+        spec: the task's sizes.
+        updates: updates of a scan, which is repeated for half a second.
+        batch_size: size of a minibatch.
     """
     algorithm = PRESETS[preset][1]["algorithm"]
     key = jax.random.key(0)
     learner = learning.init(algorithm, spec, key)
     size = updates * batch_size
-    rows = Replay(example_transition(spec), size).rows(np.arange(size))  # zeros, which take as long as anything else
+    rows = Replay(example_transition(spec), size).rows(np.arange(size))  # zeros take as long as other values
     batches = jax.tree.map(lambda leaf: leaf.reshape(updates, batch_size, *leaf.shape[1:]), rows)
     learner, _ = learning.update_many(algorithm, learner, batches, spec, key, True)  # compiles
 
@@ -43,7 +43,7 @@ def bare_scan(preset: str, spec: Spec, updates: int, batch_size: int) -> Callabl
 
 
 def residual_seconds(spec: Spec, lanes: int) -> float:
-    """What the default learner takes for the residuals of all lanes in one step of a training: a median."""
+    """Return the median time in s of the default learner's residuals for all lanes in one training step."""
     algorithm = PRESETS["default"][1]["algorithm"]
     networks = algorithm.acting(learning.init(algorithm, spec, jax.random.key(0)))
     goal, base_action = np.zeros((lanes, spec.goal_size)), np.zeros((lanes, spec.action_size))

@@ -1,1 +1,1 @@
-"""Episodes to look at: in a window, as a video, as a film strip."""
+"""Show episodes in a window, as a video or as a film strip."""

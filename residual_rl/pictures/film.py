@@ -1,4 +1,4 @@
-"""Recorded episodes, and the film strips of a run's report: its base and its policy from the same initial state."""
+"""Record episodes, and make the film strips of a report: base and policy from the same initial state."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -29,18 +29,18 @@ POLICY_COLOR: Color = (0.0, 0.45, 0.70, 1.0)
 
 
 class Episode(NamedTuple):
-    """One episode, recorded."""
+    """One recorded episode."""
 
     seed: int
     take: Take
     success: bool
     """At the last step."""
     reached: float
-    """Steps until the goal was first reached; NaN where it never was."""
+    """Steps until the goal was first reached; NaN if it never was."""
     total_reward: float
 
     def in_words(self, task: Task) -> str:
-        """What happened."""
+        """Describe the episode in a few words."""
         if not np.isfinite(self.take.physics).all():
             return "failed, the physics blew up"
         if task.measured_by == "return":
@@ -54,7 +54,7 @@ class Episode(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """Episodes that ran side by side."""
+    """Episodes that ran in parallel."""
 
     world: World
     start: State
@@ -69,7 +69,7 @@ class Recording(NamedTuple):
     color: Color
 
     def episode(self, lane: int) -> Episode:
-        """One of them."""
+        """Return the episode of one lane."""
         model = self.world.model_of(self.start, lane)
         take = Take(model, self.physics[:, lane], self.goal[lane], self.path[:, lane], self.color)
         success, total_reward, reached, *_ = (values[lane] for values in self.outcome)
@@ -77,64 +77,64 @@ class Recording(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One episode of one of the two."""
+    """One episode of base or policy, as a row of pictures."""
 
     policy: str
     """"base" or "base + residual"."""
     success: bool | None
-    """None where the return is what counts."""
+    """None if the task is measured by its return."""
     outcome: str
-    """What happened, in a few words."""
+    """The episode in a few words."""
     frames: np.ndarray
     """[F, H, W, 3] uint8"""
 
 
 class Strip(NamedTuple):
-    """The same initial state twice."""
+    """Base and policy from one initial state."""
 
     kind: str
-    """"fixed", "kept" or "broken"; where the return is what counts, "better" or "worse"."""
+    """"fixed", "kept" or "broken"; if the task is measured by its return, "better" or "worse"."""
     seed: int
     steps: np.ndarray
-    """[F] the step that each frame shows."""
+    """[F] step of each frame."""
     rows: tuple[Row, Row]
 
 
 def view_of(task: Task) -> View:
-    """How a task is looked at.
+    """Return the camera view of a task.
 
     Raises:
-        ResidualRLError: it cannot be drawn.
+        ResidualRLError: the task has no view, so it cannot be drawn.
     """
     if task.view is None:
-        raise ResidualRLError(f"the task {task.name!r} does not say how it is looked at: it has no view")
+        raise ResidualRLError(f"the task {task.name!r} cannot be drawn: it has no `view`")
     return task.view
 
 
 def moments(horizon: int, num_frames: int = NUM_FRAMES) -> np.ndarray:
-    """The steps `[F]` that a strip shows: first, last, and evenly between."""
+    """Return the steps `[F]` of a strip's frames: first, last, and evenly between."""
     return np.linspace(0, horizon, num_frames).round().astype(int)
 
 
 def record(envs: WorldVectorEnv, act: Act, seeds: Sequence[int], color: Color) -> Recording:
-    """One episode from each seed, all at once.
+    """Record one episode for each seed, all in parallel.
 
     Args:
-        envs: at least as many lanes as seeds.
+        envs: at least as many lanes as there are seeds.
         act: the policy.
-        seeds: where the episodes start.
-        color: of the path that the object takes.
+        seeds: they determine the initial states.
+        color: the color of the object's path.
     """
     states, achieved, observation = [], [], None
 
-    def watched(now: Observation) -> tuple[np.ndarray, np.ndarray]:
+    def act_and_record(now: Observation) -> tuple[np.ndarray, np.ndarray]:
         nonlocal observation
         observation = now
         states.append(envs.state)
         achieved.append(now["achieved_goal"])
         return act(now)
 
-    outcome = roll_out(envs, Act(watched, act.controller, act.composer), seeds)
+    outcome = roll_out(envs, Act(act_and_record, act.controller, act.composer), seeds)
     assert observation is not None
     goal = observation["desired_goal"]
     states.append(envs.state)
@@ -144,18 +144,18 @@ def record(envs: WorldVectorEnv, act: Act, seeds: Sequence[int], color: Color) -
 
 
 def film_strips(path: str | Path, num_frames: int = NUM_FRAMES) -> tuple[list[Strip], str]:
-    """Strips of a finished run, and why there are none where there are none.
+    """Return the strips of a finished run, and if there are none, the reason.
 
-    One strip for each thing that happened in the verdict's episodes: a failure that was fixed, a success that was kept, one
-    that was broken; or a return that is higher than the base's, one that is lower. It shows the first such episode, passing
-    over those that begin at their goal.
+    There is one strip for each kind of episode in the verdict: a failure that was fixed, a success that was kept, a success
+    that was broken; or a return above the base's and one below it. Each strip shows the first episode of its kind that does
+    not begin at its goal.
     """
     try:
         task, found = _pairs(Path(path))
         if not found and task.measured_by == "return":
-            return [], "in the first of the verdict's episodes the two do the same"
+            return [], "base and policy have the same returns in the first episodes of the verdict"
         if not found:
-            return [], "neither of the two solves any of the verdict's episodes"
+            return [], "neither base nor policy solves an episode of the verdict"
         takes = [episode.take for pair in found.values() for episode in pair]
         steps = moments(len(takes[0].physics) - 1, num_frames)
         frames = render(view_of(task), takes, steps.tolist(), HEIGHT, WIDTH)
@@ -177,15 +177,15 @@ def film_strips(path: str | Path, num_frames: int = NUM_FRAMES) -> tuple[list[St
 
 
 def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
-    """The run's task, and the first episode of each kind, with its base and with its policy."""
+    """Return the run's task, and for each kind the first episode, of the base and of the policy."""
     arrays, config, _ = read_policy(path)
     verdict = read_verdict(path)
     if (path / ENVIRONMENT).exists():
-        raise ResidualRLError(f"{config.task!r} is an environment of your own, which does not say how it is looked at")
+        raise ResidualRLError(f"{config.task!r} is a user-supplied environment, which has no camera view")
     if config.controller not in CONTROLLERS and not (path / TABLE).exists():
-        raise ResidualRLError(f"the controller {config.controller!r} is yours, and not part of the run directory")
+        raise ResidualRLError(f"the controller {config.controller!r} is user-supplied and not stored in the run directory")
     task = replace(find_task(config.task), measured_by=config.measured_by)
-    view_of(task)  # before anything is rolled out
+    view_of(task)  # fail before the rollouts
     controller = controller_of_run(path, None, task.spec)
     composition, size = config.algorithm.composition, task.spec.action_size
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path / "policy.safetensors"))
@@ -195,7 +195,7 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
     wanted = [kind for kind, count in (("fixed", verdict.fixed), ("kept", kept), ("broken", verdict.broken)) if count]
     found: dict[str, tuple[Episode, Episode]] = {}
     seeds = evaluation_seeds(Purpose.VERDICT, verdict.episodes)
-    if task.measured_by == "return":  # how often which was the better one was not kept: the first episodes have to do
+    if task.measured_by == "return":  # the verdict does not count better and worse returns: look at the first episodes only
         wanted, seeds = ["better", "worse"], seeds[:MAX_LANES]
     with closing(evaluation_envs(task, verdict.episodes, None, reads_state(controller))) as envs:
         for start in range(0, len(seeds), envs.num_envs):
@@ -210,7 +210,7 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
 
 
 def _first_of_each(base: Outcome, policy: Outcome, measured_by: Measure) -> dict[str, int]:
-    """The first lane of each kind that does not begin at its goal."""
+    """Return for each kind the first lane that does not begin at its goal."""
     to_do = ~(base.steps_to_success <= 1)
     kinds = {
         "fixed": ~base.success & policy.success,

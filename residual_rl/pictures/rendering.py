@@ -1,7 +1,7 @@
-"""Pictures of recorded physics, whatever OpenGL the machine has.
+"""Render recorded physics with any OpenGL backend of the machine.
 
-MuJoCo chooses its OpenGL backend once, when it is imported; so each backend is tried in a process of its own,
-`python -m residual_rl.pictures.rendering DIRECTORY`, until one works. It writes its frames to a pipe.
+MuJoCo chooses its OpenGL backend once, at import. So each backend is tried in its own process,
+`python -m residual_rl.pictures.rendering DIRECTORY`, until one works. The process writes its frames to a pipe.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -26,7 +26,7 @@ import numpy as np
 from residual_rl.errors import ResidualRLError
 from residual_rl.tasks.view import Color, View
 
-FIRST_FRAME_SECONDS = 120.0  # until then a backend that hangs is given up
+FIRST_FRAME_SECONDS = 120.0  # a backend without a frame after this time is given up
 LINUX_BACKENDS = ("egl", "osmesa", "glfw")
 SWITCHED_OFF = ("0", "false", "off", "disable", "disabled", "none")  # values of MUJOCO_GL
 INSTALL = "Pictures need OpenGL: on Debian or Ubuntu, apt-get install libegl1 libgl1-mesa-dri (or libosmesa6)"
@@ -36,37 +36,37 @@ BALL_OPACITY = 0.4
 DISC_HEIGHT = 0.001  # m
 THREAD_RADIUS = 0.0015  # m
 TRAIL_RADIUS = 0.004  # m
-LIGHT = (0.3, -0.35, 2.6)  # m, from the middle of the picture
+LIGHT = (0.3, -0.35, 2.6)  # m, relative to the center of the picture
 
 
 class Take(NamedTuple):
-    """One episode for the camera."""
+    """One episode to render."""
 
     model: mujoco.MjModel
     physics: np.ndarray
-    """[T + 1, S] MuJoCo's full physics state. One that blew up is drawn as the last that did not."""
+    """[T + 1, S] MuJoCo's full physics state. A state that is not finite is drawn as the last finite one."""
     goal: np.ndarray
     """[G] m"""
     path: np.ndarray
-    """[T + 1, G] m, where the object was."""
+    """[T + 1, G] m, the object's positions."""
     color: Color
-    """The path's."""
+    """Color of the path."""
 
     @property
     def step_seconds(self) -> float:
-        """s, how long a step takes: a physics state begins with its time."""
+        """Duration of a step in s; the first entry of a physics state is its time."""
         return float(np.nanmedian(np.diff(self.physics[:, 0])))
 
 
 class _NoPicture(Exception):
-    """A backend does not work; the message is its last words."""
+    """A backend failed; the message is the last line that it printed."""
 
 
 def render(view: View, takes: Sequence[Take], steps: Sequence[int], height: int, width: int) -> Generator[np.ndarray]:
-    """A picture `[H, W, 3]` uint8 of each of the `steps` of each take, in this order.
+    """Yield a picture `[H, W, 3]` uint8 of each of the `steps` of each take, in this order.
 
     Raises:
-        ResidualRLError: no backend draws; says what to install.
+        ResidualRLError: no backend works; the message says what to install.
     """
     backends, failures = _backends(), []
     if not backends:
@@ -90,7 +90,7 @@ def render(view: View, takes: Sequence[Take], steps: Sequence[int], height: int,
 
 
 def _backends() -> list[str]:
-    """OpenGL backends in the order in which they are tried; the one that was asked for comes first."""
+    """Return the OpenGL backends in the order in which they are tried; the one in MUJOCO_GL is first."""
     asked = os.environ.get("MUJOCO_GL", "").lower()
     if asked in SWITCHED_OFF:
         return []
@@ -116,10 +116,10 @@ def _write_shots(directory: Path, view: View, takes: Sequence[Take], steps: Sequ
 
 
 def _frames(directory: Path, backend: str, count: int, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
-    """What a process with this backend draws.
+    """Yield the frames that a process with this backend draws.
 
     Raises:
-        _NoPicture: it ended before all frames were drawn, or drew none in time.
+        _NoPicture: the process ended before all frames were drawn, or drew none in time.
     """
     with (
         open(directory / "errors.txt", "w+") as errors,
@@ -131,30 +131,30 @@ def _frames(directory: Path, backend: str, count: int, shape: tuple[int, int, in
         ) as child,
     ):
         assert child.stdout is not None
-        late = threading.Event()
-        impatient = threading.Timer(FIRST_FRAME_SECONDS, lambda: (late.set(), child.kill()))
-        impatient.start()
+        timed_out = threading.Event()
+        timer = threading.Timer(FIRST_FRAME_SECONDS, lambda: (timed_out.set(), child.kill()))
+        timer.start()
         try:
             for _ in range(count):
                 frame = child.stdout.read(int(np.prod(shape)))
                 if len(frame) < np.prod(shape):
                     child.wait()
-                    if late.is_set():
+                    if timed_out.is_set():
                         raise _NoPicture(f"no picture within {FIRST_FRAME_SECONDS:g} s")
                     errors.seek(0)
-                    words = errors.read().strip().splitlines()
-                    raise _NoPicture(words[-1] if words else f"exit status {child.returncode}")
-                impatient.cancel()
+                    lines = errors.read().strip().splitlines()
+                    raise _NoPicture(lines[-1] if lines else f"exit status {child.returncode}")
+                timer.cancel()
                 yield np.frombuffer(frame, np.uint8).reshape(shape)
         finally:
-            impatient.cancel()
+            timer.cancel()
             child.kill()
 
 
 def _draw(directory: Path) -> None:
-    """Runs in a process of its own: draws the shots in `directory`."""
+    """Draw the shots in `directory`; the main function of the rendering process."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries have to say must not come between the frames
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the frames
     shots = json.loads((directory / "shots.json").read_text())
     view, (height, width) = View(**shots["view"]), shots["size"]
     models = [mujoco.MjModel.from_binary_path(str(directory / f"{n}.mjb")) for n in range(max(shots["models"]) + 1)]
@@ -165,12 +165,12 @@ def _draw(directory: Path) -> None:
         ]
     for _, group in itertools.groupby(takes, key=lambda take: id(take.model)):
         of_one_model = list(group)
-        model = dressed(of_one_model[0].model, view)
+        model = with_view_style(of_one_model[0].model, view)
         model.vis.global_.offheight, model.vis.global_.offwidth = height, width
         data, lens = mujoco.MjData(model), mujoco.MjvCamera()
         aim(lens, view)
         with mujoco.Renderer(model, height, width) as renderer:
-            renderer.update_scene(data, lens)  # an endless plane lies where the camera was the last time
+            renderer.update_scene(data, lens)  # an infinite plane is placed at the camera's last position
             for take, step in ((take, step) for take in of_one_model for step in shots["steps"]):
                 pose(model, data, take, step)
                 renderer.update_scene(data, lens)
@@ -180,24 +180,24 @@ def _draw(directory: Path) -> None:
 
 
 def aim(lens: mujoco.MjvCamera, at: View | mujoco.MjvCamera) -> None:
-    """Puts a camera where the view, or another camera, is."""
+    """Move a camera to a view, or to another camera."""
     lens.lookat[:] = at.lookat
     lens.distance, lens.azimuth, lens.elevation = at.distance, at.azimuth, at.elevation
 
 
-def dressed(model: mujoco.MjModel, view: View) -> mujoco.MjModel:
-    """A copy of the model that looks like a drawing of what matters."""
+def with_view_style(model: mujoco.MjModel, view: View) -> mujoco.MjModel:
+    """Return a copy of the model with the colors and lights of a view."""
     model = copy.copy(model)
     for geom in range(model.ngeom):
         names = model.body(model.geom_bodyid[geom]).name, model.geom(geom).name
         colors = [color for start, color in view.colors.items() if any(name.startswith(start) for name in names)]
-        if colors and model.geom_rgba[geom, 3] > 0:  # what the model hides stays hidden
+        if colors and model.geom_rgba[geom, 3] > 0:  # hidden geoms stay hidden
             model.geom_rgba[geom] = colors[-1]
             model.geom_matid[geom] = -1
         if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE:
-            model.geom_size[geom, :2] = 0.0  # endless: the sky would only distract
+            model.geom_size[geom, :2] = 0.0  # infinite, so that no sky is visible
     model.site_rgba[:, 3] = 0.0
-    # As far away as the sun. The field's name depends on the version of MuJoCo, its value does not.
+    # A directional light. The field's name depends on the version of MuJoCo, its value does not.
     getattr(model, "light_type" if hasattr(model, "light_type") else "light_directional")[:] = 1
     model.light_castshadow[:] = True
     model.light_diffuse[:] = 0.22
@@ -215,14 +215,14 @@ def dressed(model: mujoco.MjModel, view: View) -> mujoco.MjModel:
 
 
 def pose(model: mujoco.MjModel, data: mujoco.MjData, take: Take, step: int) -> None:
-    """Puts everything where it was at that step."""
+    """Set the state of one step."""
     sound = np.flatnonzero(np.isfinite(take.physics[: step + 1]).all(axis=1))
     mujoco.mj_setState(model, data, take.physics[sound[-1] if len(sound) else 0], mujoco.mjtState.mjSTATE_FULLPHYSICS)
     mujoco.mj_forward(model, data)
 
 
 def add_goal_and_trail(scene: mujoco.MjvScene, view: View, take: Take, step: int) -> None:
-    """What is drawn but is no part of the world: the goal, and the object's path until `step`."""
+    """Add the goal and the object's path until `step`, which are not part of the model."""
     if view.goal and len(take.goal) == 3:
         disc, sphere = mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_SPHERE
         below = np.array([*take.goal[:2], view.surface + DISC_HEIGHT / 2])

@@ -1,4 +1,4 @@
-"""Frames as a file that a person opens: captions, and MP4, GIF or PNG by the file's name."""
+"""Write frames with captions as MP4, GIF or PNG."""
 
 import io
 import itertools
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-NEEDED = {".mp4": ("av", "PIL"), ".gif": ("PIL",), ".png": ("PIL",)}  # packages, as they are imported
-QUALITY = "18"  # x264's constant rate factor: less is better, and larger
+NEEDED = {".mp4": ("av", "PIL"), ".gif": ("PIL",), ".png": ("PIL",)}  # import names of packages
+QUALITY = "18"  # x264's constant rate factor: a lower value gives better and larger files
 MARGIN, LINE, TEXT = 10, 20, 14  # pixels
 INK = (40, 40, 45)
 PAPER = (255, 255, 255)
@@ -32,17 +32,17 @@ class Caption(NamedTuple):
     left: tuple[str, str]
     right: tuple[str, str]
     success: bool | None = None
-    """Colours the second line on the right."""
+    """Selects the colour of the second line on the right."""
 
 
 def check_can_write(suffix: str) -> None:
-    """Raises ResidualRLError, with what to install, where a package is missing that writes such files."""
+    """Raise ResidualRLError, with what to install, if a package for such files is missing."""
     for package in NEEDED[suffix]:
         need(package, "video", f"{suffix} files")
 
 
 def with_caption(frame: np.ndarray, caption: Caption) -> np.ndarray:
-    """`[H, W, 3] -> [H + 2 * LINE + 8, W, 3]`, with the caption below."""
+    """Return the frame with the caption below it: `[H, W, 3] -> [H + 2 * LINE + 8, W, 3]`."""
     from PIL import Image, ImageDraw
 
     height, width = frame.shape[:2]
@@ -60,7 +60,7 @@ def with_caption(frame: np.ndarray, caption: Caption) -> np.ndarray:
 def write(
     draw: "ImageDraw", at: tuple[int, int], text: str, anchor: str, ink: tuple[int, int, int] = INK, size: int = TEXT
 ) -> None:
-    """Text at a pixel; `anchor` as Pillow has it."""
+    """Draw text at a pixel; `anchor` as in Pillow."""
     draw.text(at, text, ink, _font(size), anchor)
 
 
@@ -72,7 +72,7 @@ def _font(size: int) -> "FreeTypeFont | ImageFont":
 
 
 def png(image: np.ndarray) -> bytes:
-    """A picture `[H, W, 3]` as PNG."""
+    """Encode a picture `[H, W, 3]` as PNG."""
     check_can_write(".png")
     buffer = io.BytesIO()
     _indexed(image).save(buffer, "PNG", optimize=True)
@@ -80,14 +80,14 @@ def png(image: np.ndarray) -> bytes:
 
 
 def _indexed(image: np.ndarray) -> "Image":
-    """In 256 colours. An octree keeps the few pixels of a thin line in their own colour; the median cut does not."""
+    """Reduce an image to 256 colours. Unlike the median cut, an octree keeps the colour of thin lines."""
     from PIL import Image
 
     return Image.fromarray(image).quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
 
 
 def grid(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str]) -> np.ndarray:
-    """Pictures in rows, each with a line of text above, and a name for each column: `[H, W, 3]`."""
+    """Arrange pictures in rows with a line of text above each, and a name below each column: `[H, W, 3]`."""
     from PIL import Image, ImageDraw
 
     height, width = rows[0][1][0].shape[:2]
@@ -105,10 +105,10 @@ def grid(rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str
 
 
 def save_video(path: Path, frames: Iterable[np.ndarray], frames_per_second: float) -> None:
-    """Writes frames `[H, W, 3]` uint8, all of one size, as MP4 or GIF.
+    """Write frames `[H, W, 3]` uint8 of equal size as MP4 or GIF.
 
     Raises:
-        ResidualRLError: it cannot be written.
+        ResidualRLError: the file cannot be written.
     """
     encode = {".mp4": _mp4, ".gif": _gif}[path.suffix.lower()]
     write_whole(path, lambda beside: encode(beside, iter(frames), frames_per_second))

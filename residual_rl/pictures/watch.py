@@ -1,4 +1,4 @@
-"""Looking at a controller, or at what was learned over it: in a window, as a video, or as a film strip."""
+"""Show a controller or a run's policy in a window, as a video or as a film strip."""
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -29,27 +29,27 @@ from residual_rl.types import Observation
 
 SIZES = {".mp4": (480, 640), ".gif": (360, 480), ".png": (216, 288)}  # pixels of a picture: height, width
 DEFAULT_EPISODES = 5
-HOLD_SECONDS = 1.0  # that a video stays at an episode's end
+HOLD_SECONDS = 1.0  # a video holds the last frame of an episode for this time
 
 
-class Seen(NamedTuple):
-    """What was shown."""
+class Shown(NamedTuple):
+    """The result of `watch`."""
 
     path: Path | None
     """The file; None for a window."""
     summary: str
-    """How the policy did, in a few words."""
+    """Success or return of the policy, in a few words."""
 
 
 class _Show(NamedTuple):
-    """Who does what."""
+    """A policy on a task."""
 
     task: Task
     name: str
     policy: Policy
 
     def record(self, seeds: Iterable[int], lanes: int, num_threads: int | None) -> Iterator[Episode]:
-        """The episodes, so many at once."""
+        """Yield one episode for each seed, running `lanes` of them in parallel."""
 
         def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
             action = self.policy(observation)
@@ -63,7 +63,7 @@ class _Show(NamedTuple):
                 yield from map(recording.episode, range(len(chunk)))
 
     def captions(self, episode: Episode, number: int) -> list[Caption]:
-        """One for each state of an episode."""
+        """Return a caption for each state of an episode."""
         horizon = len(episode.take.physics) - 1
         left = f"{self.task.name}: {self.name}", f"episode {number}, seed {episode.seed}"
         captions = [Caption(left, (f"step {step} of {horizon}", "")) for step in range(horizon + 1)]
@@ -72,7 +72,7 @@ class _Show(NamedTuple):
         return captions
 
     def summary(self, episodes: Sequence[Episode]) -> str:
-        """How many succeeded, or what they were rewarded with."""
+        """Return the success rate or the mean return as text."""
         if self.task.measured_by == "return" and episodes:
             return f"mean return {np.mean([episode.total_reward for episode in episodes]):.1f} in {len(episodes)} episodes"
         return f"success in {sum(episode.success for episode in episodes)} of {len(episodes)} episodes"
@@ -89,52 +89,50 @@ def watch(
     num_threads: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     tell: Callable[[str], None] = lambda line: None,
-) -> Seen:
-    """Shows episodes of a controller, or of the policy that a run delivers.
+) -> Shown:
+    """Show episodes of a controller, or of a finished run's policy.
 
-    Without `out` it opens a window where there is a display, and else writes `<task>-<controller>.mp4` (or `.gif`).
+    Without `out`, open a window if there is a display, else write `<task>-<controller>.mp4` (or `.gif`).
 
     Args:
         env: a task's name or Gymnasium id.
-        controller: as for `improve`; None for the task's own.
-        run: a finished run's directory; its policy is shown instead of the controller alone.
-        episodes: how many; None for five in a file, and for as many as one likes to see in a window.
-        seed: of the first episode; the next ones count on. 0 is where the verdict's episodes begin.
-        out: the file. Its ending decides: `.mp4` or `.gif` for a video, `.png` for a film strip.
+        controller: as for `improve`; None for the task's default.
+        run: a finished run's directory; show its policy instead of the controller alone.
+        episodes: the number of episodes; None for five in a file, and for no limit in a window.
+        seed: of the first episode; it increases by one for each further episode. The verdict's episodes begin with 0.
+        out: the file. Its suffix selects the format: `.mp4` or `.gif` for a video, `.png` for a film strip.
         num_threads: physics threads; None for one a core.
-        on_progress: called with how many frames are drawn, and how many there will be.
-        tell: called with what a user should know meanwhile.
+        on_progress: called with the number of frames drawn and their total.
+        tell: called with lines for the user.
 
     Raises:
-        ResidualRLError: a name, run or file that cannot be used, or a package or OpenGL missing; says what to install.
+        ResidualRLError: a name, run or file cannot be used, or a package or OpenGL is missing; the message says what to do.
         Interrupted: Ctrl-C; no file was written.
     """
-    show = _who(env, controller, run, num_threads)
+    show = _make_show(env, controller, run, num_threads)
     if out is None:
         from residual_rl.pictures import window
 
-        reason = window.why_none()
+        reason = window.reason_for_no_window()
         if not reason:
             seeds = count(seed) if episodes is None else range(seed, seed + episodes)
-            return _in_a_window(show, seeds)
+            return _show_window(show, seeds)
         name = re.sub(r"[^\w.]+", "-", f"{show.task.name}-{show.name}")
         out = name + (".mp4" if find_spec("av") else ".gif")
-        tell(f"no window, because {reason}: writing {out}")
+        tell(f"cannot open a window: {reason}. Writing {out}")
     path = Path(out)
     suffix = path.suffix.lower()
     if suffix not in SIZES:
-        raise ResidualRLError(
-            f"cannot write {path}: its ending decides what it will be: .mp4 or .gif for a video, .png for a film strip"
-        )
+        raise ResidualRLError(f"cannot write {path}: use the suffix .mp4 or .gif for a video, .png for a film strip")
     video.check_can_write(suffix)
     seeds = range(seed, seed + (episodes or DEFAULT_EPISODES))
     try:
-        return (_as_strip if suffix == ".png" else _as_video)(show, seeds, path, num_threads, on_progress)
+        return (_write_strip if suffix == ".png" else _write_video)(show, seeds, path, num_threads, on_progress)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {path} was not written") from None
 
 
-def _who(env: str, controller: Controller | str | None, run: str | Path | None, num_threads: int | None) -> _Show:
+def _make_show(env: str, controller: Controller | str | None, run: str | Path | None, num_threads: int | None) -> _Show:
     task = find_task(env)
     view_of(task)
     if run is None:
@@ -147,23 +145,25 @@ def _who(env: str, controller: Controller | str | None, run: str | Path | None, 
     return _Show(task, f"{config.controller} + residual" if policy.promoted else config.controller, policy)
 
 
-def _in_a_window(show: _Show, seeds: Iterable[int]) -> Seen:
+def _show_window(show: _Show, seeds: Iterable[int]) -> Shown:
     from residual_rl.pictures.window import play
 
     seen: list[Episode] = []
 
-    def shown() -> Iterator[tuple[Take, Sequence[Caption]]]:
+    def episodes() -> Iterator[tuple[Take, Sequence[Caption]]]:
         for number, episode in enumerate(show.record(seeds, 1, 1), 1):
             yield episode.take, show.captions(episode, number)
             seen.append(episode)
 
-    with suppress(KeyboardInterrupt):  # a way of closing the window like any other
-        play(view_of(show.task), shown())
-    return Seen(None, show.summary(seen))
+    with suppress(KeyboardInterrupt):  # Ctrl-C closes the window
+        play(view_of(show.task), episodes())
+    return Shown(None, show.summary(seen))
 
 
-def _as_video(show: _Show, seeds: range, path: Path, num_threads: int | None, on_progress: Callable[[int, int], None]) -> Seen:
-    """All episodes, one after the other, at real speed."""
+def _write_video(
+    show: _Show, seeds: range, path: Path, num_threads: int | None, on_progress: Callable[[int, int], None]
+) -> Shown:
+    """Write a video of all episodes in sequence, at real speed."""
     height, width = SIZES[path.suffix.lower()]
     states = show.task.spec.horizon + 1
     on_progress(0, len(seeds) * states)
@@ -183,11 +183,13 @@ def _as_video(show: _Show, seeds: range, path: Path, num_threads: int | None, on
 
     with closing(frames()) as drawn:
         video.save_video(path, drawn, 1 / step_seconds)
-    return Seen(path, show.summary(episodes))
+    return Shown(path, show.summary(episodes))
 
 
-def _as_strip(show: _Show, seeds: range, path: Path, num_threads: int | None, on_progress: Callable[[int, int], None]) -> Seen:
-    """Each episode a row, time from left to right."""
+def _write_strip(
+    show: _Show, seeds: range, path: Path, num_threads: int | None, on_progress: Callable[[int, int], None]
+) -> Shown:
+    """Write a film strip with a row for each episode, time from left to right."""
     height, width = SIZES[path.suffix.lower()]
     steps = moments(show.task.spec.horizon).tolist()
     on_progress(0, len(seeds) * len(steps))
@@ -205,4 +207,4 @@ def _as_strip(show: _Show, seeds: range, path: Path, num_threads: int | None, on
     ]
     image = video.png(video.grid(rows, [f"step {step}" for step in steps]))
     write_whole(path, lambda beside: beside.write_bytes(image))
-    return Seen(path, show.summary(episodes))
+    return Shown(path, show.summary(episodes))

@@ -1,4 +1,4 @@
-"""Episodes in a window, at real speed."""
+"""Show episodes in a window, at real speed."""
 
 # pyright: reportAttributeAccessIssue=false
 # MuJoCo's names come from compiled modules, which the type checker cannot see into.
@@ -13,23 +13,23 @@ from typing import Any
 
 import mujoco
 
-from residual_rl.pictures.rendering import Take, add_goal_and_trail, aim, dressed, pose
+from residual_rl.pictures.rendering import Take, add_goal_and_trail, aim, pose, with_view_style
 from residual_rl.pictures.video import Caption
 from residual_rl.tasks.view import View
 
 FONT, PLACE = mujoco.mjtFontScale.mjFONTSCALE_150, mujoco.mjtGridPos.mjGRID_BOTTOMLEFT
-HOLD_SECONDS = 1.0  # at the end of an episode
-# MuJoCo ends the whole process where it cannot open its window: another one tries first.
+HOLD_SECONDS = 1.0  # pause at the end of an episode
+# If MuJoCo cannot open its window, it ends the process. So another process tries first.
 OPEN_ONE = """
 import sys, glfw
-if not glfw.init(): sys.exit("no display answers")
+if not glfw.init(): sys.exit("the display does not respond")
 glfw.window_hint(glfw.VISIBLE, False)
 if not glfw.create_window(64, 64, "", None, None): sys.exit("the display has no OpenGL")
 """
 
 
-def why_none() -> str:
-    """Why no window can be opened here; empty where one can."""
+def reason_for_no_window() -> str:
+    """Return why no window can be opened; empty if one can."""
     if sys.platform == "darwin":
         from mujoco import viewer
 
@@ -42,10 +42,10 @@ def why_none() -> str:
 
 
 def play(view: View, episodes: Iterable[tuple[Take, Sequence[Caption]]]) -> None:
-    """Shows one episode after another, until there are no more or the window is closed.
+    """Show one episode after another, until none is left or the window is closed.
 
     Args:
-        view: how the task is looked at.
+        view: the camera view of the task.
         episodes: each with a caption for each state.
     """
     from mujoco import viewer
@@ -55,9 +55,9 @@ def play(view: View, episodes: Iterable[tuple[Take, Sequence[Caption]]]) -> None
         for take, captions in episodes:
             if window is None or take.model is not shown:
                 if window is not None:
-                    lens = copy.copy(window.cam)  # where the user has moved it to
+                    lens = copy.copy(window.cam)  # keep the camera where the user moved it
                     window.close()
-                shown, model = take.model, dressed(take.model, view)
+                shown, model = take.model, with_view_style(take.model, view)
                 data = mujoco.MjData(model)
                 window = viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
                 aim(window.cam, lens)
@@ -83,4 +83,4 @@ def _play_one(window: Any, view: View, take: Take, captions: Sequence[Caption]) 
             time.sleep(HOLD_SECONDS)
             return
         due = int((time.monotonic() - start) / take.step_seconds)
-        step = min(max(due, step + 1), last)  # where drawing is slow some states are left out; time is real
+        step = min(max(due, step + 1), last)  # skip states if drawing is slow, to keep real speed

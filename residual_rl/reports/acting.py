@@ -1,23 +1,23 @@
-"""How the policy that acts in training did, exploration included: a moving average, because a cycle has few episodes."""
+"""Average the success of training episodes, exploration included, over several cycles: one cycle has few episodes."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 ACTING_EPISODES = 100
-"""Training episodes that are averaged."""
+"""Number of training episodes in an average."""
 
 
 def acting_average(metrics: Sequence[Mapping[str, float]], column: str, episodes_per_cycle: int) -> list[tuple[float, float]]:
-    """The average over the last `ACTING_EPISODES` at each step, once there are so many.
+    """Return the average over the last `ACTING_EPISODES` at each step, from the first step with so many.
 
     Args:
-        metrics: the rows of `metrics.csv`, one a cycle. Those without a number, whose episodes were dropped, do not count.
-        column: what is averaged.
-        episodes_per_cycle: that a row is the mean of.
+        metrics: the rows of `metrics.csv`, one a cycle. Rows without a finite number, whose episodes were dropped, are skipped.
+        column: the column to average.
+        episodes_per_cycle: the number of episodes of a row.
 
     Returns:
-        Environment step and average, in the order of the steps.
+        Pairs of environment step and average, in the order of the steps.
     """
     kept = [(row["step"], row[column]) for row in metrics if np.isfinite(row[column])]
     cycles = max(1, round(ACTING_EPISODES / episodes_per_cycle))

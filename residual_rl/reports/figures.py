@@ -1,4 +1,4 @@
-"""Learning curves, drawn from plain rows: the figures of a study come from the same function as a run's."""
+"""Draw learning curves from plain rows. Runs and studies use the same function."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,17 +12,17 @@ from residual_rl.statistics import bootstrap_interval, wilson_interval
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BASE_COLOR = "#D55E00"  # Okabe and Ito's colours, which differ for every kind of colour vision
+BASE_COLOR = "#D55E00"  # Okabe and Ito's colours, which are distinct for all kinds of colour vision
 COLORS = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
 METHOD_NAMES = {"rpl": "base + residual", "scratch": "from scratch", "expert-explore": "expert explores"}
-NAME_GAP = 0.08  # of the axis from bottom to top, between the names of two lines
+NAME_GAP = 0.08  # least distance between the names of two lines, as a share of the axis
 
 Rows = Sequence[Mapping[str, Any]]
 NameOf = Callable[[Mapping[str, Any]], str]
 
 
 class Columns(NamedTuple):
-    """Where a row of evaluations has what its task is measured by."""
+    """The columns of the measure in a row of evaluations."""
 
     title: str
     value: str
@@ -30,7 +30,7 @@ class Columns(NamedTuple):
     high: str
     base: str
     acting: str
-    """In the rows of `metrics.csv`: of the episodes of training."""
+    """Column of `metrics.csv`: the same of training episodes."""
 
 
 COLUMNS: dict[str, Columns] = {
@@ -40,7 +40,7 @@ COLUMNS: dict[str, Columns] = {
 
 
 def columns_of(row: Mapping[str, Any]) -> Columns:
-    """What counts in a row: success, unless it says that its task is measured by its return."""
+    """Return the columns of a row's measure: success, unless `measured_by` says return."""
     return COLUMNS[str(row.get("measured_by", "success"))]
 
 
@@ -52,19 +52,19 @@ def learning_curve(
     selected: float | None = None,
     width: float = 7.2,
 ) -> "Figure":
-    """Success rate or mean return, as the task is measured, over environment steps; a panel for each task.
+    """Draw success rate or mean return, by the task's measure, over environment steps, with a panel for each task.
 
-    A line with its interval is a task's method and preset: one seed with the interval of its evaluations, or the mean of
-    several with a bootstrap interval over the seeds, which appear as thin lines. The base is horizontal, with its interval.
-    Lines of a study are its variants; those whose trials are not all finished say so, and a published number is dotted.
+    A line is a task's method and preset: one seed with the interval of its evaluations, or the mean of several seeds with a
+    bootstrap interval; the seeds are thin lines. The base is a horizontal line with its interval. The lines of a study are its
+    variants; a name shows if trials are not finished. A dotted line is a published number.
 
     Args:
-        rows: evaluations with `task, method, preset, seed, step, success_rate, low, high, base_success_rate, episodes`; where
-            they have `controller` and `run` too, those tell lines and seeds apart. Those whose `measured_by` is "return" need
+        rows: evaluations with `task, method, preset, seed, step, success_rate, low, high, base_success_rate, episodes`; if they
+            have `controller` and `run`, these distinguish lines and seeds. Rows whose `measured_by` is "return" need
             `mean_return, return_low, return_high, base_mean_return, base_return_low, base_return_high` instead. Rows of a
             study, which have `variant`, `state` and `paper`, are named by their variant.
-        acting: `step, success rate` or `step, mean return` while learning, if it is to be seen.
-        burn_in: the first and the last step of each stretch in which only the critic learns.
+        acting: `step, success rate` or `step, mean return` of training episodes, to draw them too.
+        burn_in: the first and the last step of each burn-in.
         selected: the step of the selected policy.
         width: inches.
     """
@@ -72,17 +72,17 @@ def learning_curve(
     from matplotlib.figure import Figure
 
     name_of = _naming(rows)
-    rows = [row for row in rows if str(row["step"])]  # a trial that was never evaluated has a row without numbers
+    rows = [row for row in rows if str(row["step"])]  # a trial without an evaluation has a row without numbers
     panels = list(dict.fromkeys(map(_panel_of, rows)))
     columns = min(max(len(panels), 1), max(1, int(width // 3.4)))
     lines = -(-max(len(panels), 1) // columns)
     figure = Figure(figsize=(width, lines * (3.1 if columns == 1 else 2.5)), layout="constrained")
-    alike = all(measured == COLUMNS["success"] for _, measured in panels)  # the returns of two tasks have nothing in common
+    alike = all(measured == COLUMNS["success"] for _, measured in panels)  # returns of different tasks cannot share an axis
     axes = np.ravel(figure.subplots(lines, columns, squeeze=False, sharey=alike))
     for unused in axes[len(panels) :]:
         unused.remove()
     drawn = [row for row in rows if row["method"] != "initial"]
-    keys = {name_of(row): row.get("variant") or name_of(row) for row in drawn}  # a variant has its colour in every panel
+    keys = {name_of(row): row.get("variant") or name_of(row) for row in drawn}  # a variant has the same colour in every panel
     color_of = dict(zip(dict.fromkeys(keys.values()), itertools.cycle(COLORS), strict=False))
     colors = {name: color_of[key] for name, key in keys.items()}
     for place, (axis, (task, measured)) in enumerate(zip(axes, panels, strict=False)):
@@ -96,7 +96,7 @@ def learning_curve(
 
 
 def calibration(points: Sequence[tuple[float, float]], width: float) -> "Figure":
-    """What the critics predicted, against the discounted rewards that followed; on the line both are the same."""
+    """Draw the critics' predictions against the discounted returns that followed, with the line of equality."""
     need("matplotlib", *REPORTS)
     from matplotlib.figure import Figure
 
@@ -112,7 +112,7 @@ def calibration(points: Sequence[tuple[float, float]], width: float) -> "Figure"
 
 
 def dress(axis: Any, title: str, grid: Literal["both", "x", "y"] = "both") -> None:
-    """What all panels have in common: a title at the left, small grey numbers, faint lines behind, no frame."""
+    """Style a panel: title at the left, small grey numbers, faint grid lines, no frame."""
     axis.set_title(title, loc="left", fontsize=9, color="#555", pad=8, parse_math=False)
     axis.tick_params(labelsize=8, length=0, colors="#555")
     axis.grid(axis=grid, color="#000", alpha=0.08, lw=0.6)
@@ -121,7 +121,7 @@ def dress(axis: Any, title: str, grid: Literal["both", "x", "y"] = "both") -> No
 
 
 def _panel_of(row: Mapping[str, Any]) -> tuple[str, Columns]:
-    """Which panel a row is drawn in: its task's, and what that is measured by."""
+    """Return the panel of a row: its task and the columns of the measure."""
     return str(row["task"]), columns_of(row)
 
 
@@ -135,7 +135,7 @@ def _panel(
     burn_in: Sequence[tuple[float, float]],
     selected: float | None,
 ) -> None:
-    """One task: base, lines, and their names at the right end."""
+    """Draw one task: base, lines, and their names at the right end."""
     last = max(float(row["step"]) for row in rows) or 1.0
     ends: list[tuple[float, str, str]] = []
     for start, end in burn_in:
@@ -151,7 +151,7 @@ def _panel(
     if acting:
         steps, values = zip(*acting, strict=True)
         axis.plot(steps, values, color="#777", lw=0.9)
-        ends.append((values[-1], "while learning", "#777"))
+        ends.append((values[-1], "during training", "#777"))
     published = {name_of(row): float(row["paper"]) for row in rows if str(row.get("paper", "")) and row["method"] != "initial"}
     for name, series in _lines(rows, name_of).items():
         color = colors[name]
@@ -182,7 +182,7 @@ def _panel(
 
 
 def _name_ends(axis: Any, last: float, ends: list[tuple[float, str, str]], bottom: float = 0.0, ceiling: float = 1.0) -> None:
-    """Writes each line's name where it ends, moved apart where they would overlap."""
+    """Write each line's name at its end; move names apart if they would overlap."""
     ends, gap = sorted(ends), NAME_GAP * (ceiling - bottom)
     heights = [value for value, _, _ in ends]
     for index in range(1, len(ends)):
@@ -196,11 +196,11 @@ def _name_ends(axis: Any, last: float, ends: list[tuple[float, str, str]], botto
 
 
 def _lines(rows: Rows, name_of: NameOf) -> dict[str, list[list[Mapping[str, Any]]]]:
-    """Name of each line, and its seeds' rows `step, value, low, high` in the order of their steps."""
+    """Return for each line the rows `step, value, low, high` of its seeds, in the order of their steps."""
     lines: dict[str, dict[Any, list[Mapping[str, Any]]]] = {}
     for row in sorted(rows, key=lambda row: float(row["step"])):
         if row["method"] == "initial":
-            continue  # it is the base's line
+            continue  # drawn as the base
         columns = columns_of(row)
         found = {"step": "step", "value": columns.value, "low": columns.low, "high": columns.high}
         numbers = {name: float(row[column]) for name, column in found.items()}
@@ -209,7 +209,7 @@ def _lines(rows: Rows, name_of: NameOf) -> dict[str, list[list[Mapping[str, Any]
 
 
 def _naming(rows: Rows) -> NameOf:
-    """What to call a row's line: its method where methods differ, and what differs between rows of its task and method."""
+    """Return a function that names a row's line: by its method if methods differ, and by the fields that differ within it."""
     if rows and "variant" in rows[0]:
         return _naming_variants(rows)
     methods = {row["method"] for row in rows}
@@ -230,7 +230,7 @@ def _naming(rows: Rows) -> NameOf:
 
 
 def _naming_variants(rows: Rows) -> NameOf:
-    """The variant of a study's row, and how many of its trials are not finished."""
+    """Return a function that names a study's row: its variant, and how many of its trials are not finished."""
     states: dict[tuple[Any, Any], dict[Any, str]] = {}
     for row in rows:
         states.setdefault((row["task"], row["variant"]), {})[row["seed"]] = row["state"]
@@ -244,9 +244,9 @@ def _naming_variants(rows: Rows) -> NameOf:
 
 
 def _summary(series: list[list[Mapping[str, Any]]]) -> tuple[list[float], np.ndarray, np.ndarray, np.ndarray]:
-    """Steps, mean and 95 % interval of a line, as far as all of its seeds have come.
+    """Return steps, mean and 95 % interval of a line, up to the last step that all of its seeds have reached.
 
-    Where episodes end early, no two seeds are evaluated at the same steps: between its own, a seed is taken to go straight.
+    If episodes end early, seeds are evaluated at different steps. The values of a seed are then interpolated linearly.
     """
     if len(series) == 1:
         values = [np.array([row[key] for row in series[0]]) for key in ("value", "low", "high")]
@@ -259,9 +259,9 @@ def _summary(series: list[list[Mapping[str, Any]]]) -> tuple[list[float], np.nda
 
 
 def _bases(rows: Rows) -> Iterable[tuple[str, float, tuple[float, float]]]:
-    """Name, success rate or mean return, and interval of each base, as its largest evaluation has it: on average over the runs.
+    """Yield name, success rate or mean return, and interval of each base, averaged over the runs with the most episodes.
 
-    Next to other methods the base of a learner from scratch, which does nothing, goes without saying.
+    If there are other methods, leave out the base of learning from scratch, which does nothing.
     """
     shown = [row for row in rows if row["method"] != "scratch"] or rows
     by_name: dict[str, list[Mapping[str, Any]]] = {}

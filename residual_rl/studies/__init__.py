@@ -1,4 +1,4 @@
-"""The studies: `STUDIES` by name, each a list of trials in a file of its own; `runner` runs them, `report` shows what came."""
+"""The studies: `STUDIES` by name, each a list of trials in its own file. `runner` runs them, `report` shows the results."""
 
 from residual_rl.errors import UnknownName
 from residual_rl.studies import ablation, default, proof, silver2018, slippery_push
@@ -8,10 +8,10 @@ STUDIES = {study.name: study for study in (slippery_push.STUDY, default.STUDY, a
 
 
 def find_study(name: str) -> Study:
-    """The study called `name`.
+    """Return the study called `name`.
 
     Raises:
-        UnknownName: with the names that exist.
+        UnknownName: there is no such study; the message lists the names.
     """
     if name not in STUDIES:
         raise UnknownName("study", name, STUDIES)

@@ -1,4 +1,4 @@
-"""What each ingredient of the default learner is worth: it without one of them at a time, on two tasks."""
+"""Ablation: the default learner without one of its parts at a time, on two tasks."""
 
 from typing import Any
 
@@ -19,11 +19,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fast-actor": {"algorithm.actor_rate": 1e-3},
     "half-explores": {"algorithm.exploring_ratio": 1.0},
 }
-"""Name: what it changes. `docs/learner.md` says what each is for, and what they were worth when they were run last."""
+"""Name: the fields that the variant changes. `docs/learner.md` describes the parts and the results."""
 
 STUDY = Study(
     name="ablation",
-    summary="the default learner without one of its ingredients at a time, on two tasks",
+    summary="the default learner without one of its parts at a time, on two tasks",
     trials=tuple(
         Trial(task, variant, seed, STEPS, fields=EVALUATED | fields)
         for seed in range(3)

@@ -1,6 +1,6 @@
-"""What a study found, from its `results.csv` alone: a table of methods, with intervals over seeds.
+"""Summarize a study from its `results.csv`: a table of variants, with intervals over seeds.
 
-Everything is told by what a task is measured by: success, or mean return.
+Numbers are in the measure of the task: success, or mean return.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from residual_rl.statistics import bootstrap_interval, iqm, iqm_interval, wilson
 from residual_rl.verdict import in_digits
 
 SOLVED = 0.95
-"""Success rate whose first evaluation counts as the step at which a seed got there."""
+"""Success rate at which a seed counts as solved; the step is that of the first such evaluation."""
 LAST = 5  # evaluations
 COLUMNS = (
     *("task", "variant", "seeds", "base", "last success or return", "95 % interval", f"mean of last {LAST}", "lowest of them"),
@@ -29,9 +29,9 @@ class Line(NamedTuple):
     task: str
     variant: str
     by_return: bool
-    """Whether the numbers are mean returns, not success rates."""
+    """Whether the numbers are mean returns instead of success rates."""
     seeds: int
-    """With an evaluation."""
+    """Number of seeds with an evaluation."""
     base: float
     lasts: list[float]
     """Success rate or mean return of the last evaluation of each seed."""
@@ -41,33 +41,33 @@ class Line(NamedTuple):
     last_five_lowest: float
     """Lowest of the last five evaluations of all seeds."""
     solved: list[float]
-    """Of each seed, the step of its first evaluation of 0.95 or more; inf where there was none. Empty of returns."""
+    """For each seed the step of its first evaluation of at least 0.95; inf if there is none. Empty for returns."""
     lowest: float
     """Lowest evaluation, minus the base."""
     acting: list[float]
-    """The lowest success rate over 100 training episodes, of each seed that has had so many. Empty of returns."""
+    """For each seed with at least 100 training episodes, the lowest success rate over 100 of them. Empty for returns."""
     paper: float | None
     remark: str
-    """Says of trials that are failed or unfinished."""
+    """Number of failed or unfinished trials, if any."""
 
     @property
     def last(self) -> float:
-        """Mean over the seeds; NaN where there are none."""
+        """Mean over the seeds; NaN if there are none."""
         return float(np.mean(self.lasts)) if self.lasts else float("nan")
 
     @property
     def lowest_acting(self) -> float:
-        """Mean over the seeds, minus the base; NaN where there are none."""
+        """Mean over the seeds, minus the base; NaN if there are none."""
         return float(np.mean(self.acting)) - self.base if self.acting else float("nan")
 
     @property
     def steps_to_solve(self) -> float:
-        """Median over the seeds; inf where half of them have not got there."""
+        """Median over the seeds; inf if half of them are not solved."""
         return float(np.median(self.solved))
 
 
-def compared(rows: Rows) -> list[Line]:
-    """A line for each task and variant, in the order of the rows."""
+def compare_variants(rows: Rows) -> list[Line]:
+    """Return a line for each task and variant, in the order of the rows."""
     groups: dict[tuple[str, str], dict[str, list[Mapping[str, Any]]]] = {}
     for row in rows:
         groups.setdefault((str(row["task"]), str(row["variant"])), {}).setdefault(str(row["seed"]), []).append(row)
@@ -77,10 +77,10 @@ def compared(rows: Rows) -> list[Line]:
 def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Line:
     states = [str(trial[0]["state"]) for trial in trials]
     marks = [f"{states.count(state)} of {len(states)} {state}" for state in ("failed", "unfinished") if state in states]
-    seeds = [evaluated(trial) for trial in trials]
+    seeds = [rows_with_numbers(trial) for trial in trials]
     seeds = [trial for trial in seeds if trial]
-    known = seeds[0][0] if seeds else trials[0][0]  # a trial that failed at once does not know what its world is measured by
-    paper, columns, by_return = str(known["paper"]), columns_of(known), measured_by_return(known)
+    known = seeds[0][0] if seeds else trials[0][0]  # a trial that failed at the start does not know its measure
+    paper, columns, by_return = str(known["paper"]), columns_of(known), is_measured_by_return(known)
     if not seeds:
         nothing = float("nan")
         published = float(paper) if paper else None
@@ -112,32 +112,32 @@ def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Lin
     )
 
 
-def measured_by_return(row: Mapping[str, Any]) -> bool:
-    """Whether a row's task is measured by its return."""
+def is_measured_by_return(row: Mapping[str, Any]) -> bool:
+    """Return whether a row's task is measured by its return."""
     return row["measured_by"] == "return"
 
 
-def evaluated(rows: Rows) -> list[Mapping[str, Any]]:
-    """The rows that have numbers, in the order of their steps."""
+def rows_with_numbers(rows: Rows) -> list[Mapping[str, Any]]:
+    """Return the rows that have numbers, in the order of their steps."""
     return sorted((row for row in rows if str(row["step"])), key=lambda row: float(row["step"]))
 
 
 def _of_episodes(row: Mapping[str, Any]) -> tuple[float, float]:
-    if measured_by_return(row):
+    if is_measured_by_return(row):
         return float(row["return_low"]), float(row["return_high"])
     episodes = round(float(row["episodes"]))
     return wilson_interval(round(float(row["success_rate"]) * episodes), episodes)
 
 
 def overall(rows: Rows) -> list[tuple[str, float, tuple[float, float]]]:
-    """Variant, IQM of the last success over tasks and seeds, and its interval: of the variants that every task has twice.
+    """Return name, IQM of the last success over tasks and seeds, and its interval, for variants with two seeds in every task.
 
-    Tasks that are measured by their return are left out: nothing can be averaged over the returns of two tasks.
+    Tasks that are measured by their return are left out, because returns of different tasks cannot be averaged.
     """
-    by_return = {row["task"] for row in rows if measured_by_return(row)}
+    by_return = {row["task"] for row in rows if is_measured_by_return(row)}
     rows = [row for row in rows if row["task"] not in by_return]
     last: dict[str, dict[str, list[float]]] = {}
-    for line in compared(rows):
+    for line in compare_variants(rows):
         if line.lasts:
             last.setdefault(line.variant, {})[line.task] = line.lasts
     tasks = {str(row["task"]) for row in rows}
@@ -150,7 +150,7 @@ def overall(rows: Rows) -> list[tuple[str, float, tuple[float, float]]]:
 
 
 def cells(line: Line) -> list[str]:
-    """A line as the text under `COLUMNS`."""
+    """Return the cells of a line, one for each of `COLUMNS`."""
 
     def rate(value: float | None, form: str = ".3f") -> str:
         if value is None or np.isnan(value):
@@ -176,9 +176,9 @@ def cells(line: Line) -> list[str]:
 
 
 def markdown(rows: Rows) -> str:
-    """The table, and under it the variants over all tasks."""
+    """Return the table, and below it the variants over all tasks, as Markdown."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    lines += [f"| {' | '.join(cells(line))} |" for line in compared(rows)]
+    lines += [f"| {' | '.join(cells(line))} |" for line in compare_variants(rows)]
     over = overall(rows)
     if over:
         lines += ["", "| all tasks | IQM of last success | 95 % interval |", "|---|---|---|"]

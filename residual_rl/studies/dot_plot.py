@@ -1,4 +1,4 @@
-"""A study of many variants in one picture: a dot for each, where as many curves could not be told apart."""
+"""Draw a study with many variants: a dot for each, since so many curves would be indistinguishable."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from residual_rl.optional import REPORTS, need
 from residual_rl.reports.figures import BASE_COLOR, COLORS, Rows, dress
-from residual_rl.studies.comparison import Line, compared
+from residual_rl.studies.comparison import Line, compare_variants
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,19 +16,19 @@ HEAD_AND_FOOT = 0.75  # inches of a panel, beside its rows
 
 
 def too_many_for_curves(rows: Rows) -> bool:
-    """Whether a task has more variants than there are colours."""
+    """Return whether a task has more variants than there are colours."""
     return any(len(lines) > len(COLORS) for lines in _by_task(rows).values())
 
 
 def dot_plot(rows: Rows, *, width: float = 7.2) -> "Figure":
-    """Each variant's last success rate, or mean return, and the lowest of its moving averages while learning.
+    """Draw each variant's last success rate or mean return, and the lowest moving average during training.
 
-    Two panels for each task, in them a line for each variant in the order of the rows: the mean over seeds with its bootstrap
-    interval, and a small dot for each seed. The base is orange; a thin vertical line shows where the first variant is. Lines
-    whose trials are not all finished say so.
+    Each task has two panels with a line for each variant, in the order of the rows: the mean over seeds with its bootstrap
+    interval, and a small dot for each seed. The base is orange; a thin vertical line marks the first variant. A name shows if
+    trials are not finished.
 
     Args:
-        rows: of a study's `results.csv`.
+        rows: the rows of a study's `results.csv`.
         width: inches.
     """
     need("matplotlib", *REPORTS)
@@ -53,10 +53,10 @@ def dot_plot(rows: Rows, *, width: float = 7.2) -> "Figure":
 
 
 def _by_task(rows: Rows) -> dict[str, list[Line]]:
-    """The lines of each task. The controller alone is the base's line, and none of its own."""
+    """Return the lines of each task. The controller alone is drawn as the base."""
     learned = [row for row in rows if row["method"] != "initial"]
     tasks: dict[str, list[Line]] = {}
-    for line in compared(learned):
+    for line in compare_variants(learned):
         tasks.setdefault(line.task, []).append(line)
     return {task: lines for task, lines in tasks.items() if any(line.seeds for line in lines)}
 

@@ -1,4 +1,4 @@
-"""How long trials will take on this machine: told from trials of the same kind, or from a few seconds of trying."""
+"""Estimate how long trials take on this machine, from trials of the same kind or from a trial of a few seconds."""
 
 import math
 import tempfile
@@ -27,30 +27,30 @@ from residual_rl.tasks import find_task
 from residual_rl.training.experiment import described
 
 STARTING = 20.0  # seconds to import and compile
-FEWEST_CYCLES, TRIED_CYCLES = 3, 5  # that are tried, at least and at most
+FEWEST_CYCLES, TRIED_CYCLES = 3, 5  # least and largest number of cycles to measure
 TRIED_EPISODES = 4
 TRIED_SECONDS = 3.0
-TOLD_SHARE = 0.1  # of its budget that a trial must have spent before others of its kind are told from it
+MEASURED_SHARE = 0.1  # share of its budget after which a trial is used to estimate others of its kind
 
 
 class _Enough(Exception):
-    """Ends a training that was only tried."""
+    """Stop a training that was only measured."""
 
 
 class Estimate(NamedTuple):
-    """What is left to do for a trial."""
+    """The remaining time of a trial."""
 
     hours: float
-    """NaN where it could not be tried."""
+    """NaN if it could not be measured."""
     told_from: str
-    """What the number rests on: "its kind" or "a try"; or why there is none."""
+    """Source of the number: "its kind" or "a try"; or the reason that there is none."""
 
 
 class Tried(NamedTuple):
-    """What a try shows."""
+    """Result of a measurement."""
 
     config: Config
-    """As the length of its episodes has it."""
+    """Configuration for the length of its episodes."""
     seconds_per_step: float
     """Of training."""
     seconds_per_episode: float
@@ -60,13 +60,13 @@ class Tried(NamedTuple):
 def estimates(
     open_: Iterable[Trial], trials: Iterable[Trial], out: Path, tell: Callable[[str], None] = lambda line: None
 ) -> dict[Trial, Estimate]:
-    """What is left to do for each of the `open_` trials, also told from the others of their study."""
-    told, tried = _told(trials, out), _Tries(tell)
+    """Estimate the remaining time of each of the `open_` trials, also from the other trials of their study."""
+    paces, tried = _measured_paces(trials, out), _Tries(tell)
     answer = {}
     for trial in open_:
         left = max(0.0, 1.0 - standing(trial, out / trial.name).step / trial.steps)
-        if trial.kind in told:
-            answer[trial] = Estimate(left * trial.steps * told[trial.kind] / 3600, "its kind")
+        if trial.kind in paces:
+            answer[trial] = Estimate(left * trial.steps * paces[trial.kind] / 3600, "its kind")
             continue
         try:
             answer[trial] = Estimate(left * whole(trial, *tried(trial)) / 3600, "a try")
@@ -76,7 +76,7 @@ def estimates(
 
 
 class _Tries:
-    """What short tries show, each made once: of the kind of a trial, and of a task's evaluation."""
+    """Short measurements, each made once: of a kind of trial, and of a task's evaluation."""
 
     def __init__(self, tell: Callable[[str], None]):
         self._tell = tell
@@ -84,7 +84,7 @@ class _Tries:
         self._evaluations: dict[tuple[str, str], float] = {}
 
     def __call__(self, trial: Trial) -> Tried:
-        """What is known of a trial of this kind."""
+        """Return the measurement of this kind of trial."""
         if trial.kind not in self._kinds:
             self._tell(f"trying {trial.task}/{trial.variant}")
             self._kinds[trial.kind] = try_world(trial) if trial.task in WORLDS else self._of_task(trial)
@@ -100,7 +100,7 @@ class _Tries:
 
 
 def whole(trial: Trial, config: Config, seconds_per_step: float, seconds_per_episode: float) -> float:
-    """Seconds from the start to the verdict, on one core that has nothing else to do."""
+    """Return the seconds from the start to the verdict, on one free core."""
     if trial.method == INITIAL:
         return config.evaluation_episodes * seconds_per_episode
     evaluations = 2 + trial.steps // config.evaluation_interval  # the base's, and one before the first step
@@ -109,14 +109,14 @@ def whole(trial: Trial, config: Config, seconds_per_step: float, seconds_per_epi
 
 
 def try_out(trial: Trial) -> float:
-    """Seconds of a training step, from a few cycles."""
+    """Measure the seconds of a training step in a few cycles."""
     start = partial(improve, trial.task, trial.controller, method=trial.method, preset=trial.preset, num_threads=1)
     cycle_steps = trial.config().episodes_per_cycle * find_task(trial.task).spec.horizon
     return _few_cycles(start, trial, cycle_steps)[0]
 
 
 def try_world(trial: Trial) -> Tried:
-    """What a few cycles in a world of somebody else's, and a few episodes of its controller, show."""
+    """Measure a few cycles in a world, and a few episodes of its controller."""
     world = WORLDS[trial.task]
     start = partial(improve, world.make, world.controller(), preset=trial.preset, horizon=world.horizon)
     seconds_per_step, about = _few_cycles(start, trial, LONGEST_CYCLE)
@@ -124,14 +124,14 @@ def try_world(trial: Trial) -> Tried:
     started = time.monotonic()
     evaluate(world.make, world.controller(), episodes=TRIED_EPISODES, horizon=world.horizon, tell=None)
     config = unless_said(trial.config(), pace(about.findings.episode_steps, None, trial.preset, trial.steps), trial.fields)
-    # Opening the world, and looking at it, are counted in: an overestimate.
+    # This includes opening and probing the environment, so it is an overestimate.
     return Tried(config, seconds_per_step, (time.monotonic() - started) / TRIED_EPISODES)
 
 
 def _few_cycles(start: Callable[..., Any], trial: Trial, cycle_steps: int) -> tuple[float, Description | None]:
-    """Seconds of a training step, from a few cycles of about so many; and what the run notes of a world that was brought."""
+    """Measure the seconds of a training step in a few cycles; return also the description of a user-supplied environment."""
     fields = dict(trial.fields)
-    if isinstance(trial.config().algorithm.burn_in, FixedBurnIn):  # nearly all of a training comes after it
+    if isinstance(trial.config().algorithm.burn_in, FixedBurnIn):  # nearly all of a training comes after the burn-in
         fields["algorithm.burn_in.cycles"] = 0
     started, cycles = time.monotonic(), 0
 
@@ -148,23 +148,23 @@ def _few_cycles(start: Callable[..., Any], trial: Trial, cycle_steps: int) -> tu
         with suppress(_Enough):
             start(steps=steps, out=run, on_progress=enough, tell=None, **(fields | few))
         rows, about = read_rows(run / "metrics.csv"), described(run)
-    first, last = rows[1 if len(rows) > 2 else 0], rows[-1]  # what is done for the first time is compiled
+    first, last = rows[1 if len(rows) > 2 else 0], rows[-1]  # the first cycle includes compilation
     return (last["wall_seconds"] - first["wall_seconds"]) / (last["step"] - first["step"]), about
 
 
 def try_evaluation(trial: Trial) -> float:
-    """Seconds of an episode of evaluation, from a few."""
+    """Measure the seconds of an evaluation episode."""
     config, task = trial.config(), find_task(trial.task)
     controller, started = make_controller(config.controller, task.spec, 1), time.monotonic()
     base_outcome(task, controller, config.algorithm.composition, TRIED_EPISODES, 1, Purpose.SELECTION)
     return (time.monotonic() - started) / TRIED_EPISODES
 
 
-def _told(trials: Iterable[Trial], out: Path) -> dict[str, float]:
-    """Kind of trial: seconds a step, evaluations included, of the one that has come farthest."""
+def _measured_paces(trials: Iterable[Trial], out: Path) -> dict[str, float]:
+    """Return for each kind of trial the seconds per step, evaluations included, of the trial with the most steps."""
     farthest: dict[str, tuple[float, float]] = {}
     for trial in trials:
         step, steps, seconds, *_ = standing(trial, out / trial.name)
-        if seconds and step >= TOLD_SHARE * steps:
+        if seconds and step >= MEASURED_SHARE * steps:
             farthest[trial.kind] = max(farthest.get(trial.kind, (0.0, 0.0)), (float(step), seconds / step))
     return {kind: pace for kind, (_, pace) in farthest.items()}

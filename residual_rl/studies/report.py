@@ -1,4 +1,4 @@
-"""What a person looks at of a study: page, figure and table, from its `results.csv` alone."""
+"""Write page, figure and table of a study from its `results.csv`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
 WIDTH = 9.5  # inches, of a figure in a file of its own
 CAPTION = (
-    f"Success at the last step, or mean return where a task is measured by it; means over seeds. Last: of each seed's last"
-    f" evaluation, its interval a bootstrap over the seeds, for a single seed the interval of its episodes. Steps to"
+    f"Success at the last step, or mean return if the task is measured by it; means over seeds. Last: each seed's last"
+    f" evaluation, with a bootstrap interval over the seeds, or for a single seed the interval of its episodes. Steps to"
     f" {comparison.SOLVED:g}: median over the seeds of the first evaluation that reached it, burn-in included. Lowest: of all"
-    f" evaluations, and while learning of all averages over 100 training episodes. Trials that have failed or are unfinished"
-    f" are in these numbers as far as they came."
+    f" evaluations, and of all averages over 100 training episodes. Failed and unfinished trials are included with the"
+    f" evaluations that they have."
 )
-DOTTED = "The base is orange; dotted is what was published."
-DOTS = "Filled: the mean over seeds, its bootstrap interval; hollow: each seed. The base is orange, the thin line at the first."
+DOTTED = "The base is orange; a dotted line is a published number."
+DOTS = "Filled: mean over seeds with its bootstrap interval; hollow: each seed. Orange: the base; thin line: the first variant."
 
 
 def write_study_report(results: Path, out: Path | None = None) -> Path:
-    """Writes the report of a study, and returns where it is.
+    """Write the report of a study, and return its path.
 
     Args:
         results: the study's `results.csv`.
-        out: what to write, and by its suffix what it is: `.html` a page, `.md` the table, `.svg`, `.pdf` or `.png` the figure.
+        out: the file; its suffix selects the content: `.html` a page, `.md` the table, `.svg`, `.pdf` or `.png` the figure.
             None for `report.html` beside the results.
 
     Raises:
-        RunError: these are no results of a study, or the file cannot be written.
-        ResidualRLError: matplotlib or jinja2 is not installed, or nobody knows such a suffix.
+        RunError: the file has no results of a study, or `out` cannot be written.
+        ResidualRLError: matplotlib or jinja2 is not installed, or the suffix is unknown.
     """
     rows = read_results(results)
     out = out or results.with_name("report.html")
@@ -64,7 +64,7 @@ def write_study_report(results: Path, out: Path | None = None) -> Path:
 
 
 def _content(rows: Rows) -> dict[str, Any]:
-    """The content of a study's page."""
+    """Return the content of a study's page."""
     name = str(rows[0]["study"])
     states = {(row["task"], row["variant"], row["seed"]): row["state"] for row in rows}
     counts = {state: list(states.values()).count(state) for state in ("finished", "unfinished", "failed")}
@@ -72,10 +72,10 @@ def _content(rows: Rows) -> dict[str, Any]:
     figures = []
     for title, tasks in _figures_of(name, rows).items():
         shown = [row for row in rows if row["task"] in tasks]
-        if comparison.evaluated(shown):
+        if comparison.rows_with_numbers(shown):
             draw, below = _drawing(shown)
             figures += drawn(shown, f"{title}. {below}", draw)
-    lines = [comparison.cells(line) for line in comparison.compared(rows)]
+    lines = [comparison.cells(line) for line in comparison.compare_variants(rows)]
     return {
         "title": f"study {name}",
         "state": "kept" if others else "",
@@ -93,12 +93,12 @@ def _content(rows: Rows) -> dict[str, Any]:
 
 
 def _drawing(rows: Rows) -> tuple[Callable[..., "Figure"], str]:
-    """How rows are drawn, and what is said of it."""
+    """Return the drawing function for rows, and its caption."""
     return (dot_plot, DOTS) if too_many_for_curves(rows) else (learning_curve, f"{SEVERAL} {DOTTED}")
 
 
 def _figures_of(study: str, rows: Rows) -> dict[str, tuple[str, ...]]:
-    """Title and tasks of each figure: the study's own, or one of everything."""
+    """Return title and tasks of each figure: those of the study, or one figure of all tasks."""
     tasks = tuple(dict.fromkeys(str(row["task"]) for row in rows))
     wanted = STUDIES[study].figures if study in STUDIES else {}
     here = {title: tuple(task for task in tasks if task in shown) for title, shown in wanted.items()}

@@ -1,4 +1,4 @@
-"""All evaluations of a study in one long table, `results.csv`, and its verdicts in another."""
+"""Collect all evaluations of a study in a long table, `results.csv`, and its verdicts in `verdicts.csv`."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from residual_rl.reports.acting import acting_average
 from residual_rl.runs.reading import EVALUATIONS, read_config, read_rows, read_verdict
 from residual_rl.storage import rounded, write_whole
 from residual_rl.studies.trial import INITIAL, Study, Trial
-from residual_rl.studies.trial_directory import TrialState, confirmed, made_by, read_trial, state_of
+from residual_rl.studies.trial_directory import TrialState, read_confirmation, read_provenance, read_trial, state_of
 from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.types import Measure
@@ -33,33 +33,33 @@ VERDICTS: tuple[str, ...] = (
     *("base_return", "base_return_low", "base_return_high", "policy_return", "policy_return_low", "policy_return_high"),
     *("difference", "difference_low", "difference_high", "again", "again_low", "again_high"),
 )
-"""A row is a finished run's verdict. `difference` is of what is measured, policy minus base; `again` is the same once more, on
-states that decided nothing, where the policy was promoted and this was asked."""
+"""A row is a finished run's verdict. `difference` is that of the measure, policy minus base; `again` is the same on held-out
+states that decided nothing, if the policy of a world was promoted."""
 TRIALS = "*/*/*/trial.json"
 WHOLE = {"step", "episodes", "fixed", "broken"}
 NEEDED = {
     "success": ("episodes", "success_rate", "low", "high", "base_success_rate"),
     "return": ("mean_return", "return_low", "return_high", "base_mean_return", "base_return_low", "base_return_high"),
 }
-"""What every evaluation has, by what its task is measured by."""
+"""The columns that every evaluation needs, by the measure of its task."""
 NUMBERS = ("seed", "steps", *EVALUATIONS, "lowest_acting_success_rate", "paper")
 
 
 def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
-    """Writes `results.csv` and `verdicts.csv` from all the trials that a study's directory holds; returns how many.
+    """Write `results.csv` and `verdicts.csv` from all trials of a study's directory; return the number of trials.
 
-    Unfinished and failed trials are taken too, and marked; one without any evaluation has a row without numbers.
+    Unfinished and failed trials are included and marked. A trial without an evaluation has a row without numbers.
 
     Args:
-        study: says in which order the trials stand, and what was published.
-        out: where the tables go.
-        directories: where the trials are, if not in `out`. Where trials differ in their budget alone, those with more than
-            the least have it in their variant's name: `default-200k`.
+        study: gives the order of the trials and the published numbers.
+        out: the directory of the tables.
+        directories: the directories of the trials, if not `out`. Trials that differ only in budget are told apart by a suffix
+            on the variant: `default-200k`.
 
     Raises:
-        RunError: one of them holds no trial, or one of another study, or a trial is in two; or a file is damaged.
+        RunError: a directory has no trials or those of another study, a trial is in two directories, or a file is damaged.
     """
-    found = _found(directories or [out])
+    found = _find_trials(directories or [out])
     for directory in directories:
         if not any(directory.glob(TRIALS)):
             raise RunError(f"{directory} holds no trials of a study")
@@ -90,15 +90,15 @@ def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
     return len(found)
 
 
-def _found(directories: Sequence[Path]) -> list[tuple[Trial, Path]]:
-    """All trials, and where each is."""
+def _find_trials(directories: Sequence[Path]) -> list[tuple[Trial, Path]]:
+    """Return all trials with their directories."""
     found: dict[tuple[str, int], tuple[Trial, Path]] = {}
     for directory in directories:
         for path in sorted(directory.glob(TRIALS)):
             trial = read_trial(path.parent)
             key = trial.name, trial.steps
             if key in found and trial.method == INITIAL and trial == found[key][0]:
-                # Every call of a study runs these, and nothing in them is left to chance: whichever is finished.
+                # Every call of a study runs these, with the same result: keep one that is finished.
                 if state_of(found[key][1]) is TrialState.FINISHED:
                     continue
             elif key in found:
@@ -108,7 +108,7 @@ def _found(directories: Sequence[Path]) -> list[tuple[Trial, Path]]:
 
 
 def rows_of(trial: Trial, directory: Path) -> list[dict[str, Any]]:
-    """A row for each evaluation of a trial, as `results.csv` has it but for what only the study knows."""
+    """Return the rows of `results.csv` for the evaluations of a trial, without the columns that only the study knows."""
     begun = (directory / "run" / "config.json").exists()
     config = read_config(directory / "run") if begun else trial.config()
     described = {
@@ -122,7 +122,7 @@ def rows_of(trial: Trial, directory: Path) -> list[dict[str, Any]]:
         "steps": trial.steps,
         "measured_by": config.measured_by if begun else _measured_by(trial),
         "state": str(state_of(directory)),
-        "versions": " ".join(f"{name}={version}" for name, version in made_by(directory)["versions"].items()),
+        "versions": " ".join(f"{name}={version}" for name, version in read_provenance(directory)["versions"].items()),
     }
     evaluations = read_rows(directory / "run" / "evaluations.csv")
     lowest = _lowest_acting(directory / "run")
@@ -135,12 +135,12 @@ def rows_of(trial: Trial, directory: Path) -> list[dict[str, Any]]:
 
 
 def _measured_by(trial: Trial) -> Measure:
-    """Of a trial without a run directory's configuration. Nobody knows yet what a world is measured by."""
+    """Return the measure of a trial without a run. For a world it is not known yet, and success is assumed."""
     return trial.fields.get("measured_by", "success" if trial.task in WORLDS else find_task(trial.task).measured_by)
 
 
 def _lowest_acting(run: Path) -> Callable[[float], float | str]:
-    """From a step to the lowest moving average so far of the success of the acting policy; empty before the first."""
+    """Return a function from a step to the lowest moving average of training success so far; empty before the first."""
     metrics = read_rows(run / "metrics.csv")
     averages = acting_average(metrics, "acting_success_rate", read_config(run).episodes_per_cycle) if metrics else []
     steps = [step for step, _ in averages]
@@ -154,8 +154,8 @@ def _lowest_acting(run: Path) -> Callable[[float], float | str]:
 
 
 def _verdict(trial: Trial, directory: Path) -> dict[str, Any]:
-    """The verdict of a run as one row."""
-    given, again = read_verdict(directory / "run"), confirmed(directory)
+    """Return the verdict of a run as one row."""
+    given, again = read_verdict(directory / "run"), read_confirmation(directory)
     base, policy = given.base, given.policy
     values = {
         "task": trial.task,
@@ -188,10 +188,10 @@ def _ends(name: str, interval: tuple[float, float] | None) -> dict[str, float]:
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
-    """The rows of a `results.csv`.
+    """Read the rows of a `results.csv`.
 
     Raises:
-        RunError: there is no such file, it lacks columns, or a row is damaged.
+        RunError: the file is missing, it lacks columns, or a row is damaged.
     """
     try:
         with path.open(newline="") as file:
@@ -199,18 +199,16 @@ def read_results(path: Path) -> list[dict[str, str]]:
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"cannot read {path}: {error}") from None
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name != "measured_by"]
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if missing or not rows:
         raise RunError(f"{path} holds no results of a study" + (f": it lacks {', '.join(missing)}" if missing else ""))
-    # Tables of success alone were once written without.
-    rows = [row | {"measured_by": row.get("measured_by", "success")} for row in rows]
     for number, row in enumerate(rows, 2):
         _check_row(row, f"{path}, line {number}")
     return rows
 
 
 def _check_row(row: Mapping[str, Any], place: str) -> None:
-    """Raises RunError where a row of a `results.csv` is cut short, or holds something else than a number where one belongs."""
+    """Raise RunError if a row of a `results.csv` is truncated, or has another value in place of a number."""
     if None in row.values() or None in row:
         raise RunError(f"{place}: it has too few or too many columns")
     if row["measured_by"] not in get_args(Measure):
@@ -224,7 +222,7 @@ def _check_row(row: Mapping[str, Any], place: str) -> None:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Replaces a CSV file, whole or not at all."""
+    """Write a CSV file atomically."""
 
     def write(beside: Path) -> None:
         with beside.open("w", newline="") as file:

@@ -1,6 +1,6 @@
-"""Runs the trials of a study: one a process, all cores busy, and whatever happens to a process the others go on.
+"""Run the trials of a study, each in its own process, on all cores. If a process fails, the others go on.
 
-A trial is a plain value and `run_trial` a plain function of it: what runs them here could be anything else.
+A trial is plain data and `run_trial` a plain function of it, so another scheduler could run them too.
 """
 
 import os
@@ -35,18 +35,18 @@ from residual_rl.tasks import find_task
 Rows = list[dict[str, Any]]
 RunTrial = Callable[[Trial, Path], Rows]
 
-STOPPED = 130  # exit status of a process that was asked to stop, and did
-GRACE = 60.0  # seconds to write a checkpoint in, before a process that should stop is killed
-GLANCE = 0.5  # seconds between two looks at the trials that run
+STOPPED = 130  # exit status of a process that stopped on request
+GRACE = 60.0  # seconds to write a checkpoint before a process is killed
+POLL_SECONDS = 0.5
 
 
 def run_trial(trial: Trial, directory: Path) -> Rows:
-    """Runs a trial to its end, or goes on where it was stopped; returns its rows of `results.csv`.
+    """Run a trial to its end, or resume it; return its rows of `results.csv`.
 
-    It uses one physics thread in the library's own tasks. It writes `run` alone, and for worlds `confirmation.json` too.
+    Built-in tasks use one physics thread. Writes only the directory `run`, and for worlds `confirmation.json`.
 
     Raises:
-        ResidualRLError: the trial cannot be run, or was told to stop.
+        ResidualRLError: the trial cannot be run, or was interrupted.
     """
     if trial.task in WORLDS:
         _improve_world(trial, directory)
@@ -69,7 +69,7 @@ def run_trial(trial: Trial, directory: Path) -> Rows:
 
 
 def _improve_world(trial: Trial, directory: Path) -> None:
-    """What any user would do; and where the verdict promoted, the same comparison on states that did not decide it."""
+    """Improve a world's controller as a user would; if it is promoted, compare again on fresh states."""
     world = WORLDS[trial.task]
     controller = world.controller()
     run = improve(
@@ -90,7 +90,7 @@ def _improve_world(trial: Trial, directory: Path) -> None:
 
 
 def _evaluate_initial(trial: Trial, path: Path) -> None:
-    """One evaluation of the controller alone."""
+    """Evaluate the controller alone, once."""
     config, task = trial.config(), find_task(trial.task)
     controller = make_controller(config.controller, task.spec, 1)
     started = time.monotonic()
@@ -101,11 +101,11 @@ def _evaluate_initial(trial: Trial, path: Path) -> None:
 
 
 def attempt(trial: Trial, directory: Path, run: RunTrial = run_trial) -> Rows:
-    """Runs a trial and notes in its directory how it ended.
+    """Run a trial and write its outcome to its directory.
 
     Raises:
-        Interrupted: it was told to stop; nothing is noted, it is unfinished.
-        Exception: whatever made it fail.
+        Interrupted: it was interrupted; nothing is written, and it stays unfinished.
+        Exception: the error that made it fail.
     """
     begin(trial, directory)
     try:
@@ -113,8 +113,8 @@ def attempt(trial: Trial, directory: Path, run: RunTrial = run_trial) -> Rows:
     except Interrupted:
         raise
     except Exception as error:
-        said = str(error) if isinstance(error, ResidualRLError) else f"{type(error).__name__}: {error}"
-        end(directory, TrialState.FAILED, said)
+        message = str(error) if isinstance(error, ResidualRLError) else f"{type(error).__name__}: {error}"
+        end(directory, TrialState.FAILED, message)
         raise
     end(directory, TrialState.FINISHED)
     return rows
@@ -130,24 +130,24 @@ def run_study(
     watch: Callable[[Mapping[Trial, TrialState]], None] = lambda states: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> dict[Trial, TrialState]:
-    """Runs the trials that are not finished, and returns where each of them stands.
+    """Run the trials that are not finished, and return the state of each trial.
 
-    Killed at any moment, the same call goes on where it was. A trial whose process is killed is unfinished, one that raises
-    has failed: the others go on.
+    After a kill, the same call resumes. A trial whose process is killed stays unfinished; a trial that raises has failed. The
+    others go on.
 
     Args:
-        trials: what to run, in this order.
-        out: the study's directory; each trial has its own in it, by its name.
-        jobs: processes at a time; None for one a usable core.
-        retry: whether trials that failed before are run again, from their last checkpoint.
+        trials: the trials to run, in this order.
+        out: the study's directory; each trial has a subdirectory with its name.
+        jobs: number of parallel processes; None for one per usable core.
+        retry: whether to repeat failed trials, from their last checkpoint.
         run: a function that a new process can import.
         watch: called about twice a second.
-        tell: is told a line about each trial that ends.
+        tell: called with a line about each trial that ends.
 
     Raises:
-        RunError: another process runs a study in `out`, or a trial is not what it was when it began there.
-        Interrupted: SIGINT or SIGTERM arrived; all trials have stopped, with a checkpoint, or, where an evaluation took longer
-            than `GRACE`, with the one from before it.
+        RunError: another process runs a study in `out`, or a trial differs from the one that started there.
+        Interrupted: SIGINT or SIGTERM arrived. All trials have stopped with a checkpoint; if an evaluation took longer than
+            `GRACE`, it is the checkpoint before that evaluation.
     """
     jobs = jobs or usable_cores()
     directories = {trial: out / trial.name for trial in trials}
@@ -170,15 +170,15 @@ def run_study(
                     running[trial] = _start(trial, directories[trial], run)
                     states[trial] = TrialState.RUNNING
                 watch(states)
-                connection.wait([process.sentinel for process in running.values()], timeout=GLANCE)
+                connection.wait([process.sentinel for process in running.values()], timeout=POLL_SECONDS)
                 for trial in [trial for trial, process in running.items() if not process.is_alive()]:
-                    states[trial] = _ended(trial, directories[trial], running.pop(trial), stopped(), tell)
+                    states[trial] = _settle(trial, directories[trial], running.pop(trial), stopped(), tell)
                 if stopped() and running:
                     tell(f"stopping {len(running)} trials at their next checkpoint")
                     _stop(list(running.values()))
             watch(states)
             if stopped():
-                raise Interrupted("stopped; the same command goes on from there")
+                raise Interrupted("stopped; run the same command again to resume")
     finally:
         for process in running.values():
             process.kill()
@@ -194,7 +194,7 @@ def _start(trial: Trial, directory: Path, run: RunTrial) -> SpawnProcess:
 
 
 def _stop(processes: Sequence[SpawnProcess]) -> None:
-    """Asks all of them to write a checkpoint and end, and kills those that take too long. A second Ctrl-C ends the patience."""
+    """Ask all processes to write a checkpoint and end; kill those that take too long. A second Ctrl-C kills them at once."""
     for process in processes:
         process.terminate()
     try:
@@ -207,12 +207,12 @@ def _stop(processes: Sequence[SpawnProcess]) -> None:
             process.join()
 
 
-def _ended(trial: Trial, directory: Path, process: SpawnProcess, stopped: bool, tell: Callable[[str], None]) -> TrialState:
-    """Where a trial stands whose process has ended; where it failed without a word, that is noted."""
+def _settle(trial: Trial, directory: Path, process: SpawnProcess, stopped: bool, tell: Callable[[str], None]) -> TrialState:
+    """Return the state of a trial whose process has ended; if it left no outcome, write the failure."""
     process.join()
     code, state = process.exitcode or 0, state_of(directory)
     if state == TrialState.UNFINISHED and code < 0 and not stopped:
-        tell(f"{trial.name}: killed by {signal.Signals(-code).name}; the same command, started again, goes on with it")
+        tell(f"{trial.name}: killed by {signal.Signals(-code).name}; run the same command again to resume it")
     elif state in (TrialState.UNFINISHED, TrialState.WAITING) and code >= 0 and code != STOPPED:
         end(directory, TrialState.FAILED, f"its process ended with status {code}; see {directory / 'log.txt'}")
         state = TrialState.FAILED
@@ -224,16 +224,16 @@ def _ended(trial: Trial, directory: Path, process: SpawnProcess, stopped: bool, 
 
 
 def _work(trial: Trial, directory: Path, run: RunTrial) -> None:
-    """What the process of a trial does."""
+    """Run one trial; the main function of its process."""
     if hasattr(os, "setsid"):
-        os.setsid()  # Ctrl-C reaches the process that runs the study alone, which then asks the others to stop
+        os.setsid()  # Ctrl-C must reach only the process of the study, which then asks the others to stop
     threading.Thread(target=_stop_with_the_study, daemon=True).start()
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "log.txt").open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     try:
-        # The process of a study that was killed may still be writing its last checkpoint.
+        # A process of an earlier, killed study may still be writing its last checkpoint.
         with FileLock(directory / ".lock", timeout=2 * GRACE):
             attempt(trial, directory, run)
     except Interrupted as stop:
@@ -245,7 +245,7 @@ def _work(trial: Trial, directory: Path, run: RunTrial) -> None:
 
 
 def _stop_with_the_study() -> None:
-    """Ends this process, after a checkpoint, when the one that runs the study is gone, however that came about."""
+    """Wait for the end of the study's process, then stop this process at its next checkpoint."""
     parent = parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])

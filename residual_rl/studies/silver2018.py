@@ -1,10 +1,10 @@
 """The experiments of Silver et al. 2018 on the Fetch robot: figures 3 and 4.
 
-Source: the published scripts, whose 19 processes are one here, with one large batch, and one coin for all episodes of a cycle
-of the burn-in. Differs: MBRLPusher is missing, for the table of a planner's moments that is its base is not here.
-Expert-explore has the paper's shares, 0.6 and 0.8, where the scripts had others for the pushes; on Push its learner sees what
-the others see, not the simulator's state. The paper draws Push over the planner and Push from scratch into one panel, whose
-actions differ by a factor of 10.
+Source: the published scripts. Differs: their 19 processes are one process here, with one large batch, and one random draw
+decides on exploration for all episodes of a burn-in cycle. MBRLPusher is missing, because the table of a planner's actions that
+is its base is not in this repository. Expert-explore has the paper's shares, 0.6 and 0.8; the scripts had others for the push
+tasks. On Push its learner sees the same observation as the others, not the simulator's state. The paper draws Push over the
+planner and Push from scratch into one panel, although their actions differ by a factor of 10.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ WORKERS = 19
 PUSHES: dict[str, Any] = {
     "episodes_per_cycle": 2 * WORKERS,
     "batch_size": 256 * WORKERS,
-    "replay_capacity": 250_000 * WORKERS,  # nothing was ever overwritten
+    "replay_capacity": 250_000 * WORKERS,  # large enough that nothing is overwritten
     "evaluation_interval": 95_000,  # an epoch: 50 cycles of 38 episodes of 50 steps
     "evaluation_episodes": 500,
 }
@@ -33,9 +33,9 @@ def _silver2018(task: str, variant: str, seed: int, epochs: int, epoch_steps: in
 
 STUDY = Study(
     name="silver2018",
-    summary="residual policy learning as published, beside its bases, expert-explore and learning from scratch",
+    summary="the published method beside its bases, expert-explore and learning from scratch",
     trials=(
-        # The from-scratch learner of the paper's Push has the plain task, whose actions are not scaled.
+        # In the paper, learning from scratch on Push uses the plain task, whose actions are not scaled.
         *(_silver2018(task, "initial", 0, 1, 1, PUSHES) for task in ("mpc-push", "slippery-push", "pick-and-place")),
         *(_silver2018(task, "initial", 0, 1, 1, HOOKS) for task in ("noisy-hook", "complex-hook")),
         *(

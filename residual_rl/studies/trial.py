@@ -1,4 +1,4 @@
-"""What a study is made of: trials as plain data. Nothing here runs anything."""
+"""Trials and studies as plain data. Nothing here runs them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -12,48 +12,48 @@ from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 
 INITIAL = "initial"
-"""The method of a trial that learns nothing: the controller alone is evaluated, on the states that select a checkpoint."""
+"""The method of a trial without learning: evaluate the controller alone, on the states that select the checkpoint."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training, or one evaluation of a controller alone. Everything in it is plain data: it can be sent anywhere."""
+    """One training, or one evaluation of a controller alone, as plain data that another process can receive."""
 
     task: str
     """A task of the library, or a key of `WORLDS`."""
     variant: str
-    """What its line is called in tables and figures: trials that differ in their seed alone share it, within a task."""
+    """Name of its line in tables and figures. Trials of a task that differ only in their seed share it."""
     seed: int
     steps: int
     """Environment steps, as in `Config`."""
     controller: str | None = None
-    """A key of `CONTROLLERS` or a table's file; None for the task's, or the world's, own."""
+    """A key of `CONTROLLERS` or a table's file; None for the default of the task or world."""
     method: str = "rpl"
     """A key of `METHODS`, or "initial"."""
     preset: str = "default"
     fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Other fields of `Config`; those of its parts by their path: `{"algorithm.actor_rate": 1e-4}`."""
+    """Further fields of `Config`; nested fields by their path: `{"algorithm.actor_rate": 1e-4}`."""
 
     @property
     def name(self) -> str:
-        """Tells it from the other trials of its study, and where its directory is: `task/variant/seed-0`."""
+        """Identifier within the study, and path of the directory: `task/variant/seed-0`."""
         return f"{self.task}/{self.variant}/seed-{self.seed}"
 
     @property
     def kind(self) -> str:
-        """Trials that differ in seed and budget alone have the same."""
+        """Key shared by trials that differ only in seed and budget."""
         return repr(replace(self, seed=0, steps=1, fields=dict(sorted(self.fields.items()))))
 
     def config(self) -> Config:
-        """What decides its run; of a world, without what its first episodes will show.
+        """Return the configuration of its run. For a world, some fields are known only after the first episodes.
 
         Raises:
-            ResidualRLError: a name or a value that does not exist or is out of range.
+            ResidualRLError: a name does not exist, or a value is out of range.
         """
         if self.task in WORLDS:
             if self.method != "rpl" or self.controller is not None:
                 raise ResidualRLError(
-                    f"{self.task} is a world of somebody else's: its own controller is improved, and no other"
+                    f"the world {self.task} comes with its own controller and cannot be combined with another"
                 )
             own = {"task": self.task, "controller": self.task, "steps": self.steps, "seed": self.seed}
             return make_config(self.preset, **own, **self.fields)
@@ -64,21 +64,21 @@ class Trial:
         return paced(make_config(self.preset, **fields, **self.fields), task, self.fields)
 
     def to_json(self) -> dict[str, Any]:
-        """The trial as plain JSON values: the arguments of `Trial`."""
+        """Return the trial as plain JSON values: the arguments of `Trial`."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Study:
-    """Trials that are to be compared with each other."""
+    """A list of trials to compare."""
 
     name: str
     summary: str
     trials: tuple[Trial, ...]
     figures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Name of a figure: the tasks that it shows, a panel each. None for one figure of all tasks."""
+    """Name of a figure: its tasks, a panel each. If empty, one figure shows all tasks."""
     paper: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """Task and variant: the success rate, or the mean return, that was published."""
+    """Task and variant: the published success rate or mean return."""
 
 
 def chosen(
@@ -87,16 +87,16 @@ def chosen(
     seeds: Iterable[int] | None = None,
     steps: int | None = None,
 ) -> list[Trial]:
-    """The trials that were asked for.
+    """Select trials of a study.
 
     Args:
         trials: a study's.
-        patterns: shell patterns; a trial is taken if one of them is its task, its variant, `task/variant` or its name.
-        seeds: instead of the study's own. "initial" keeps its own: chance decides nothing in it that a seed could change.
-        steps: the budget of every trial that learns, instead of the study's.
+        patterns: shell patterns; a trial is selected if its task, its variant, `task/variant` or its name matches one of them.
+        seeds: instead of the study's own. "initial" keeps its own, because its result does not depend on the seed.
+        steps: the budget of every learning trial, instead of the study's.
 
     Raises:
-        ResidualRLError: a pattern names no trial.
+        ResidualRLError: a pattern matches no trial.
     """
     trials, patterns = list(trials), list(patterns)
     if seeds is not None:

@@ -1,10 +1,10 @@
-"""The directory of a trial: what it is, how far it has come, and how it ended.
+"""The directory of a trial: its definition, its progress and its outcome.
 
-trial.json      the trial, and what made it: versions, commit, machine
-outcome.json    how it ended: finished, or failed and why. Not there: unfinished
-log.txt         what its processes printed
+trial.json      the trial, and its provenance: versions, commit, machine
+outcome.json    finished, or failed with the error; missing while it is unfinished
+log.txt         the output of its processes
 run/            its run directory
-confirmation.json   the comparison of the verdict on other states, where the policy was promoted and this was asked
+confirmation.json   the second comparison on fresh states, if the policy of a world was promoted
 """
 
 from enum import StrEnum
@@ -22,18 +22,18 @@ from residual_rl.verdict import Comparison
 
 
 class TrialState(StrEnum):
-    """Where a trial stands, as its directory shows it."""
+    """State of a trial, read from its directory."""
 
     WAITING = "waiting"
     RUNNING = "running"
-    """Known to the process that runs the study alone; on disk it is unfinished."""
+    """Known only to the process that runs the study; on disk the trial is unfinished."""
     UNFINISHED = "unfinished"
     FAILED = "failed"
     FINISHED = "finished"
 
 
 class Standing(NamedTuple):
-    """How far a trial has come."""
+    """Progress of a trial."""
 
     step: int
     steps: int
@@ -45,77 +45,77 @@ class Standing(NamedTuple):
 
 
 def begin(trial: Trial, directory: Path) -> None:
-    """Makes the directory of a trial and notes what it is."""
+    """Create the directory of a trial and write its definition."""
     write_json(directory / "trial.json", {"trial": trial.to_json(), "made_by": provenance()})
 
 
 def check_same(trial: Trial, directory: Path) -> None:
-    """Makes sure that a directory is not another trial's.
+    """Check that a directory does not belong to another trial.
 
     Raises:
-        RunError: it is; the message says what differs.
+        RunError: it does; the message lists the differences.
     """
     if (directory / "trial.json").exists():
         lines = differences(read_trial(directory).to_json(), trial.to_json())
         if lines:
-            raise RunError(f"{directory} is another trial's; choose another directory:\n  " + "\n  ".join(lines))
+            raise RunError(f"{directory} belongs to another trial; choose another directory:\n  " + "\n  ".join(lines))
 
 
 def end(directory: Path, state: TrialState, error: str = "") -> None:
-    """Notes how a trial ended."""
+    """Write the outcome of a trial."""
     write_json(directory / "outcome.json", {"state": state} | ({"error": error} if error else {}))
 
 
 def forget_failure(directory: Path) -> None:
-    """So that a failed trial counts as unfinished."""
+    """Delete a recorded failure, so that the trial counts as unfinished."""
     if state_of(directory) == TrialState.FAILED:
         (directory / "outcome.json").unlink()
 
 
 def state_of(directory: Path) -> TrialState:
-    """Where a trial stands: waiting, unfinished, failed or finished.
+    """Return the state of a trial: waiting, unfinished, failed or finished.
 
     Raises:
-        RunError: what was noted of its end is damaged.
+        RunError: the recorded outcome is damaged.
     """
     outcome = directory / "outcome.json"
     if outcome.exists():
         try:
             return TrialState(read_json(outcome)["state"])
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{outcome} is damaged: it tells no state") from error
+            raise RunError(f"{outcome} is damaged: it has no state") from error
     return TrialState.UNFINISHED if (directory / "trial.json").exists() else TrialState.WAITING
 
 
 def confirm(again: Comparison, directory: Path) -> None:
-    """Notes what a trial's policy is worth on states that did not decide the verdict."""
+    """Write the second comparison of a trial's policy, on states that did not decide the verdict."""
     write_json(directory / "confirmation.json", again.to_json())
 
 
-def confirmed(directory: Path) -> Comparison | None:
-    """What `confirm` noted, if it did.
+def read_confirmation(directory: Path) -> Comparison | None:
+    """Return the comparison that `confirm` wrote, or None.
 
     Raises:
-        RunError: it is damaged.
+        RunError: the file is damaged.
     """
     path = directory / "confirmation.json"
     return record_of(Comparison, read_json(path), path) if path.exists() else None
 
 
-def made_by(directory: Path) -> dict[str, Any]:
-    """What made the trial's run: versions, commit, machine; before there is one, what made the trial."""
+def read_provenance(directory: Path) -> dict[str, Any]:
+    """Return versions, commit and machine of the trial's run, or of the trial if there is no run yet."""
     config = directory / "run" / "config.json"
     return read_json(config if config.exists() else directory / "trial.json")["made_by"]
 
 
 def error_of(directory: Path) -> str:
-    """Why a trial failed; empty where it did not."""
+    """Return the error of a failed trial, else an empty string."""
     path = directory / "outcome.json"
     return read_json(path).get("error", "") if path.exists() else ""
 
 
 def standing(trial: Trial, directory: Path) -> Standing:
-    """How far a trial has come, read from the files of its run while it writes them."""
+    """Read the progress of a trial from the files of its run, also while they are written."""
     metrics, evaluations = (_last_row(directory / "run" / name) for name in ("metrics.csv", "evaluations.csv"))
     begun = (directory / "run" / "config.json").exists()
     measured_by = read_config(directory / "run").measured_by if begun else "success"
@@ -131,7 +131,7 @@ def standing(trial: Trial, directory: Path) -> Standing:
 
 
 def read_trial(directory: Path) -> Trial:
-    """The trial whose directory this is.
+    """Return the trial of a directory.
 
     Raises:
         RunError: the file is damaged.
@@ -140,12 +140,12 @@ def read_trial(directory: Path) -> Trial:
     try:
         values = read_json(path)["trial"]
     except (KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged: it names no trial") from error
+        raise RunError(f"{path} is damaged: it has no trial") from error
     return record_of(Trial, values, path)
 
 
 def _last_row(path: Path) -> dict[str, float]:
-    """The last whole line of a CSV of numbers; empty where there is none."""
+    """Return the last complete line of a CSV of numbers; empty if there is none."""
     try:
         with path.open() as file:
             names = file.readline().strip().split(",")

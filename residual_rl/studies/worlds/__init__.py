@@ -1,4 +1,4 @@
-"""Worlds that the learner was not developed on, with a controller each: `WORLDS` by name.
+"""Environments for which the learner was not designed, each with a controller: `WORLDS` by name.
 
 A trial whose task is one of them improves that controller.
 """
@@ -14,7 +14,7 @@ WORLDS = {
     "pendulum": World(
         partial(registered, "Pendulum-v1"), lambda: gymnasium_control.swing_up, "energy shaping, held with too little damping"
     ),
-    "ball-on-beam": World(tutorial.ball_on_beam, tutorial.pid, "PID, told nothing of a beam that is askew"),
+    "ball-on-beam": World(tutorial.ball_on_beam, tutorial.pid, "PID that does not know that the beam is tilted"),
     "fetch-push": World(partial(registered, "FetchPush-v4"), lambda: fetch.push, "a script that pushes too slowly"),
     "fetch-slide": World(partial(registered, "FetchSlide-v4"), lambda: fetch.slide, "a script that guesses the speed"),
     "lunar-lander": World(
@@ -26,17 +26,17 @@ WORLDS = {
     **{
         f"metaworld-{task}{ending}": World(
             partial(meta_world.MetaWorld, task, sparse),
-            partial(meta_world.spoiled, task),
-            f"Meta-World's script, {spoiled.how}",
+            partial(meta_world.imperfect_policy, task),
+            f"Meta-World's script, {imperfection.how}",
             META_WORLD,
             meta_world.HORIZON,
         )
         for sparse, ending in ((True, ""), (False, "-dense"))
-        for task, spoiled in meta_world.SPOILED.items()
+        for task, imperfection in meta_world.IMPERFECTIONS.items()
     },
     "hopper": World(
         partial(registered, "Hopper-v5"),
-        partial(locomotion.half_trained, "Hopper-v5"),
+        partial(locomotion.load_half_trained, "Hopper-v5"),
         "PPO of Stable-Baselines3, stopped early",
         BASELINES,
     ),
@@ -44,4 +44,4 @@ WORLDS = {
         partial(registered, "BipedalWalker-v3"), gymnasium_control.walker, "Gymnasium's heuristic, as it is", BOX2D
     ),
 }
-"""In the order of what a run costs."""
+"""In the order of the cost of a run."""

@@ -1,4 +1,4 @@
-"""Two simple scripts for the Fetch robot of gymnasium-robotics, through Gymnasium and not as the library's batched worlds."""
+"""Two simple scripts for the Fetch robot of gymnasium-robotics, used through Gymnasium."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,18 +11,18 @@ NEAR = 0.03  # m
 
 
 def push(observation: Shown) -> np.ndarray:
-    """Behind the block, as seen from the goal, and towards the goal, too slowly for the farther ones: `[4]`."""
+    """Move behind the block, as seen from the goal, and push towards the goal, too slowly for distant goals: `[4]`."""
     return _act(observation, 0.08, lambda gripper, goal: goal - gripper)
 
 
 def slide(observation: Shown) -> np.ndarray:
-    """Behind the puck, as seen from the goal, and a run-up as fast as the goal is far, at a guess: `[4]`."""
+    """Move behind the puck, as seen from the goal, and hit it with a speed guessed from the distance: `[4]`."""
     puck = observation["achieved_goal"]
     return _act(observation, 0.12, lambda gripper, goal: 2.0 * (goal - puck[:2]))
 
 
 def _act(observation: Shown, stand_off: float, drive: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Above the place from which to go, down, and then as `drive(gripper, goal)` says, in the plane, without the gripper."""
+    """Move above the start, go down, then move in the plane by `drive(gripper, goal)`; the fingers stay closed."""
     gripper, item = observation["observation"][0:3], observation["achieved_goal"]
     goal = observation["desired_goal"]
     to_goal = (goal - item)[:2]

@@ -1,4 +1,4 @@
-"""Gymnasium's own Pendulum, LunarLander and BipedalWalker, over laws of the textbook and heuristics that come with them."""
+"""Controllers for Gymnasium's Pendulum, LunarLander and BipedalWalker: textbook laws and Gymnasium's heuristics."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +9,11 @@ from residual_rl.controllers import per_lane
 from residual_rl.studies.worlds.imperfections import Delayed, Law
 
 LENGTH, MASS, GRAVITY = 1.0, 1.0, 10.0  # m, kg, m/s^2 of Pendulum-v1
-UPRIGHT = np.pi / 4  # rad, from which on the pendulum is held
+UPRIGHT = np.pi / 4  # rad, below this angle the PD law holds the pendulum
 
 
 def swing_up(observation: np.ndarray) -> np.ndarray:
-    """Pumps energy until the pendulum is nearly upright, then holds it, with hardly any damping: `[3] -> [1]`, in N m.
+    """Pump energy until the pendulum is nearly upright, then hold it with hardly any damping: `[3] -> [1]`, in N m.
 
     Source: Astrom and Furuta 2000, "Swinging up a pendulum by energy control".
     """
@@ -26,19 +26,19 @@ def swing_up(observation: np.ndarray) -> np.ndarray:
 
 
 def late_lander() -> Any:
-    """Gymnasium's heuristic for LunarLander, acting 8 steps late."""
+    """Return Gymnasium's heuristic for LunarLander, delayed by 8 steps."""
     return per_lane(lambda: Delayed(_lander(), 8))
 
 
 def _lander() -> Law:
     from gymnasium.envs.box2d.lunar_lander import heuristic
 
-    continuous = SimpleNamespace(unwrapped=SimpleNamespace(continuous=True))  # all that it asks of its environment
+    continuous = SimpleNamespace(unwrapped=SimpleNamespace(continuous=True))  # the only attribute that the heuristic reads
     return lambda observation: np.asarray(heuristic(continuous, observation), dtype=np.float64)
 
 
 def walker() -> Any:
-    """Gymnasium's heuristic for BipedalWalker, as it is: it stumbles."""
+    """Return Gymnasium's heuristic for BipedalWalker, unchanged: it stumbles."""
     return per_lane(_walker)
 
 

@@ -1,4 +1,4 @@
-"""What is done to a controller so that it leaves something to learn: one thing each, around a function of one observation."""
+"""Wrappers that make a controller imperfect, so that there is something to learn. Each wraps a function of one observation."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,57 +11,57 @@ Law = Callable[[Any], np.ndarray]
 
 
 class Weak:
-    """Its actions are multiplied by a gain."""
+    """Multiply the actions by a gain."""
 
     def __init__(self, law: Law, gain: np.ndarray | float):
         self.law, self.gain = law, gain
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """`[A]`."""
+        """Return the action `[A]` for one observation."""
         return self.gain * self.law(observation)
 
 
 class Biased:
-    """Something constant is added to its actions."""
+    """Add a constant to the actions."""
 
     def __init__(self, law: Law, bias: np.ndarray):
         self.law, self.bias = law, bias
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """`[A]`."""
+        """Return the action `[A]` for one observation."""
         return self.law(observation) + self.bias
 
 
 class Miscalibrated:
-    """It sees some entries of the observation shifted by a constant."""
+    """Shift entries of the observation by a constant."""
 
     def __init__(self, law: Law, shift: np.ndarray):
         self.law, self.shift = law, shift
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """`[A]`."""
+        """Return the action `[A]` for one observation."""
         return self.law(observation + self.shift)
 
 
 class Delayed:
-    """Its actions arrive some steps late. It remembers: `residual_rl.per_lane` gives each episode one of its own."""
+    """Delay the actions by some steps. This is stateful: wrap it in `residual_rl.per_lane`."""
 
     def __init__(self, law: Law, steps: int):
         self.law, self.steps = law, steps
         self.reset()
 
     def reset(self) -> None:
-        """An episode begins; until the first action arrives, it is what arrives."""
+        """Start an episode. During the delay the first action is repeated."""
         self._waiting: deque[np.ndarray] = deque()
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """`[A]`."""
+        """Return the action `[A]` for one observation."""
         self._waiting.append(self.law(observation))
         return self._waiting.popleft() if len(self._waiting) > self.steps else self._waiting[0]
 
 
 class Noisy:
-    """Gaussian noise is added to its actions."""
+    """Add Gaussian noise to the actions."""
 
     is_random = True
 
@@ -70,6 +70,6 @@ class Noisy:
         self._rng = np.random.default_rng(seed)
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """`[A]`."""
+        """Return the action `[A]` for one observation."""
         action = self.law(observation)
         return action + self.deviation * self._rng.standard_normal(action.shape)

@@ -1,4 +1,4 @@
-"""A Stable-Baselines3 policy that was trained for a short while: `python studies/half_trained.py` makes the file."""
+"""A Stable-Baselines3 policy whose training was stopped early; `python studies/half_trained.py` makes its file."""
 
 from pathlib import Path
 from typing import Any
@@ -11,28 +11,28 @@ from residual_rl.optional import need
 FOLDER = Path(__file__).parent
 
 
-def stored(name: str) -> Path:
-    """Where the policy for a Gymnasium id is."""
+def policy_path(name: str) -> Path:
+    """Return the path of the stored policy for a Gymnasium id."""
     return FOLDER / f"{name}.safetensors"
 
 
-def untrained(name: str, seed: int | None = None) -> Any:
-    """PPO as Stable-Baselines3 sets it up, on one thread: trials run side by side."""
+def make_ppo(name: str, seed: int | None = None) -> Any:
+    """Return PPO with Stable-Baselines3's defaults, on one thread, since trials run in parallel."""
     purpose = "proof", "policies of Stable-Baselines3"
     need("torch", *purpose).set_num_threads(1)
     return need("stable_baselines3", *purpose).PPO("MlpPolicy", gymnasium.make(name), seed=seed, device="cpu")
 
 
-def half_trained(name: str) -> Any:
-    """The model whose policy is the stored one. The file holds arrays, and nothing that is executed.
+def load_half_trained(name: str) -> Any:
+    """Return the model with the stored policy. The file has only arrays; nothing in it is executed.
 
     Raises:
-        ResidualRLError: there is no file.
+        ResidualRLError: the file is missing.
     """
-    if not stored(name).exists():
-        raise ResidualRLError(f"there is no {stored(name)}: python studies/half_trained.py {name} makes it")
-    model = untrained(name)
-    from safetensors.torch import load_file  # not before it is known that torch is there
+    if not policy_path(name).exists():
+        raise ResidualRLError(f"there is no {policy_path(name)}: python studies/half_trained.py {name} makes it")
+    model = make_ppo(name)
+    from safetensors.torch import load_file  # only after the check that torch is installed
 
-    model.policy.load_state_dict(load_file(stored(name)))
+    model.policy.load_state_dict(load_file(policy_path(name)))
     return model

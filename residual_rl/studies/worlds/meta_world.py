@@ -1,7 +1,7 @@
-"""Tasks of Meta-World, with its own scripted policies made imperfect.
+"""Tasks of Meta-World with its own scripted policies, made imperfect.
 
 Source: Yu et al. 2019, "Meta-World", and the package `metaworld` with its policies.
-Differs: an episode has 150 steps instead of 500, which is what the sound policies need; object and goal are drawn anew in every
+Differs: an episode has 150 steps instead of 500, enough for the intact policies; object and goal are drawn anew in every
 episode, and the goal is in the observation.
 """
 
@@ -18,31 +18,32 @@ from residual_rl.studies.worlds.imperfections import Biased, Delayed, Law, Misca
 
 HORIZON = 150
 OBSERVED = 39
-OBJECT_X = [4, 22]  # where the object's position is shown, m: now, and one step ago
+DRIFT = np.array([0.0, -0.65, 0.0, 0.0])
+OBJECT_X = [4, 22]  # entries of the object's x position in m: now, and one step ago
 
 
-class Spoiled(NamedTuple):
-    """What is done to a scripted policy."""
+class Imperfection(NamedTuple):
+    """A change that makes a scripted policy imperfect."""
 
     how: str
     controller: Callable[[Law], Any]
 
 
-SPOILED = {
-    "push": Spoiled("sees the puck 2.5 cm to the side", lambda law: Miscalibrated(law, _shift(0.025))),
-    "drawer-open": Spoiled("moves at 0.58 of its speed", lambda law: Weak(law, np.array([0.58, 0.58, 0.58, 1.0]))),
-    "door-open": Spoiled("acts 6 steps late", lambda law: per_lane(lambda: Delayed(law, 6))),
-    "sweep-into": Spoiled("noise of standard deviation 1 on its actions", lambda law: Noisy(law, 1.0)),
-    "button-press-topdown": Spoiled("drifts back, by 0.65 of its speed", lambda law: Biased(law, np.array([0, -0.65, 0, 0]))),
-    "hammer": Spoiled("acts 8 steps late", lambda law: per_lane(lambda: Delayed(law, 8))),
+IMPERFECTIONS = {
+    "push": Imperfection("sees the puck 2.5 cm to the side", lambda law: Miscalibrated(law, _shift(0.025))),
+    "drawer-open": Imperfection("moves at 0.58 of its speed", lambda law: Weak(law, np.array([0.58, 0.58, 0.58, 1.0]))),
+    "door-open": Imperfection("acts 6 steps late", lambda law: per_lane(lambda: Delayed(law, 6))),
+    "sweep-into": Imperfection("noise of standard deviation 1 on its actions", lambda law: Noisy(law, 1.0)),
+    "button-press-topdown": Imperfection("drifts back, by 0.65 of its speed", lambda law: Biased(law, DRIFT)),
+    "hammer": Imperfection("acts 8 steps late", lambda law: per_lane(lambda: Delayed(law, 8))),
 }
-"""Tasks, and what is done to Meta-World's policy for them."""
+"""Task: the imperfection of its policy."""
 
 META_WORLD = "proof", "Meta-World's tasks"
 
 
 class MetaWorld(gymnasium.Env[np.ndarray, np.ndarray]):
-    """One task, with the reward that Meta-World gives, or with a sparse one."""
+    """One task, with Meta-World's reward or a sparse one."""
 
     def __init__(self, task: str, sparse: bool):
         named = need("metaworld.env_dict", *META_WORLD).ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
@@ -54,26 +55,26 @@ class MetaWorld(gymnasium.Env[np.ndarray, np.ndarray]):
         self.action_space = self.env.action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """A new episode. Meta-World's own `reset` ignores the seed."""
+        """Start an episode. Meta-World's own `reset` ignores the seed."""
         if seed is not None:
             self.env.seed(seed)
         return self.env.reset()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """A step; with the sparse reward, -1, and the episode ends with the first success."""
+        """Take a step. The sparse reward is -1, and the first success ends the episode."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self.sparse:
             reward, terminated = -1.0, bool(info["success"])
         return observation, float(reward), terminated, truncated, info
 
     def close(self) -> None:
-        """Frees what it holds."""
+        """Close the environment."""
         self.env.close()
 
 
 def scripted(task: str) -> Any:
-    """Meta-World's own policy for a task, its actions within the bounds."""
-    # It warns of every action that its environment will clip.
+    """Return Meta-World's policy for a task, with actions clipped to the bounds."""
+    # The policy warns about every action that its environment will clip.
     warnings.filterwarnings("ignore", message="Constant\\(s\\) may be too high")
     policy = need("metaworld.policies", *META_WORLD).ENV_POLICY_MAP[f"{task}-v3"]()
 
@@ -83,9 +84,9 @@ def scripted(task: str) -> Any:
     return act
 
 
-def spoiled(task: str) -> Any:
-    """The same, made imperfect."""
-    return SPOILED[task].controller(scripted(task))
+def imperfect_policy(task: str) -> Any:
+    """Return the scripted policy of a task with its imperfection."""
+    return IMPERFECTIONS[task].controller(scripted(task))
 
 
 def _shift(meters: float) -> np.ndarray:

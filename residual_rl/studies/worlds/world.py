@@ -1,4 +1,4 @@
-"""What a world of somebody else's is: an environment and a controller for it, each made when asked for."""
+"""A world of the study `proof`: an environment and a controller, both made on demand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from residual_rl.custom.making import gymnasium_maker
 
 @dataclass(frozen=True)
 class World:
-    """What goes into the five lines: `improve(make, controller(), horizon=horizon)`."""
+    """The arguments of `improve(make, controller(), horizon=horizon)`."""
 
     make: Callable[[], gymnasium.Env]
     controller: Callable[[], Any]
     base: str
-    """What the controller is, and what is wrong with it, in a line."""
+    """Description of the controller and its imperfection, in a line."""
     needs: tuple[str, ...] = ()
-    """Packages beside the library's own, by the names they are imported by."""
+    """Import names of additional packages."""
     horizon: int | None = None
-    """Where it is not the environment's own."""
+    """Time limit in steps, if it is not the environment's own."""
 
 
 def registered(name: str) -> gymnasium.Env:
-    """One environment of a Gymnasium id."""
+    """Return an environment of a Gymnasium id."""
     return gymnasium_maker(name)()

@@ -1,10 +1,10 @@
-"""ComplexHook's objects: bodies made of convex parts, drawn by families and the same on every machine.
+"""ComplexHook's objects: bodies of convex parts, drawn from families, the same on every machine.
 
-Sizes in m, masses and damping belong to a scene (`tasks/scenes.py`), not to a shape. Objects of one's own are read from a
+Sizes in m, masses and damping belong to a scene (`tasks/scenes.py`), not to a shape. User-supplied objects are read from a
 folder of meshes (`meshes.py`).
 
-Differs: the paper's objects are meshes of unknown licence, each collided with as one convex hull. These are generated, and
-what is hollow stays hollow.
+Differs: the paper's objects are meshes of unknown licence, and each collides as one convex hull. These objects are generated,
+and hollow objects stay hollow.
 """
 
 import functools
@@ -19,11 +19,11 @@ __all__ = ["MAX_PARTS", "Shape", "held_out_shapes", "shapes_in", "training_shape
 
 @functools.cache
 def training_shapes() -> tuple[Shape, ...]:
-    """The 132 objects to train with."""
+    """Return the 132 training objects."""
     return draw(solids.FAMILIES | household.FAMILIES | figures.FAMILIES | workshop.FAMILIES)
 
 
 @functools.cache
 def held_out_shapes() -> tuple[Shape, ...]:
-    """The 20 objects to test with."""
+    """Return the 20 test objects."""
     return draw(held_out.FAMILIES)

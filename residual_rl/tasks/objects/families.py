@@ -1,4 +1,4 @@
-"""Families of shapes: each member is drawn from a generator of its own."""
+"""Families of shapes. Each member is drawn with its own random generator."""
 
 import zlib
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Families = dict[str, tuple[Family, int]]
 
 
 def draw(families: Families) -> tuple[Shape, ...]:
-    """The members of each family. A family that is added or changed leaves all others as they are."""
+    """Draw the members of each family. Adding or changing a family does not change the others."""
     return tuple(
         normalized(f"{name} {member + 1}" if number > 1 else name, family(_generator(name, member)))
         for name, (family, number) in families.items()

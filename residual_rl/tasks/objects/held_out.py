@@ -1,4 +1,4 @@
-"""Twenty kinds of objects for testing, none of them seen in training."""
+"""Twenty held-out kinds of objects, for testing."""
 
 from itertools import pairwise
 

@@ -1,7 +1,7 @@
-"""Objects of one's own: the STL and OBJ meshes of a folder, each made of convex parts once and kept.
+"""User-supplied objects: the STL and OBJ meshes of a folder, decomposed into convex parts once and cached.
 
-MuJoCo collides with convex shapes alone. With the extra `residual-rl[meshes]` a mesh becomes up to `MAX_PARTS` convex parts, so
-that a cup stays hollow; without it, one convex hull, which is what the paper's objects were.
+MuJoCo collides convex shapes only. With the extra `residual-rl[meshes]` a mesh becomes up to `MAX_PARTS` convex parts, so that
+a cup stays hollow. Without it, a mesh becomes one convex hull, like the paper's objects.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -26,19 +26,19 @@ from residual_rl.tasks.objects.shapes import Shape, hull, normalized
 
 FORMATS = (".stl", ".obj")
 MAX_PARTS = 10  # convex parts of a shape; each costs time in every step of every episode
-MAX_POINTS = 64  # of a part
-CONCAVITY = 0.05  # how far a part may be from convex, in units of the mesh; CoACD's own default
+MAX_POINTS = 64  # points of a part
+CONCAVITY = 0.05  # largest deviation of a part from convex, in units of the mesh; CoACD's default
 
 
 def shapes_in(folder: str | Path) -> tuple[Shape, ...]:
-    """The objects in a folder, in the order of their file names. They stand as they do in their files, z up.
+    """Return the objects of a folder, in the order of their file names, with the z axis of the file up.
 
     Raises:
-        ResidualRLError: there is no such folder, no mesh in it, or one that cannot be used.
+        ResidualRLError: the folder is missing, has no mesh, or has one that cannot be used.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ResidualRLError(f"{str(folder)!r} is no folder; one with {' and '.join(FORMATS)} files is needed")
+        raise ResidualRLError(f"{str(folder)!r} is not a folder; give one with {' and '.join(FORMATS)} files")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in FORMATS)
     if not paths:
         raise ResidualRLError(f"no {' or '.join(FORMATS)} file in {str(folder)!r}")
@@ -49,29 +49,29 @@ def shapes_in(folder: str | Path) -> tuple[Shape, ...]:
 
 
 def cache_folder() -> Path:
-    """Where convex parts are kept: in `XDG_CACHE_HOME`, by default `~/.cache`."""
+    """Return the folder of cached convex parts: in `XDG_CACHE_HOME`, by default `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "residual_rl" / "meshes"
 
 
 def _shape(path: Path, decompose: bool) -> Shape:
     settings = f"{MAX_PARTS} {MAX_POINTS} {CONCAVITY}" if decompose else "hull"
-    kept = cache_folder() / f"{hashlib.sha256(settings.encode() + path.read_bytes()).hexdigest()}.npz"
+    cached = cache_folder() / f"{hashlib.sha256(settings.encode() + path.read_bytes()).hexdigest()}.npz"
     try:
-        points = _load(kept)
+        points = _load(cached)
         if points is None:
             vertices, faces = _read(path)
             points = _decompose(vertices, faces) if decompose else [vertices]
-            _save(kept, points)
+            _save(cached, points)
         return normalized(path.stem, [hull(part) for part in points])
     except (scipy.spatial.QhullError, ValueError) as error:
         raise ResidualRLError(f"{str(path)!r} cannot be an object: {str(error).splitlines()[0]}") from error
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices `[V, 3]` and triangles `[F, 3]`, as they stand in the file."""
+    """Return vertices `[V, 3]` and triangles `[F, 3]` in the coordinates of the file."""
     mujoco = need("mujoco", *WORLDS)
     spec = mujoco.MjSpec()
-    # Scaled to 1 by hand below: a mesh in mm or in km is as good as one in m. Any inertia will do.
+    # Scaled to 1 below, so that any unit will do. The inertia is not used.
     spec.add_mesh(name="mesh", file=str(path.absolute()), inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX)
     spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="mesh")
     model = spec.compile()
@@ -96,16 +96,16 @@ def _decompose(vertices: np.ndarray, faces: np.ndarray) -> list[np.ndarray]:
 
 
 def _load(kept: Path) -> list[np.ndarray] | None:
-    """The points of each part; None where they are not kept, or damaged."""
+    """Return the points of each part; None if they are not cached, or damaged."""
     try:
         with np.load(io.BytesIO(kept.read_bytes()), allow_pickle=False) as arrays:
             return [arrays[name] for name in sorted(arrays.files)]
-    except Exception:  # a flipped bit comes out as nearly anything
+    except Exception:  # damage can raise nearly any exception
         return None
 
 
 def _save(kept: Path, parts: Iterable[np.ndarray]) -> None:
-    """Keeps the parts where that is possible; a folder that cannot be written only costs time later."""
+    """Cache the parts if possible; if the folder cannot be written, warn."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as beside:
@@ -113,4 +113,4 @@ def _save(kept: Path, parts: Iterable[np.ndarray]) -> None:
             np.savez(Path(beside) / kept.name, **arrays)
             os.replace(Path(beside) / kept.name, kept)
     except OSError as error:
-        warnings.warn(f"convex parts are not kept: {error}", stacklevel=2)
+        warnings.warn(f"cannot cache convex parts: {error}", stacklevel=2)

@@ -1,6 +1,6 @@
-"""Rigid shapes made of convex parts: what ComplexHook's objects are built from.
+"""Rigid shapes of convex parts, from which ComplexHook's objects are built.
 
-A shape's largest side is 1, whatever the unit in which its parts were given; a scene scales it to m.
+The largest side of a shape is 1, for any unit of its parts; a scene scales it to m.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy  # loads its parts when they are asked for, and whoever only imports this never does
+import scipy  # loads its submodules on first use
 
 Vector = Sequence[float] | np.ndarray
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
@@ -20,31 +20,31 @@ class Part(NamedTuple):
     """One convex part."""
 
     kind: str
-    """"box", "sphere", "capsule", "cylinder", "ellipsoid", as MuJoCo knows them, or "hull" of `points`."""
+    """"box", "sphere", "capsule", "cylinder", "ellipsoid", as in MuJoCo, or "hull" of `points`."""
     size: tuple[float, ...]
-    """Half-sizes or radius and half-length, as MuJoCo's geoms have them; empty for a hull."""
+    """Half-sizes, or radius and half-length, as in MuJoCo's geoms; empty for a hull."""
     position: tuple[float, float, float] = (0.0, 0.0, 0.0)
     quaternion: tuple[float, float, float, float] = UPRIGHT
     points: tuple[tuple[float, float, float], ...] = ()
-    """Of a hull."""
+    """Points of a hull."""
 
 
 class Shape(NamedTuple):
-    """A body made of convex parts, its largest side 1, above the origin: the lowest point has z = 0."""
+    """A body of convex parts with largest side 1, centred over the origin, with its lowest point at z = 0."""
 
     name: str
     parts: tuple[Part, ...]
     sides: tuple[float, float, float]
-    """Of its bounding box."""
+    """Sides of the bounding box."""
     volume: float
-    """Of all parts; where parts overlap, counted twice."""
+    """Sum over all parts; overlaps count twice."""
 
 
 # --- parts, in full sizes ---
 
 
 def box(center: Vector, sides: Vector, *, turn: Vector = (0.0, 0.0, 0.0)) -> Part:
-    """A box, turned about the fixed x, y and z axes by degrees."""
+    """Return a box, rotated about the fixed x, y and z axes by degrees."""
     return Part(
         "box",
         _tuple(0.5 * np.asarray(sides)),
@@ -54,27 +54,27 @@ def box(center: Vector, sides: Vector, *, turn: Vector = (0.0, 0.0, 0.0)) -> Par
 
 
 def sphere(center: Vector, radius: float) -> Part:
-    """A ball."""
+    """Return a ball."""
     return Part("sphere", (float(radius),), _tuple(center))
 
 
 def ellipsoid(center: Vector, sides: Vector, *, turn: Vector = (0.0, 0.0, 0.0)) -> Part:
-    """An ellipsoid in a box of these sides."""
+    """Return an ellipsoid with a bounding box of these sides."""
     return box(center, sides, turn=turn)._replace(kind="ellipsoid")
 
 
 def cylinder(start: Vector, end: Vector, radius: float) -> Part:
-    """A cylinder between the centres of its ends."""
+    """Return a cylinder, given the centres of its ends."""
     return _along("cylinder", start, end, radius)
 
 
 def capsule(start: Vector, end: Vector, radius: float) -> Part:
-    """A cylinder with round ends, between the centres of the two half balls."""
+    """Return a cylinder with round ends, given the centres of the two half balls."""
     return _along("capsule", start, end, radius)
 
 
 def hull(points: Any) -> Part:
-    """The convex hull of points `[N, 3]`; those inside are dropped."""
+    """Return the convex hull of points `[N, 3]`, without interior points."""
     points = np.asarray(points, dtype=float)
     return Part("hull", (), points=tuple(_tuple(point) for point in points[np.sort(scipy.spatial.ConvexHull(points).vertices)]))
 
@@ -89,7 +89,7 @@ def frustum(
     stretch: float = 1.0,
     turn: float = 0.0,
 ) -> Part:
-    """A prism, a pyramid or anything between, on a regular polygon; `stretch` along y, then turned by degrees about z."""
+    """Return a prism, pyramid or frustum on a regular polygon, stretched along y, then rotated by degrees about z."""
     angle = 2 * np.pi * (np.arange(corners) + 0.5) / corners
     ring = np.column_stack([np.cos(angle), stretch * np.sin(angle), np.zeros(corners)])
     ring = ring @ scipy.spatial.transform.Rotation.from_euler("z", turn, degrees=True).as_matrix().T
@@ -100,7 +100,7 @@ def frustum(
 def wall(
     bottom: Vector, radius: float, height: float, top_radius: float, thickness: float, *, segments: int | np.integer = 6
 ) -> list[Part]:
-    """An open ring of slabs: the side of a bowl or a tube, with outer radii at bottom and top."""
+    """Return an open ring of slabs, the side of a bowl or a tube, with outer radii at bottom and top."""
     parts = []
     for start in np.arange(segments):
         angle = 2 * np.pi * (start + np.array([0.5, 1.5])) / segments
@@ -111,21 +111,21 @@ def wall(
 
 
 def legs(number: int | np.integer, radius: float, height: float, thickness: float, *, splay: float = 1.0) -> list[Part]:
-    """Cylinders standing on a circle, their feet further out by the factor `splay`."""
+    """Return cylinders on a circle, with feet further out by the factor `splay`."""
     angle = 2 * np.pi * (np.arange(number) + 0.5) / number
     feet = radius * np.column_stack([np.cos(angle), np.sin(angle), np.zeros(number)])
     return [cylinder(splay * foot, foot + np.array([0.0, 0.0, height]), thickness) for foot in feet]
 
 
 def ball(number: int) -> np.ndarray:
-    """Evenly spread points on the unit sphere: `[number, 3]`."""
+    """Return evenly spread points on the unit sphere: `[number, 3]`."""
     index = np.arange(number) + 0.5
     polar, azimuth = np.arccos(1 - 2 * index / number), np.pi * (1 + 5**0.5) * index
     return np.column_stack([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)])
 
 
 def turned(parts: Sequence[Part], degrees: float) -> list[Part]:
-    """The same parts turned about z."""
+    """Return the parts rotated about z."""
     rotation = scipy.spatial.transform.Rotation.from_euler("z", degrees, degrees=True)
     return [
         part._replace(
@@ -156,7 +156,7 @@ def _quaternion(rotation: Any) -> Any:
 
 
 def bounds(part: Part) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the largest coordinates of a part, each `[3]`."""
+    """Return the least and the largest coordinates of a part, each `[3]`."""
     axes = scipy.spatial.transform.Rotation.from_quat(part.quaternion, scalar_first=True).as_matrix()
     if part.kind == "hull":
         points = np.asarray(part.points) @ axes.T + part.position
@@ -173,7 +173,7 @@ def bounds(part: Part) -> tuple[np.ndarray, np.ndarray]:
 
 
 def volume(part: Part) -> float:
-    """The volume of a part."""
+    """Return the volume of a part."""
     if part.kind == "hull":
         return float(scipy.spatial.ConvexHull(np.asarray(part.points)).volume)
     if part.kind == "box":
@@ -187,7 +187,7 @@ def volume(part: Part) -> float:
 
 
 def scaled(part: Part, scale: float, shift: Vector = (0.0, 0.0, 0.0)) -> Part:
-    """A part shifted first, then scaled about the origin."""
+    """Return a part that is first shifted, then scaled about the origin."""
     return part._replace(
         size=tuple(scale * size for size in part.size),
         position=_tuple(scale * (np.asarray(part.position) + shift)),
@@ -196,7 +196,7 @@ def scaled(part: Part, scale: float, shift: Vector = (0.0, 0.0, 0.0)) -> Part:
 
 
 def normalized(name: str, parts: Sequence[Part]) -> Shape:
-    """The shape of these parts: largest side 1, the bounding box centred over the origin, standing on z = 0."""
+    """Return the shape of these parts: largest side 1, bounding box centred over the origin, standing on z = 0."""
     low, high = (np.array(limits) for limits in zip(*map(bounds, parts), strict=True))
     low, high = low.min(axis=0), high.max(axis=0)
     sides = high - low
@@ -207,7 +207,7 @@ def normalized(name: str, parts: Sequence[Part]) -> Shape:
 
 
 def add_parts(spec: Any, body: Any, parts: Sequence[Part], *, density: float, **settings: Any) -> None:
-    """Gives a body of an `MjSpec` one geom for each part; `settings` are further attributes of the geoms."""
+    """Add one geom for each part to a body of an `MjSpec`; `settings` are further attributes of the geoms."""
     import mujoco  # shapes are drawn without it
 
     for index, part in enumerate(parts):

@@ -68,7 +68,7 @@ GOLDEN = (1 + 5**0.5) / 2
 
 
 def _rectangles(a: float, b: float) -> list:
-    """The corners of three crossed rectangles."""
+    """Return the corners of three crossed rectangles."""
     return [np.roll((0.0, i * a, j * b), k) for k in range(3) for i in (-1, 1) for j in (-1, 1)]
 
 

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from residual_rl.errors import UnknownName
 from residual_rl.tasks import block, complex_hook, fetch, hook, noisy_hook, objects, pusher, view
+from residual_rl.tasks.racing import world as racing_world
+from residual_rl.tasks.racing.task import FROM_FILES, RACING_TASKS, racing_on
 from residual_rl.tasks.task import Task
 from residual_rl.types import Spec
 
@@ -191,13 +193,14 @@ TASKS = {
             "residual_rl/ComplexHookOnlyObjects-v0",
             complex_hook.ONLY_OBJECTS,
         ),
+        *RACING_TASKS,
     )
 }
 
 
 def is_task(name: str) -> bool:
     """Whether a task of the library has this name or Gymnasium id."""
-    return name.startswith(WITH_MESHES) or any(name in (task.name, task.gymnasium_id) for task in TASKS.values())
+    return name.startswith((WITH_MESHES, FROM_FILES)) or any(name in (task.name, task.gymnasium_id) for task in TASKS.values())
 
 
 def spec_of(name: str) -> Spec:
@@ -206,18 +209,23 @@ def spec_of(name: str) -> Spec:
     Raises:
         UnknownName: with the names that exist.
     """
+    if name.startswith(FROM_FILES):
+        return racing_world.SPEC
     return hook.SPEC if name.startswith(WITH_MESHES) else find_task(name).spec
 
 
 def find_task(name: str) -> Task:
     """The task called `name`, or registered with Gymnasium under that id.
 
-    `complex-hook:FOLDER` is ComplexHook, as described, with the meshes of a folder for objects.
+    `complex-hook:FOLDER` is ComplexHook, as described, with the meshes of a folder for objects; `racing:PATH` is racing on the
+    track in a CSV file, or on those in a folder.
 
     Raises:
         UnknownName: with the names that exist.
-        ResidualRLError: the folder has no meshes that could be used.
+        ResidualRLError: the folder has no meshes that could be used, or a track that cannot be driven.
     """
+    if name.startswith(FROM_FILES):
+        return racing_on(name.removeprefix(FROM_FILES))
     if name.startswith(WITH_MESHES):
         return _complex_hook_with_meshes(name.removeprefix(WITH_MESHES))
     for task in TASKS.values():

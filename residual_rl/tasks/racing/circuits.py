@@ -95,6 +95,7 @@ class Circuits:
         x, y = np.concatenate([line for line, _ in lines]).T.copy()
         return x, y, np.concatenate([curvature for _, curvature in lines])
 
+    @cached_property
     def centre_line(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x, y `[R]` m and curvature `[R]` 1/m of the centre line, smoothed as that of `fast_line`."""
         return self.x, self.y, np.concatenate([curvature_of(track.position) for track in self.tracks])

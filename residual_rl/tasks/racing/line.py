@@ -6,8 +6,8 @@ from scipy.interpolate import CubicSpline
 
 from residual_rl.tasks.racing.track import PER_WALL_POINT, Track
 
-MARGIN = 0.3
-"""m from the car's middle to a wall, at least: half its width and as much again."""
+MARGIN = 0.4
+"""m from the car's middle to a wall, at least: half its width, and room to miss the line by."""
 ACTIVE_SET_ROUNDS = 60
 ROUNDS = 3
 """Times that the curvature is linearised again at the line found."""

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from residual_rl.tasks.racing.line import curvature_of, least_curvature
 from residual_rl.tasks.racing.track import PER_WALL_POINT, Track
+
+REACH = 42
+"""Corners of a wall before and after a car that its scan may meet, some 12.5 m along the centre line."""
 
 Point = tuple[np.ndarray, np.ndarray]
 """x and y, each of the same shape."""
@@ -38,6 +42,7 @@ class Circuits:
         self.right = np.concatenate([track.right for track in tracks])
         self.left = np.concatenate([track.left for track in tracks])
         self._right_x, self._right_y, self._left_x, self._left_y = self._walls()
+        self._x_windows, self._y_windows = self._windows()
 
     def rows(self, track: np.ndarray, arc: np.ndarray) -> np.ndarray:
         """Return the row nearest to `arc` `[...]` m along the centre line of `track` `[...]`."""
@@ -71,22 +76,21 @@ class Circuits:
         of_left = _side(self._left_x, self._left_y, here, following, x, y)
         return (of_right < 0) | (of_left > 0)
 
-    def wall_corners(self, track: np.ndarray, arc: np.ndarray, reach: int) -> tuple[Point, Point]:
-        """Return `2 * reach + 1` corners of either wall about a place, in driving order: the right wall's, then the left's.
+    def wall_corners(self, track: np.ndarray, arc: np.ndarray) -> Point:
+        """Return the corners of both walls about a place, `REACH` before and after it: x and y, `[E, 2, 2 * REACH + 1]` float32 m.
+
+        The right wall comes first, in driving order, and then the left one, against it: both counter-clockwise as seen from
+        the track.
 
         Args:
             track: `[E]`
             arc: `[E]` m along the centre line.
-            reach: corners before and after it.
-
-        Returns:
-            x and y of the right wall's corners and of the left wall's: each `[E, 2 * reach + 1]` m.
         """
         corners = self.count[track] // PER_WALL_POINT
-        nearest = np.rint(arc / (PER_WALL_POINT * self.spacing[track])).astype(np.int64)
-        around = (nearest[:, None] + np.arange(-reach, reach + 1)) % corners[:, None]
-        around += (self.first[track] // PER_WALL_POINT)[:, None]
-        return (self._right_x[around], self._right_y[around]), (self._left_x[around], self._left_y[around])
+        nearest = np.rint(arc / (PER_WALL_POINT * self.spacing[track])).astype(np.int64) % corners
+        start = self.first[track] // PER_WALL_POINT + 2 * REACH * track
+        begin = np.stack([start + nearest, start + corners - 1 - nearest + len(self._x_windows) // 2], axis=1)
+        return self._x_windows[begin], self._y_windows[begin]
 
     @cached_property
     def fast_line(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,6 +107,14 @@ class Circuits:
     def _walls(self) -> tuple[np.ndarray, ...]:
         right, left = (np.concatenate([track.walls[side] for track in self.tracks]) for side in range(2))
         return right[:, 0].copy(), right[:, 1].copy(), left[:, 0].copy(), left[:, 1].copy()
+
+    def _windows(self) -> Point:
+        """Every stretch of `2 * REACH + 1` corners, of the right walls and then of the left ones: a row for each beginning."""
+        walls = [track.walls[0] for track in self.tracks] + [track.walls[1][::-1] for track in self.tracks]
+        around = [wall[np.arange(-REACH, len(wall) + REACH) % len(wall)] for wall in walls]
+        ends = np.repeat(around[-1][-1:], 2 * REACH, axis=0)  # so that as many windows begin as there are corners
+        x, y = np.concatenate([*around, ends]).astype(np.float32).T.copy()
+        return sliding_window_view(x, 2 * REACH + 1), sliding_window_view(y, 2 * REACH + 1)
 
 
 def _side(wall_x: np.ndarray, wall_y: np.ndarray, here: np.ndarray, following: np.ndarray, x: np.ndarray, y: np.ndarray):

@@ -17,8 +17,6 @@ FARTHEST = 10.0
 """m"""
 DIRECTIONS = (np.arange(BEAMS) - (BEAMS - 1) / 2) * BEAM_ANGLE
 """[60] rad, of each beam, counter-clockwise from straight ahead."""
-REACH = 50
-"""Corners of the walls before and after the car that are looked at, some 15 m along the centre line."""
 ZERO_BEAM = np.float32((BEAMS - 1) / 2)
 ALL_DIRECTIONS = (np.arange(ROUND) - (BEAMS - 1) / 2) * BEAM_ANGLE
 COSINES, SINES = np.cos(ALL_DIRECTIONS).astype(np.float32), np.sin(ALL_DIRECTIONS).astype(np.float32)
@@ -37,15 +35,15 @@ def scan(circuits: Circuits, track: np.ndarray, arc: np.ndarray, x: np.ndarray, 
         y: `[E]` m
         yaw: `[E]` rad
     """
-    right, left = circuits.wall_corners(track, arc, REACH)
-    cosine, sine = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
-    lanes, corners = right[0].shape
-    ahead, aside = np.empty((lanes, 2, corners), np.float32), np.empty((lanes, 2, corners), np.float32)
-    for side, (corner_x, corner_y) in enumerate((right, (left[0][:, ::-1], left[1][:, ::-1]))):
-        # Counter-clockwise as seen from the car: the right wall in driving order, the left one against it.
-        away_x, away_y = (corner_x - x[:, None]), (corner_y - y[:, None])
-        ahead[:, side] = cosine * away_x + sine * away_y
-        aside[:, side] = cosine * away_y - sine * away_x
+    away_x, away_y = circuits.wall_corners(track, arc)
+    away_x -= x.astype(np.float32)[:, None, None]
+    away_y -= y.astype(np.float32)[:, None, None]
+    cosine, sine = np.cos(yaw).astype(np.float32)[:, None, None], np.sin(yaw).astype(np.float32)[:, None, None]
+    ahead, aside = cosine * away_x, cosine * away_y
+    away_x *= sine
+    away_y *= sine
+    ahead += away_y
+    aside -= away_x
     return _nearest((ahead, aside))
 
 

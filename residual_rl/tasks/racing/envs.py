@@ -37,7 +37,7 @@ class RacingVectorEnv(WorldVectorEnv):
 
     The `info` of a step holds `is_success` `[E]` bool (the race is finished), `observation` and `action` as everywhere, and
     `progress` `[E]` m in this step, `collision` `[E]` bool, `track` `[E]` number of the track, `lap_times` `[E, 2]` s since the
-    start when each lap was completed and `race_time` `[E]` s when the second was, both NaN before.
+    start when each lap was completed and `race_time` `[E]` s when the race was finished, both infinite if that has not happened.
 
     Args:
         world: the cars and their tracks.
@@ -99,7 +99,7 @@ class RacingVectorEnv(WorldVectorEnv):
             "collision": state.collided,
             "track": state.physics[:, 8].astype(np.int64),
             "lap_times": state.lap_times,
-            "race_time": np.where(state.finished, state.lap_times[:, -1], np.nan),
+            "race_time": np.where(state.finished, state.lap_times[:, -1], np.inf),
         }
         rewards = np.where(over, 0.0, self.reward(observation["achieved_goal"], observation["desired_goal"], info))
         return observation, rewards, terminated, truncated, info

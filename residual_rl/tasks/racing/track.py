@@ -85,7 +85,7 @@ def track_through(name: str, points: np.ndarray, right: np.ndarray, left: np.nda
         row = int(np.argmin(gaps))
         raise TrackError(f"track {name!r} has the same point twice, one after the other: {_place(points[row])}")
     spline = CubicSpline(np.concatenate([[0.0], np.cumsum(gaps)]), closed, bc_type="periodic")
-    fine = np.linspace(0.0, spline.x[-1], 40 * len(points) + 1)
+    fine = np.linspace(0.0, spline.x[-1], 20_000 + 40 * len(points))
     travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(spline(fine)[:, :2], axis=0), axis=1))])
     length = float(travelled[-1])
     if length < SHORTEST:

@@ -89,7 +89,7 @@ class State(NamedTuple):
     travelled: np.ndarray
     """[E] m along the centre line since the start."""
     lap_times: np.ndarray
-    """[E, 2] s, when each lap was completed; NaN if it has not been."""
+    """[E, 2] s, when each lap was completed; infinite if it has not been."""
     collided: np.ndarray
     """[E] bool"""
     noise: np.ndarray
@@ -100,7 +100,7 @@ class State(NamedTuple):
     @property
     def finished(self) -> np.ndarray:
         """[E] bool, whether both laps are completed, without a collision."""
-        return ~np.isnan(self.lap_times[:, -1]) & ~self.collided
+        return np.isfinite(self.lap_times[:, -1]) & ~self.collided
 
 
 class RacingWorld:
@@ -137,7 +137,7 @@ class RacingWorld:
             action=np.tile([0.0, -1.0], (lanes, 1)),
             progress=np.zeros(lanes),
             travelled=np.zeros(lanes),
-            lap_times=np.full((lanes, LAPS), np.nan),
+            lap_times=np.full((lanes, LAPS), np.inf),
             collided=np.zeros(lanes, dtype=bool),
             noise=noise,
             elapsed=np.zeros(lanes, dtype=np.int64),
@@ -218,7 +218,7 @@ class RacingWorld:
         """Laps completed in this step are timed between its start and its end."""
         lap_times = state.lap_times.copy()
         beyond = travelled[:, None] - self.circuits.length[track, None] * np.arange(1, LAPS + 1)
-        lane, lap = np.nonzero((beyond >= 0) & np.isnan(lap_times))
+        lane, lap = np.nonzero((beyond >= 0) & np.isinf(lap_times))
         if len(lane):
             share = 1.0 - beyond[lane, lap] / np.maximum(progress[lane], 1e-9)
             lap_times[lane, lap] = state.physics[lane, TIME] + STEP_SECONDS * share

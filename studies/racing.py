@@ -7,6 +7,7 @@ Writes `studies/racing/drivers.csv`, a row for each driver and track, and from i
 
 import argparse
 import csv
+import itertools
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,30 +24,61 @@ from residual_rl.tasks.racing.world import SPEC
 FOLDER = Path(__file__).parent / "racing"
 SETS = {"train": tracks.TRAINING, "validation": tracks.VALIDATION, "test": tracks.TEST}
 DRIVERS = ("pure-pursuit", "racing-line", "follow-the-gap", "potential-field")
-COLUMNS = ("driver", "set", "track", "lap_m", "starts", "finished", "collisions", "race_time_s", "low_s", "high_s", "best_lap_s")
+WITH_MAP = ("pure-pursuit", "racing-line")
+SHOWN = ("is_success", "race_time", "lap_times", "collision", "track")
+COLUMNS = (
+    "driver",
+    "set",
+    "track",
+    "lap_m",
+    "starts",
+    "finished",
+    "collisions",
+    "race_time_s",
+    "low_s",
+    "high_s",
+    "best_lap_s",
+)
 PREFACE = """# Drivers before learning
 
-Two laps from a standing start, {starts} starts a track, each driver alone. Mean race times in s of the races that were finished;
-in brackets how many of the {starts} ended in a collision, where any did. Made by `python studies/racing.py` from `drivers.csv`.
+Two laps from a standing start, {starts} starts a track, each driver alone. Mean race times in s of the races that
+were finished; in brackets how many of the {starts} ended in a collision, where any did. Made by `python studies/racing.py`
+from `drivers.csv`.
 
 """
 
 
-def raced(driver: str, track: Track, starts: int) -> dict[str, Any]:
-    """One driver on one track: what the row says of it."""
+def seeds_for(count: int, starts: int) -> list[int]:
+    """The first seeds that draw each of so many tracks `starts` times: a world's first draw is that of the track."""
+    drawn: list[list[int]] = [[] for _ in range(count)]
+    for seed in itertools.count():
+        drawn[np.random.default_rng(seed).integers(count)].append(seed)
+        if min(map(len, drawn)) >= starts:
+            return [seed for seeds in drawn for seed in seeds[:starts]]
+    raise AssertionError
+
+
+def raced(driver: str, on: tuple[Track, ...], starts: int) -> list[dict[str, Any]]:
+    """One driver on some tracks: what the rows say of it."""
     controller = make_controller(driver, SPEC)
-    task = on_tracks(track.name, [track])
-    with closing(task.make_envs(starts, autoreset_mode=AutoresetMode.DISABLED, with_state=True)) as envs:
-        observation, _ = envs.reset(seed=0)
+    task = on_tracks("all", on)
+    mode, lanes = AutoresetMode.DISABLED, starts * len(on)
+    with closing(task.make_envs(lanes, num_threads=1, autoreset_mode=mode, with_state=driver in WITH_MAP)) as envs:
+        observation, _ = envs.reset(seed=seeds_for(len(on), starts))
         while True:
             observation, _, terminated, truncated, info = envs.step(controller(observation))
             if (terminated | truncated).all():
                 break
+    return [_row(track, {name: info[name][info["track"] == number] for name in SHOWN}) for number, track in enumerate(on)]
+
+
+def _row(track: Track, info: dict[str, np.ndarray]) -> dict[str, Any]:
     finished = info["is_success"]
     times, laps = info["race_time"][finished], np.diff(info["lap_times"][finished], axis=1)
     return {
+        "track": track.name,
         "lap_m": round(track.length, 2),
-        "starts": starts,
+        "starts": len(finished),
         "finished": int(finished.sum()),
         "collisions": int(info["collision"].sum()),
         "race_time_s": round(float(times.mean()), 3) if len(times) else "",
@@ -63,7 +95,11 @@ def write(rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    lines = [PREFACE.format(starts=rows[0]["starts"]), f"| set | track | lap, m | {' | '.join(DRIVERS)} |\n", "|---" * 7 + "|\n"]
+    lines = [
+        PREFACE.format(starts=rows[0]["starts"]),
+        f"| set | track | lap, m | {' | '.join(DRIVERS)} |\n",
+        "|---" * 7 + "|\n",
+    ]
     cells = {(row["track"], row["driver"]): row for row in rows}
     for name, seeds in SETS.items():
         for track in seeds:
@@ -81,12 +117,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=50)
     starts = parser.parse_args().starts
+    on = tuple(track for seeds in SETS.values() for track in tracks.tracks_of(seeds))
+    sets = {track: name for name, seeds in SETS.items() for track in seeds}
     rows = []
     for driver in DRIVERS:
-        for name, seeds in SETS.items():
-            for track in tracks.tracks_of(seeds):
-                rows.append({"driver": driver, "set": name, "track": track.name, **raced(driver, track, starts)})
-                print(*rows[-1].values(), flush=True)
+        of_driver = [{"driver": driver, "set": sets[row["track"]], **row} for row in raced(driver, on, starts)]
+        print(driver, np.mean([row["race_time_s"] for row in of_driver if row["finished"]]), flush=True)
+        rows += of_driver
     write(rows)
 
 

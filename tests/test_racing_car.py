@@ -67,7 +67,9 @@ def test_a_slow_car_does_not_slip():
     yaw_rate, slip = rolling(CAR, np.array([0.3]), np.array([0.4]))
     np.testing.assert_allclose((path[-1, YAW_RATE], path[-1, SLIP]), (yaw_rate, slip))
     rear_x, rear_y = path[:, X] - CAR.rear * np.cos(path[:, YAW]), path[:, Y] - CAR.rear * np.sin(path[:, YAW])
-    moved_aside = np.diff(rear_y[20:], axis=0) * np.cos(path[20:-1, YAW]) - np.diff(rear_x[20:], axis=0) * np.sin(path[20:-1, YAW])
+    moved_aside = np.diff(rear_y[20:], axis=0) * np.cos(path[20:-1, YAW]) - np.diff(rear_x[20:], axis=0) * np.sin(
+        path[20:-1, YAW]
+    )
     half_turn = np.diff(path[20:, YAW], axis=0) / 2
     np.testing.assert_allclose(moved_aside, 0.4 * STEP_SECONDS * np.sin(half_turn), atol=1e-6)  # the rear axle rolls on
 

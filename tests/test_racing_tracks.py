@@ -136,9 +136,9 @@ def test_a_bad_file_is_told_from_a_good_one(tmp_path, text, complaint):
 
 
 def test_a_missing_file_or_an_empty_folder_is_named(tmp_path):
-    with pytest.raises(ResidualRLError, match="cannot read the track .*none.csv"):
+    with pytest.raises(ResidualRLError, match=r"cannot read the track .*none\.csv"):
         find_task(f"racing:{tmp_path / 'none.csv'}")
-    with pytest.raises(ResidualRLError, match="holds no .csv file"):
+    with pytest.raises(ResidualRLError, match=r"holds no \.csv file"):
         find_task(f"racing:{tmp_path}")
 
 

@@ -136,7 +136,7 @@ def test_the_scan_has_noise_of_its_own_in_each_step_and_episode():
 def test_a_collision_terminates_costs_and_stays():
     envs = envs_of(lanes=4)
     _, given = race(lambda observation: np.repeat(AHEAD, 4, axis=0), envs)
-    rewards, terminated, truncated, info = given[-1]
+    _, terminated, truncated, info = given[-1]
     assert terminated.all()
     assert not truncated.any()
     assert info["collision"].all()
@@ -153,7 +153,7 @@ def test_what_has_ended_shows_the_same_again_and_goes_on_after_a_reset():
     envs = envs_of(lanes=2)
     observation, _ = envs.reset(seed=3)
     for _ in range(400):
-        before, (observation, _, terminated, *_) = observation, envs.step(np.repeat(AHEAD, 2, axis=0))
+        observation, _, terminated, *_ = envs.step(np.repeat(AHEAD, 2, axis=0))
         if terminated.all():
             break
     observation, *_ = envs.step(-np.repeat(AHEAD, 2, axis=0))

@@ -180,5 +180,7 @@ def _within_sight(scan: np.ndarray, steering: np.ndarray, side_acceleration: flo
     row = np.arange(len(scan))
     free = np.minimum(np.minimum(scan[row, beam - 1], scan[row, beam + 1]), scan[row, beam]) - CAR.length
     curvature = np.tan(steering) / CAR.wheelbase
-    fast = np.minimum(np.sqrt(2 * braking * np.maximum(free, 0.02)), np.sqrt(side_acceleration / np.maximum(np.abs(curvature), 1e-3)))
+    fast = np.minimum(
+        np.sqrt(2 * braking * np.maximum(free, 0.02)), np.sqrt(side_acceleration / np.maximum(np.abs(curvature), 1e-3))
+    )
     return command(steering, fast)

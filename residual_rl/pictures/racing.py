@@ -110,7 +110,7 @@ def draw(shown: Sequence[Drive], step: int | None = None) -> np.ndarray:
             axes.add_patch(_car(place))
         if drive.collided and len(path) == len(drive.path):
             axes.plot(*path[-1, :2], "x", color=COLLISION, markersize=11, markeredgewidth=3, zorder=5)
-        axes.set_title(f"{drive.driver} on {drive.track.name}: {drive.in_words}", fontsize=11)
+        axes.set_title(f"{drive.driver} on {drive.track.name}: {drive.in_words}", fontsize=11, pad=8)
     figure.colorbar(panels[-1].collections[-1], ax=list(panels), label="speed, m/s", shrink=0.75, pad=0.01)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
@@ -143,5 +143,5 @@ def _car(place: np.ndarray) -> Any:
 
     x, y, yaw, _ = place
     ahead, aside = np.array([np.cos(yaw), np.sin(yaw)]) * CAR.length / 2, np.array([-np.sin(yaw), np.cos(yaw)]) * CAR.width / 2
-    corners = [(x, y) + ahead + aside, (x, y) + ahead - aside, (x, y) - ahead - aside, (x, y) - ahead + aside]
-    return Polygon(np.array(corners), closed=True, facecolor="#1b1d22", edgecolor="white", linewidth=0.4, zorder=4)
+    corners = np.array([x, y]) + np.stack([ahead + aside, ahead - aside, -ahead - aside, aside - ahead])
+    return Polygon(corners, closed=True, facecolor="#1b1d22", edgecolor="white", linewidth=0.4, zorder=4)

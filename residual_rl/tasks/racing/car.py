@@ -67,7 +67,7 @@ class Car:
 
     @property
     def wheelbase(self) -> float:
-        """m between the axles."""
+        """Between the axles, in m."""
         return self.front + self.rear
 
 
@@ -91,8 +91,9 @@ def drive(car: Car, state: np.ndarray, action: np.ndarray) -> np.ndarray:
 
 
 def controls(car: Car, state: np.ndarray, steering: np.ndarray, speed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return steering rate `[E]` rad/s and acceleration `[E]` m/s^2 for the next 10 ms, on the way to a steering angle `[E]`
-    and a speed `[E]`.
+    """Return steering rate `[E]` rad/s and acceleration `[E]` m/s^2 for the next 10 ms.
+
+    They are on the way to a steering angle `[E]` rad and a speed `[E]` m/s.
     """
     now = state[SPEED]
     rate = ((steering - state[STEERING]) / SUBSTEP).clip(-car.steering_rate, car.steering_rate)

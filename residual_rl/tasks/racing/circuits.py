@@ -17,7 +17,7 @@ Point = tuple[np.ndarray, np.ndarray]
 
 
 class Circuits:
-    """The tables of some tracks, one after the other. `row` is a row of the tables of centre lines, `track` a number of a track.
+    """The tables of some tracks, one after the other. `row` is one of the tables of centre lines, `track` a track's number.
 
     Args:
         tracks: at least one.
@@ -77,7 +77,7 @@ class Circuits:
         return (of_right < 0) | (of_left > 0)
 
     def wall_corners(self, track: np.ndarray, arc: np.ndarray) -> Point:
-        """Return the corners of both walls about a place, `REACH` before and after it: x and y, `[E, 2, 2 * REACH + 1]` float32 m.
+        """Return x and y of both walls' corners, `REACH` before and after a place: `[E, 2, 2 * REACH + 1]` float32 m.
 
         The right wall comes first, in driving order, and then the left one, against it: both counter-clockwise as seen from
         the track.

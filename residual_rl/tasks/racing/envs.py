@@ -37,7 +37,7 @@ class RacingVectorEnv(WorldVectorEnv):
 
     The `info` of a step holds `is_success` `[E]` bool (the race is finished), `observation` and `action` as everywhere, and
     `progress` `[E]` m in this step, `collision` `[E]` bool, `track` `[E]` number of the track, `lap_times` `[E, 2]` s since the
-    start when each lap was completed and `race_time` `[E]` s when the race was finished, both infinite if that has not happened.
+    start when each lap was completed and `race_time` `[E]` s when the race was finished; infinite if that has not happened.
 
     Args:
         world: the cars and their tracks.

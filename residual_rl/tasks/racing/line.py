@@ -35,7 +35,11 @@ def least_curvature(track: Track) -> tuple[np.ndarray, np.ndarray]:
         # The second derivative along the line, of its parts across the line.
         matrix = np.zeros((count, count))
         rows = np.arange(count)
-        for column, weight in ((ahead, 1 / (gap * mean)), (behind, 1 / (before * mean)), (rows, -(1 / gap + 1 / before) / mean)):
+        for column, weight in (
+            (ahead, 1 / (gap * mean)),
+            (behind, 1 / (before * mean)),
+            (rows, -(1 / gap + 1 / before) / mean),
+        ):
             matrix[rows, column] = weight
         bends = np.einsum("ij,jd,id->ij", matrix, normal, across)
         target = -np.einsum("ij,jd,id->i", matrix, centre, across)
@@ -62,7 +66,9 @@ def bounded_minimum(hessian: np.ndarray, linear: np.ndarray, low: np.ndarray, hi
         held = np.stack([at_low, at_high])
         free = ~(at_low | at_high)
         x = np.where(at_low, low, np.where(at_high, high, 0.0))
-        x[free] = linalg.solve(hessian[np.ix_(free, free)], linear[free] - hessian[np.ix_(free, ~free)] @ x[~free], assume_a="pos")
+        x[free] = linalg.solve(
+            hessian[np.ix_(free, free)], linear[free] - hessian[np.ix_(free, ~free)] @ x[~free], assume_a="pos"
+        )
         force = np.where(free, 0.0, linear - hessian @ x)
     return np.clip(x, low, high)
 

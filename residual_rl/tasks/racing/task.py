@@ -48,7 +48,7 @@ class RacingTask(Task):
         return world
 
 
-def _task(name: str, summary: str, gymnasium_id: str, world: Any, **others: str) -> RacingTask:
+def _task(name: str, summary: str, gymnasium_id: str, world: Any, **others: Any) -> RacingTask:
     return RacingTask(
         name=name,
         summary=summary,

@@ -19,7 +19,7 @@ A driver that knows the map (`reads_state`) is shown this besides, `[256]`:
 | entries | what |
 |---|---|
 | 0-9 | `State.physics` |
-| 10-132 | 41 points of the centre line, from beside the car on, every 25 cm: x and y in the car's frame in m, curvature in 1/m |
+| 10-132 | the centre line from beside the car on, 41 points every 25 cm: x, y in the car's frame in m, curvature in 1/m |
 | 133-255 | the same of the line of least curvature |
 """
 
@@ -230,7 +230,7 @@ class RacingWorld:
         hull_y = y[:, None] + sine * HULL[:, 0] + cosine * HULL[:, 1]
         of_all = np.repeat(track, len(HULL)).reshape(hull_x.shape)
         along = arc[:, None] + self.circuits.follow(of_all, np.repeat(arc, len(HULL)).reshape(hull_x.shape), hull_x, hull_y)
-        return self.circuits.beyond_walls(of_all, along, hull_x, hull_y).any(axis=1)
+        return np.any(self.circuits.beyond_walls(of_all, along, hull_x, hull_y), axis=1)
 
 
 def _noise(key: np.ndarray, elapsed: np.ndarray) -> np.ndarray:

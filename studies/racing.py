@@ -2,7 +2,8 @@
 
     python studies/racing.py [--starts 50]
 
-Writes `studies/racing/drivers.csv`, a row for each driver and track, and from it alone `studies/racing/README.md`.
+Writes `studies/racing/drivers.csv`, a row for each driver and track, and from it alone `studies/racing/README.md`. Drivers that are
+there with as many starts are kept: a stopped study goes on.
 """
 
 import argparse
@@ -26,7 +27,7 @@ SETS = {"train": tracks.TRAINING, "validation": tracks.VALIDATION, "test": track
 DRIVERS = ("pure-pursuit", "racing-line", "follow-the-gap", "potential-field")
 WITH_MAP = ("pure-pursuit", "racing-line")
 SHOWN = ("is_success", "race_time", "lap_times", "collision", "track")
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "driver",
     "set",
     "track",
@@ -88,13 +89,25 @@ def _row(track: Track, info: dict[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
+def read() -> list[dict[str, Any]]:
+    """What has been raced."""
+    if not (FOLDER / "drivers.csv").exists():
+        return []
+    with (FOLDER / "drivers.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def write(rows: list[dict[str, Any]]) -> None:
-    """The CSV, and the table made of it."""
+    """The CSV."""
     FOLDER.mkdir(exist_ok=True)
     with (FOLDER / "drivers.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def tabulate(rows: list[dict[str, Any]]) -> None:
+    """The table made of the CSV."""
     lines = [
         PREFACE.format(starts=rows[0]["starts"]),
         f"| set | track | lap, m | {' | '.join(DRIVERS)} |\n",
@@ -104,10 +117,10 @@ def write(rows: list[dict[str, Any]]) -> None:
     for name, seeds in SETS.items():
         for track in seeds:
             of_track = [cells[track, driver] for driver in DRIVERS]
-            shown = [f"{row['race_time_s']}" + (f" ({row['collisions']})" if row["collisions"] else "") for row in of_track]
-            lines.append(f"| {name} | {track} | {of_track[0]['lap_m']:.1f} | {' | '.join(shown)} |\n")
+            shown = [row["race_time_s"] + (f" ({row['collisions']})" if row["collisions"] != "0" else "") for row in of_track]
+            lines.append(f"| {name} | {track} | {of_track[0]['lap_m']} | {' | '.join(shown)} |\n")
         of_set = [[cells[track, driver] for track in seeds] for driver in DRIVERS]
-        means = [f"{np.mean([row['race_time_s'] for row in mine if row['finished']]):.2f}" for mine in of_set]
+        means = [f"{np.mean([float(row['race_time_s']) for row in mine if row['race_time_s']]):.2f}" for mine in of_set]
         lines.append(f"| **{name}** | mean | | {' | '.join(f'**{mean}**' for mean in means)} |\n")
     (FOLDER / "README.md").write_text("".join(lines))
 
@@ -119,12 +132,14 @@ def main() -> None:
     starts = parser.parse_args().starts
     on = tuple(track for seeds in SETS.values() for track in tracks.tracks_of(seeds))
     sets = {track: name for name, seeds in SETS.items() for track in seeds}
-    rows = []
+    rows = [row for row in read() if row["driver"] in DRIVERS and int(row["starts"]) == starts]
     for driver in DRIVERS:
+        if any(row["driver"] == driver for row in rows):
+            continue
         of_driver = [{"driver": driver, "set": sets[row["track"]], **row} for row in raced(driver, on, starts)]
-        print(driver, np.mean([row["race_time_s"] for row in of_driver if row["finished"]]), flush=True)
         rows += of_driver
-    write(rows)
+        write(rows)
+    tabulate(read())
 
 
 if __name__ == "__main__":

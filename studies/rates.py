@@ -59,8 +59,8 @@ PAIRS = (
 PREFACE = """# Controllers before learning
 
 Success at the last step of {episodes} episodes, with 95 % Wilson intervals, on the initial states that verdicts use. The
-paper's numbers are from its text and figures. Tasks and controllers are set for MuJoCo {newest}; the last columns have the rates
-on other versions, with the number of episodes. Rows named `published` or `as-run` keep the published constants
+paper's numbers are from its text and figures. Tasks and controllers are set for MuJoCo {newest}. The last columns have the
+rates on other versions, with the number of episodes. Rows named `published` or `as-run` keep the published constants
 (`docs/physics.md`). Made by `python studies/rates.py` from `rates.csv`.
 
 | task | controller | paper | here | 95 % interval | mean return |{others}

@@ -23,9 +23,11 @@ from residual_rl.controllers.hook import ReactiveHook
 from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
 from residual_rl.controllers.planning import DiscreteMPC
 from residual_rl.controllers.push import ReactivePush
+from residual_rl.controllers.racing import FollowTheGap, PotentialField, PurePursuit
 from residual_rl.controllers.table import SUFFIX, TableController
 from residual_rl.controllers.workers import in_processes
 from residual_rl.errors import ControllerError, UnknownName
+from residual_rl.tasks.racing import world as racing
 from residual_rl.tasks.rules import BLOCK
 from residual_rl.types import Spec
 
@@ -33,6 +35,9 @@ __all__ = [
     "CONTROLLERS",
     "Controller",
     "DiscreteMPC",
+    "FollowTheGap",
+    "PotentialField",
+    "PurePursuit",
     "ReactiveHook",
     "ReactivePickAndPlace",
     "ReactivePush",
@@ -101,6 +106,18 @@ CONTROLLERS = {
         lambda spec, threads: ReactiveHook(),
         reads=40,
         commands=4,
+    ),
+    "pure-pursuit": Entry(
+        "drives along the middle of the track, with a map", lambda spec, threads: PurePursuit(), plans_in=racing.SPEC
+    ),
+    "racing-line": Entry(
+        "the same along the line that bends least", lambda spec, threads: PurePursuit("fast"), plans_in=racing.SPEC
+    ),
+    "follow-the-gap": Entry(
+        "drives into the widest opening of the scan", lambda spec, threads: FollowTheGap(), plans_in=racing.SPEC
+    ),
+    "potential-field": Entry(
+        "is pushed away by the walls in the scan", lambda spec, threads: PotentialField(), plans_in=racing.SPEC
     ),
     "zero": Entry("proposes nothing: learning from scratch", lambda spec, threads: Zero(spec.action_size)),
 }

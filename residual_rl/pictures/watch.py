@@ -23,6 +23,7 @@ from residual_rl.residual import Composition
 from residual_rl.runs.reading import read_config
 from residual_rl.storage import write_whole
 from residual_rl.tasks import find_task
+from residual_rl.tasks.racing.task import RacingTask
 from residual_rl.tasks.task import Task
 from residual_rl.training.experiment import resolve
 from residual_rl.types import Observation
@@ -110,6 +111,11 @@ def watch(
         Interrupted: Ctrl-C; no file was written.
     """
     show = _make_show(env, controller, run, num_threads)
+    if isinstance(show.task, RacingTask):
+        from residual_rl.pictures import racing_watch
+
+        path = Path(out or re.sub(r"[^\w.]+", "-", f"{show.task.name}-{show.name}") + ".png")
+        return Seen(path, racing_watch.watch(show.task, show.name, show.policy, episodes or 2, seed, path, on_progress))
     if out is None:
         from residual_rl.pictures import window
 
@@ -134,7 +140,8 @@ def watch(
 
 def _make_show(env: str, controller: Controller | str | None, run: str | Path | None, num_threads: int | None) -> _Show:
     task = find_task(env)
-    view_of(task)
+    if not isinstance(task, RacingTask):  # which has no camera: a track is seen from above
+        view_of(task)
     if run is None:
         controller, name = resolve(controller, task, num_threads)
         return _Show(task, name, Policy(controller, Composition(), None, task.spec))

@@ -9,6 +9,8 @@ from residual_rl.errors import UnknownName
 from residual_rl.optional import WORLDS, missing, need
 from residual_rl.tasks import objects, rules, variants, view
 from residual_rl.tasks.gymnasium_envs import World
+from residual_rl.tasks.racing import world as racing_world
+from residual_rl.tasks.racing.task import FROM_FILES, RACING_TASKS, racing_on
 from residual_rl.tasks.task import Task
 from residual_rl.types import Spec
 
@@ -216,6 +218,7 @@ TASKS = {
             "residual_rl/ComplexHookOnlyObjects-v0",
             variants.ONLY_OBJECTS,
         ),
+        *RACING_TASKS,
     )
 }
 
@@ -233,7 +236,7 @@ def check_worlds() -> None:
 
 def is_task(name: str) -> bool:
     """Whether a task of the library has this name or Gymnasium id."""
-    return name.startswith(WITH_MESHES) or any(name in (task.name, task.gymnasium_id) for task in TASKS.values())
+    return name.startswith((WITH_MESHES, FROM_FILES)) or any(name in (task.name, task.gymnasium_id) for task in TASKS.values())
 
 
 def spec_of(name: str) -> Spec:
@@ -242,18 +245,23 @@ def spec_of(name: str) -> Spec:
     Raises:
         UnknownName: with the names that exist.
     """
+    if name.startswith(FROM_FILES):
+        return racing_world.SPEC
     return rules.HOOK if name.startswith(WITH_MESHES) else find_task(name).spec
 
 
 def find_task(name: str) -> Task:
     """The task called `name`, or registered with Gymnasium under that id.
 
-    `complex-hook:FOLDER` is ComplexHook, as described, with the meshes of a folder for objects.
+    `complex-hook:FOLDER` is ComplexHook, as described, with the meshes of a folder for objects; `racing:PATH` is racing on the
+    track in a CSV file, or on those in a folder.
 
     Raises:
         UnknownName: with the names that exist.
-        ResidualRLError: the folder has no meshes that could be used.
+        ResidualRLError: the folder has no meshes that could be used, or a track that cannot be driven.
     """
+    if name.startswith(FROM_FILES):
+        return racing_on(name.removeprefix(FROM_FILES))
     if name.startswith(WITH_MESHES):
         return _complex_hook_with_meshes(name.removeprefix(WITH_MESHES))
     for task in TASKS.values():

@@ -63,7 +63,8 @@ def open_setting(
         check_worlds()
         task = find_task(env)
         controller, name = resolve(controller, task, num_threads)
-        config = unless_said(_config(said, task.name, name, _shown_base(controller)), {"measured_by": task.measured_by}, said)
+        forced = _shown_base(controller) | ({} if task.spec.goal_size else {"hindsight.relabel_ratio": 0.0})
+        config = unless_said(_config(said, task.name, name, forced), {"measured_by": task.measured_by}, said)
         config = paced(config, task, said)
         yield Setting(task, controller, name, config, None)
         return

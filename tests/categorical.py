@@ -1,4 +1,4 @@
-"""An algorithm that the library has never seen: a Gaussian actor, a categorical critic, n-step returns, a learner with a key."""
+"""An algorithm new to the library: a Gaussian actor, a categorical critic, n-step returns, a learner with a key."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal

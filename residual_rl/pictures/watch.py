@@ -115,7 +115,7 @@ def watch(
         from residual_rl.pictures import racing_watch
 
         path = Path(out or re.sub(r"[^\w.]+", "-", f"{show.task.name}-{show.name}") + ".png")
-        return Seen(path, racing_watch.watch(show.task, show.name, show.policy, episodes or 2, seed, path, on_progress))
+        return Shown(path, racing_watch.watch(show.task, show.name, show.policy, episodes or 2, seed, path, on_progress))
     if out is None:
         from residual_rl.pictures import window
 

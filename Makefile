@@ -3,9 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# PyTorch's CPU build. PyPI's build for Linux depends on gigabytes of CUDA. Without a CPU build for your system: make sb3 TORCH=torch
+# PyTorch's CPU build, because PyPI's build for Linux depends on gigabytes of CUDA. If pip finds no CPU build: make sb3 TORCH=torch
 TORCH ?= torch==2.13.0+cpu
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: demo test sb3 check docs clean
 
@@ -41,10 +40,8 @@ $(VENV)/test-installed: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
-# First with the indexes that pip is configured with, then with PyTorch's own.
 $(VENV)/sb3-installed: $(VENV)/test-installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' || \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --extra-index-url '$(TORCH_INDEX)' '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,sb3]'
 	@touch $@
 

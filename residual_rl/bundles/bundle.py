@@ -88,7 +88,7 @@ def write_bundle(
         raise ResidualRLError("a bundle holds networks with hidden layers, and this policy's have none")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is there already, and not empty; choose another folder")
-    arrays = _arrays(graph, layout)
+    arrays = _arrays(graph) | _unit_arrays(layout)
     manifest = _manifest(graph, residual, spec, config, verdict, layout)
     beside = out.parent / f".{out.name}.partial"
     try:
@@ -207,16 +207,19 @@ def _entries(entries: tuple[Entry, ...]) -> list[dict[str, Any]]:
     return [{"path": list(entry.path), "shape": list(entry.shape)} for entry in entries]
 
 
-def _arrays(graph: Graph, layout: Layout | None) -> dict[str, np.ndarray]:
+def _arrays(graph: Graph) -> dict[str, np.ndarray]:
     """Named as `runtime.array_shapes` says."""
     normalizer = graph.normalizer
     arrays = {"normalizer.mean": normalizer.mean, "normalizer.factor": norm.factor(normalizer)} | _layers("actor", graph.actor)
     if graph.gate is not None:
         arrays |= _layers("critics", graph.gate.critics)
-    arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
-    if layout is not None and layout.units is not None:
-        arrays |= {"units.centre": np.array(layout.units.centre), "units.scale": np.array(layout.units.scale)}
-    return arrays
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+
+
+def _unit_arrays(layout: Layout | None) -> dict[str, np.ndarray]:
+    if layout is None or layout.units is None:
+        return {}
+    return {"units.centre": np.array(layout.units.centre), "units.scale": np.array(layout.units.scale)}
 
 
 def _layers(prefix: str, network: MLP) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An algorithm that the library has never seen: a Gaussian actor, a categorical critic, n-step returns, a learner with a key."""
+"""An algorithm that the library does not know: Gaussian actor, categorical critic, n-step returns, a key in its learner."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal

@@ -42,11 +42,11 @@ def observations(count: int, seed: int = 0) -> Observation:
 def test_setting_scale_and_caution_compiles_nothing() -> None:
     policy, shown = made_policy(Composition(), "default"), observations(300)
     policy(shown)
-    compiled = learning.act._cache_size()
+    compiled = learning.act._cache_size()  # type: ignore[attr-defined]
     actions = []
     for policy.scale, policy.caution in [(1.0, 0.5), (0.7, 1.0), (0.31, 0.0), (0.2, None)]:
         actions.append(policy(shown))
-    assert learning.act._cache_size() == compiled
+    assert learning.act._cache_size() == compiled  # type: ignore[attr-defined]
     assert len({action.tobytes() for action in actions}) == len(actions)
 
 
@@ -64,7 +64,7 @@ def test_policies_of_one_residual_do_not_change_each_other() -> None:
     one.caution, one.scale = None, 0.5
     np.testing.assert_array_equal(other(shown), before)
     assert (one(shown) != before).any()
-    assert (other.caution, other.scale, residual.algorithm.caution) == (0.5, 1.0, 0.5)
+    assert (other.caution, other.scale, residual.algorithm.knobs["caution"]) == (0.5, 1.0, 0.5)
 
 
 # ---- a scale for each entry ----
@@ -134,7 +134,8 @@ def steps_of(policy: Any, count: int = 30, lanes: int = 6) -> tuple[np.ndarray, 
         moved = base_observation["observation"] + 0.05 * np.sin(step + np.arange(SPEC.observation_size))
         if step % 10 == 9:
             moved = -moved  # a base that jumps
-        shown = observations(lanes, seed=step) | {"observation": moved}
+        shown = observations(lanes, seed=step)
+        shown["observation"] = moved
         acted.append(policy(shown))
         based.append(wandering(shown))
     return np.stack(acted), np.stack(based)
@@ -204,7 +205,7 @@ def test_a_bundle_and_its_graph_are_the_same_function(tmp_path: Path, compositio
     previous: tuple[np.ndarray, np.ndarray] | None = None
     for step in range(12):
         observation, proposal = asked(exported, SPEC, 40, seed=step)
-        trained.controller = lambda _, proposal=proposal: proposal
+        trained.controller = lambda observation, proposal=proposal: proposal
         trained.scale = trained.scale  # acts by the new proposal
         action = exported(observation, proposal)
         np.testing.assert_allclose(action, trained(observation), atol=2e-6)

@@ -186,7 +186,7 @@ class _Speed(ProgressColumn):
 
 
 def _print_warnings(run: Path) -> None:
-    """What may be why a policy was not promoted; nothing for runs that were finished before that was kept."""
+    """Print what may be why a policy was not promoted."""
     from residual_rl.runs.reading import read_diagnosis
 
     diagnosis = read_diagnosis(run)

@@ -199,11 +199,9 @@ def read_results(path: Path) -> list[dict[str, str]]:
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"cannot read {path}: {error}") from None
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name != "measured_by"]
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if missing or not rows:
         raise RunError(f"{path} holds no results of a study" + (f": it lacks {', '.join(missing)}" if missing else ""))
-    # Tables of success alone were once written without.
-    rows = [row | {"measured_by": row.get("measured_by", "success")} for row in rows]
     for number, row in enumerate(rows, 2):
         _check_row(row, f"{path}, line {number}")
     return rows

@@ -49,7 +49,7 @@ def measure(run: Path, task_name: str, gate: str, episodes: int) -> dict[str, st
     else:
         algorithm = replace(config.algorithm, cautions=(GATES[gate],))
         residual = restore_residual(algorithm, task.spec, arrays, str(run))
-        act = base_plus_residual(controller, algorithm.composition, residual, task.spec.action_size)
+        act = base_plus_residual(controller, residual, task.spec.action_size)
     with closing(evaluation_envs(task, episodes, None)) as envs:
         outcome = roll_out(envs, act, evaluation_seeds(Purpose.VERDICT, episodes))
     seed = "" if gate == "base" else config.seed

@@ -239,3 +239,62 @@ def test_with_goal_changes_only_the_goal(replay):
 def test_a_ratio_out_of_range_is_refused_by_name(field, value):
     with pytest.raises(ValidationError, match=field):
         Hindsight(**{field: value})
+
+
+# ---- several steps ----
+
+
+@pytest.mark.parametrize("base_asked", [True, False])
+def test_one_step_is_what_it_always_was(replay, base_asked):
+    one, other = (
+        Hindsight().sample(replay, np.random.default_rng(0), 500, reward, success, base if base_asked else None, **steps)
+        for steps in ({}, {"steps": 1})
+    )
+    for name in ("reward", "discount", "base_action", "next_base_action"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_return_over_steps_is_the_discounted_sum_within_the_episode_at_the_new_goal(replay):
+    steps, discount, size = 4, SPEC.discount, 2000
+    batch = Hindsight().sample(replay, np.random.default_rng(0), size, reward, success, base, steps=steps)
+    first = batch.observation["observation"][:, 0].astype(int)
+    ends = (first // SPEC.horizon + 1) * SPEC.horizon - 1
+    goal = batch.observation["desired_goal"]
+    expected, last = np.zeros(size), first.copy()
+    for step in range(steps):
+        inside = first + step <= ends
+        last = np.where(inside, first + step, last)
+        achieved = replay.rows(np.minimum(first + step, ends)).next_observation["achieved_goal"]
+        expected += np.where(inside, discount**step * reward(achieved, goal, {}), 0.0)
+    np.testing.assert_allclose(batch.reward, expected, rtol=1e-6)
+    np.testing.assert_allclose(batch.discount, discount ** (last - first + 1), rtol=1e-6)
+    np.testing.assert_array_equal(batch.next_observation["observation"][:, 0], last + 1)
+    np.testing.assert_array_equal(batch.truncated, last == ends)
+    np.testing.assert_array_equal(batch.next_observation["desired_goal"], goal)
+    assert set(last - first + 1) == {1, 2, 3, 4}
+
+
+def test_each_of_several_steps_is_learned_from_as_alone(replay):
+    def centred(reward, discount):
+        return 2.0 * (reward + (1 - discount) * 5.0)
+
+    plain, learned = (
+        Hindsight(relabel_ratio=0.0).sample(
+            replay, np.random.default_rng(0), 500, reward, success, None, steps=3, learner_reward=function
+        )
+        for function in (lambda reward, discount: reward, centred)
+    )
+    # V - u with u = -5, as `learner_reward` promises: r + (1 - d) 5 over one step, and over several.
+    np.testing.assert_allclose(learned.reward, 2.0 * (plain.reward + (1 - plain.discount) * 5.0), rtol=1e-5)
+
+
+def test_nothing_follows_an_end_within_the_steps():
+    ended = Replay(example_transition(SPEC), 10)
+    steps = episode(10)
+    last = np.arange(SPEC.horizon) == SPEC.horizon - 1
+    ended.add_episode(
+        steps._replace(terminated=last, truncated=np.zeros(SPEC.horizon, dtype=bool), discount=np.where(last, 0.0, 0.9))
+    )
+    batch = Hindsight().sample(ended, np.random.default_rng(0), 200, reward, success, base, steps=3)
+    np.testing.assert_array_equal(batch.discount == 0.0, batch.observation["observation"][:, 0] % SPEC.horizon >= 7)
+    np.testing.assert_array_equal(batch.terminated, batch.discount == 0.0)

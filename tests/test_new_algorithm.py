@@ -127,8 +127,8 @@ def test_a_metric_that_the_algorithm_does_not_name_is_named(tmp_path: Path) -> N
 
 
 def test_a_strangers_class_does_not_pass_for_another_algorithm() -> None:
-    with pytest.raises(ResidualRLError, match="not GatedDDPG"):
-        config = make_config("default", task="push", controller="zero")
-        algorithm = replace(config.algorithm)
-        object.__setattr__(algorithm, "name", "categorical")
-        replace(config, algorithm=algorithm)
+    config = make_config("default", task="push", controller="zero")
+    impostor = replace(config.algorithm)
+    object.__setattr__(impostor, "name", "categorical")
+    with pytest.raises(ResidualRLError, match="is Categorical in ALGORITHMS, not GatedDDPG"):
+        replace(config, algorithm=impostor)

@@ -1,14 +1,17 @@
 """The ring of transitions. Every value that is stored is the number of its row, so that whatever comes out says where from."""
 
 import itertools
+import re
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from residual_rl.errors import RunError
 from residual_rl.learning.replay import Replay, example_transition
-from residual_rl.types import Observation, Spec, Transition
+from residual_rl.types import Observation, Spec, Transition, row_of
 
 SPEC = Spec(observation_size=2, goal_size=1, action_size=3, horizon=10)
 EXAMPLE = example_transition(SPEC)
@@ -195,3 +198,116 @@ def test_what_fails_while_episodes_are_being_added_leaves_the_replay_as_it_was()
             raise RuntimeError
         after = replay.arrays()
         assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+# ---- any keys, shapes and dtypes ----
+
+
+def shown(numbers):
+    """Images, and numbers beside them, of rows with these numbers."""
+    numbers = np.asarray(numbers)
+    image = np.broadcast_to(numbers[:, None, None, None] % 256, (len(numbers), 4, 4, 3)).astype(np.uint8)
+    return {"image": image, "desired_goal": numbers[:, None].astype(np.float32), "a/b": numbers.astype(np.int32)}
+
+
+def pictured(numbers):
+    numbers = np.asarray(numbers)
+    extras = {"log_probability": -numbers.astype(np.float16)}
+    following = {key: (value + 1).astype(value.dtype) for key, value in shown(numbers).items()}
+    return rows_of(numbers)._replace(observation=shown(numbers), next_observation=following, extras=extras)
+
+
+def replay_of_pictures(capacity, lengths):
+    replay, total = Replay(example_of(pictured([0])), capacity), 0
+    for length in lengths:
+        replay.add_episode(pictured(np.arange(total, total + length)))
+        total += length
+    return replay
+
+
+def example_of(transition):
+    """A transition without its leading axis."""
+    return Transition(*(row_of(field, 0) for field in transition))
+
+
+def test_keys_and_dtypes_are_those_of_the_example():
+    replay = replay_of_pictures(8, [5, 5])
+    rows = replay.rows(np.arange(2, 10))
+    assert list(rows.observation) == ["image", "desired_goal", "a/b"]
+    assert rows.observation["image"].dtype == np.uint8
+    assert rows.extras["log_probability"].dtype == np.float16
+    assert_same(rows, pictured(np.arange(2, 10)))
+    assert replay.row_bytes == sum(leaf.nbytes for leaf in jax.tree.leaves(pictured([0])))
+
+
+def test_stored_arrays_are_named_by_their_paths_and_found_whatever_their_order():
+    replay = replay_of_pictures(8, [5, 5])
+    arrays = {name: array.copy() for name, array in reversed(replay.arrays().items())}
+    assert {".observation['image']", ".next_observation['a/b']", ".extras['log_probability']", ".reward"} < arrays.keys()
+    restored = Replay(example_of(pictured([0])), 8)
+    restored.restore(arrays)
+    assert_same(restored.rows(np.arange(2, 10)), pictured(np.arange(2, 10)))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        (".observation['image']", lambda array: array[..., :2]),
+        (".extras['log_probability']", lambda array: array.astype(np.float32)),
+        ("episode_start", lambda array: array[:3]),
+        (".reward", None),
+    ],
+)
+def test_a_stored_array_that_does_not_belong_there_is_named(name, change):
+    replay = replay_of_pictures(8, [5])
+    arrays = dict(replay.arrays())
+    array = arrays.pop(name)
+    if change:
+        arrays[name] = change(array)
+    with pytest.raises(RunError, match=re.escape(repr(name))):
+        replay.restore(arrays, "some/file")
+
+
+def test_an_episode_of_another_form_is_refused():
+    with pytest.raises(ValueError, match="log_probability"):
+        replay_of_pictures(8, [5]).add_episode(pictured([0])._replace(extras={}))
+
+
+# ---- draws over several rows ----
+
+
+def firsts_and_ends(lengths):
+    ends = np.cumsum(lengths)
+    return np.repeat(ends - lengths, lengths), np.repeat(ends - 1, lengths)
+
+
+LENGTHS = [3, 1, 6, 2, 5]
+
+
+@pytest.mark.parametrize("capacity", [9, 100])
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_a_window_ends_with_its_episode(capacity, steps):
+    replay = replay_of_pictures(capacity, LENGTHS)
+    _, ends = firsts_and_ends(LENGTHS)
+    numbers = np.arange(17 - len(replay), 17)
+    windows = replay.windows(numbers, steps)
+    for number, rows, inside in zip(numbers, windows.numbers, windows.inside, strict=True):
+        expected = [row for row in range(number, number + steps) if row <= ends[number]]
+        assert rows[inside].tolist() == expected
+        assert rows[-1] == expected[-1]
+    np.testing.assert_array_equal(windows.last, windows.numbers[:, -1])
+
+
+@pytest.mark.parametrize("capacity", [9, 100])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_frames_reach_back_to_the_start_of_their_episode_and_to_what_is_held(capacity, count):
+    replay = replay_of_pictures(capacity, LENGTHS)
+    firsts, _ = firsts_and_ends(LENGTHS)
+    numbers = np.arange(17 - len(replay), 17)
+    frames, following = replay.frames(numbers, "image", count)
+    assert frames.dtype == following.dtype == np.uint8
+    for number, now, then in zip(numbers, frames[:, :, 0, 0, 0], following[:, :, 0, 0, 0], strict=True):
+        first = max(firsts[number], numbers[0])
+        expected = [max(row, first) for row in range(number - count + 1, number + 1)]
+        assert now.tolist() == expected
+        assert then.tolist() == [*expected[1:], number + 1]

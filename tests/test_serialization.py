@@ -51,9 +51,9 @@ def test_the_values_come_from_the_arrays_and_not_from_the_form(learner, arrays):
 
 
 def test_other_arrays_may_lie_beside_them(learner, arrays):
-    arrays["replay/00"] = np.zeros(3)
+    arrays["replay/.reward"] = np.zeros(3)
     restored = to_arrays(from_arrays(learner, arrays, "learner", "file"), "learner")
-    assert restored.keys() == arrays.keys() - {"replay/00"}
+    assert restored.keys() == arrays.keys() - {"replay/.reward"}
     assert all(np.array_equal(restored[name], arrays[name]) for name in restored)
 
 
@@ -99,3 +99,17 @@ def test_an_array_that_is_not_finite_is_named(learner, arrays, value):
     name = "learner.target_critics.layers[0].weight"
     arrays[name].flat[-1] = value
     assert repr(name) in refusal(learner, arrays)
+
+
+@pytest.mark.parametrize("form", [lambda tree: tree, as_shapes], ids=["of arrays", "of mere shapes"])
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+def test_random_keys_are_kept(form, kind):
+    tree = {"key": jax.random.key(3, impl=kind), "many": jax.random.split(jax.random.key(4, impl=kind), 3)}
+    arrays = to_arrays(tree, "learner")
+    assert arrays["learner['key']"].dtype == np.uint32
+    restored = from_arrays(form(tree), arrays, "learner", "file")
+    for name, key in tree.items():
+        assert restored[name].dtype == key.dtype
+        np.testing.assert_array_equal(jax.random.key_data(restored[name]), jax.random.key_data(key))
+    with pytest.raises(RunError, match="learner"):
+        from_arrays(form(tree), arrays | {"learner['key']": np.zeros(3, np.uint32)}, "learner", "file")

@@ -195,7 +195,7 @@ def _manifest(
         "gate": None
         if gate is None
         else {
-            "critics": len(gate.critics.layers[0].bias),
+            "critics": len(gate.critics.layers[0].weight),
             "caution": gate.caution,
             "norm_epsilon": gate.critics.norms[0].eps,
         },

@@ -135,7 +135,7 @@ def _policy(graph: _Graph, policy: Policy) -> None:
 
 def _limited(graph: _Graph, limit: float, action: str, alone: str, in_unit: Callable[[str], str]) -> str:
     """`Policy._limited`, node by node."""
-    before = in_unit("previous_action")
+    before = graph("Clip", in_unit("previous_action"), -1.0, 1.0)
     alone_before = graph("Clip", in_unit("previous_base_action"), -1.0, 1.0)
     with_base = graph("Add", alone, graph("Sub", before, alone_before))
     low = graph("Min", graph("Sub", before, limit), with_base)

@@ -6,7 +6,7 @@ A new algorithm is a file with a subclass of `Algorithm`, a frozen pydantic data
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ class Algorithm(ABC):
     default.
     """
 
+    if TYPE_CHECKING:
+        __dataclass_fields__: ClassVar[dict[str, Any]]
     name: Any
     """A `Literal`, the key in `ALGORITHMS`."""
     composition: Composition

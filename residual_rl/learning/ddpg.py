@@ -1,7 +1,7 @@
 """DDPG on the residual, as published: the learner of Silver et al. 2018."""
 
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import equinox as eqx
 import jax
@@ -147,7 +147,7 @@ class DDPG(Algorithm):
         rule = replace(self, burn_in=FixedBurnIn(cycles=0), composition=composition)
         if method == "scratch":
             return rule
-        fields = {name: getattr(composition, name) for name in Composition.__dataclass_fields__}
+        fields: dict[str, Any] = {name: getattr(composition, name) for name in Composition.__dataclass_fields__}
         rule = replace(rule, composition=ResidualAlone(**fields | {"relabel": "keep"}))
         return rule if self.expert_ratio else replace(rule, random_ratio=0.6, expert_ratio=0.8)
 

@@ -27,4 +27,4 @@ class Graph(NamedTuple):
     @property
     def hidden(self) -> tuple[int, ...]:
         """Widths of the actor's hidden layers."""
-        return tuple(layer.bias.shape[-1] for layer in self.actor.layers[:-1])
+        return tuple(layer.weight.shape[-2] for layer in self.actor.layers[:-1])

@@ -169,6 +169,14 @@ def test_a_world_that_drifts_is_named_with_the_size_of_its_noise() -> None:
     assert "differ by 0.16 on average" in found.warning
 
 
+def test_starts_that_the_seed_does_not_decide_are_said_to_be() -> None:
+    chance = np.random.default_rng(0)
+    plant = Plant(4, start=lambda seed: float(chance.normal()))
+    found = repeatability(Turns(plant, doing(0.0)).play(range(8)), False)
+    assert (found.differing, found.other_starts) == (8, 8)
+    assert "the same seed (which gave other starts in 8 episodes) and the same actions gave other rewards" in found.warning
+
+
 def test_a_random_controller_is_not_the_worlds_fault() -> None:
     found = repeatability(Turns(Plant(8, lambda age, position, noise: 0.01 * age), doing(0.0)).play(range(16)), True)
     assert not found.holds

@@ -20,6 +20,8 @@ class Log:
         """Keeps the paths of the first `paths` of the `lanes`."""
         self.fingerprints = np.zeros(lanes, dtype=np.uint64)
         """[L] equal where two episodes showed the same observations and rewards, bit for bit."""
+        self.starts = np.zeros(lanes, dtype=np.uint64)
+        """[L] the same of their initial observations."""
         self._paths = min(paths, lanes)
         self._every = -(-(horizon + 1) // MOST_POINTS)
         self._points: list[np.ndarray] = []
@@ -35,6 +37,8 @@ class Log:
         words = (words ^ (words >> _SHIFT)) * places
         words = (words ^ (words >> _SHIFT)).sum(axis=1, dtype=np.uint64)
         self.fingerprints = np.where(live, (self.fingerprints ^ words) * _PRIME, self.fingerprints)
+        if not self._step:
+            self.starts = self.fingerprints
         if self._paths and self._step % self._every == 0:
             shown = observation["observation"][: self._paths]
             entries = np.linspace(0, shown.shape[1] - 1, min(shown.shape[1], MOST_ENTRIES)).astype(int)

@@ -19,7 +19,9 @@ class Repeatability:
     """What came of the base against itself."""
 
     episodes: Annotated[int, Field(ge=1)]
-    """Pairs from the same start."""
+    """Pairs from the same seed."""
+    other_starts: Annotated[int, Field(ge=0)]
+    """Pairs whose initial observations differ."""
     differing: Annotated[int, Field(ge=0)]
     """Pairs in which an observation or reward was another one, however little."""
     other_returns: Annotated[int, Field(ge=0)]
@@ -46,13 +48,16 @@ class Repeatability:
         """What a user must know; empty if all is well."""
         if self.pairing == "paired":
             return ""
+        same = "the same start and the same actions"
+        if self.other_starts:
+            same = f"the same seed (which gave other starts in {self.other_starts} episodes) and the same actions"
         gave = f"other rewards in {self.other_returns} of {self.episodes} episodes (returns differ by "
         gave += f"{in_digits(self.return_noise)} on average"
         gave += f", {self.other_success} ended in success once and not the other time)" if self.other_success else ")"
         if not self.other_returns:
             gave = f"other observations in {self.differing} of {self.episodes} episodes"
         return (
-            f"the same start and the same actions gave {gave}, though nothing is known to be random: the world changes with "
+            f"{same} gave {gave}, though nothing is known to be random: the world changes with "
             "time, or its seed does not decide its chance. Base and policy are therefore played in turns in every evaluation, "
             "and compared unpaired, which needs more episodes for the same certainty; and a run that is stopped and resumed "
             "does not give the same numbers as one that was not"
@@ -65,6 +70,7 @@ def repeatability(pairs: Pairs, controller_is_random: bool) -> Repeatability:
     apart = np.abs(again.returns - base.returns)
     return Repeatability(
         episodes=len(apart),
+        other_starts=int((pairs.starts[:, 0] != pairs.starts[:, 1]).sum()),
         differing=int((~pairs.repeated).sum()),
         other_returns=int(np.count_nonzero(apart)),
         return_noise=float(apart.mean()),

@@ -32,6 +32,8 @@ class Pairs(NamedTuple):
     policy: Outcome
     fingerprints: np.ndarray
     """[N, 2] of base and policy, see `Log`."""
+    starts: np.ndarray
+    """[N, 2] of their initial observations."""
     paths: list[tuple[np.ndarray, np.ndarray]]
     """Of the first pairs where base and policy went: `[P, O]` each."""
 
@@ -51,6 +53,7 @@ class Pairs(NamedTuple):
             joined([self.base, other.base]),
             joined([self.policy, other.policy]),
             np.concatenate([self.fingerprints, other.fingerprints]),
+            np.concatenate([self.starts, other.starts]),
             (self.paths + other.paths)[:MOST_PATHS],
         )
 
@@ -122,13 +125,16 @@ class Turns:
             Outcome(*(np.stack(values)[of_side, lanes] for values in zip(*(outcome for outcome, _, _ in rounds), strict=True)))
             for of_side in index
         ]
-        prints = [np.stack([log.fingerprints for _, _, log in rounds])[of_side, lanes] for of_side in index]
+        prints, starts = (
+            np.stack([np.stack([getattr(log, name) for _, _, log in rounds])[of_side, lanes] for of_side in index], axis=1)
+            for name in ("fingerprints", "starts")
+        )
         went = [
             (rounds[index[0][lane]][2].path(lane), rounds[index[1][lane]][2].path(lane))
             for lane in range(paths)
             if all(lane not in why for _, why, _ in rounds)
         ]
-        return Pairs(outcomes[0], outcomes[1], np.stack(prints, axis=1), went), reasons
+        return Pairs(outcomes[0], outcomes[1], prints, starts, went), reasons
 
     def _order(self, counted: int) -> np.ndarray:
         """Which lanes `[E]` bool the policy has first: half of those that count, in every other batch the other half."""
@@ -170,4 +176,4 @@ class Turns:
 def _first(pairs: Pairs, count: int) -> Pairs:
     """The first so many pairs of a batch."""
     base, policy = (Outcome(*(values[:count] for values in outcome)) for outcome in (pairs.base, pairs.policy))
-    return Pairs(base, policy, pairs.fingerprints[:count], pairs.paths)
+    return Pairs(base, policy, pairs.fingerprints[:count], pairs.starts[:count], pairs.paths)

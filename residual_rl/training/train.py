@@ -218,5 +218,6 @@ def _saved_on_error(run: Run, state: State) -> Iterator[None]:
     try:
         yield
     except ResidualRLError:
-        save(run, state)
+        if state.base is not None:  # before the first evaluation there is nothing worth keeping
+            save(run, state)
         raise

@@ -1,6 +1,6 @@
 """Film a controller or a run's policy in a registered Gymnasium environment, drawn by the environment itself."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,7 +134,7 @@ def _frame(env: gymnasium.Env) -> np.ndarray:
     return picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2, :3]
 
 
-def _captioned(show: CustomShow, episodes: Sequence[_Episode], rate: float) -> Iterator[np.ndarray]:
+def _captioned(show: CustomShow, episodes: Sequence[_Episode], rate: float) -> Generator[np.ndarray]:
     for number, episode in enumerate(episodes, 1):
         left = f"{show.env}: {show.name}", f"episode {number}, seed {episode.seed}"
         last = len(episode.frames) - 1

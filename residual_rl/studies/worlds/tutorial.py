@@ -67,7 +67,9 @@ class PID:
 
 def ball_on_beam() -> gymnasium.Env:
     """A ball on a beam that is not mounted level, under the id of the tutorial, which is not registered here."""
-    return gymnasium.make(EnvSpec("BallOnBeam-v0", lambda **_: BallOnBeam(), max_episode_steps=HORIZON), disable_env_checker=True)
+    return gymnasium.make(
+        EnvSpec("BallOnBeam-v0", lambda **_: BallOnBeam(), max_episode_steps=HORIZON), disable_env_checker=True
+    )
 
 
 def pid() -> Any:

@@ -198,11 +198,10 @@ def test_a_planner_is_shown_the_state_and_hindsight_keeps_what_it_proposed(
     run = residual_rl.improve("slippery-push", planner, out=tmp_path, **TINY | {"steps": 400})
     # Two cycles of 4 episodes; 5 episodes with the base, the learner before and after; 10 with both sides of the verdict.
     assert asked == [5] * 50 + [5] * 50 + [4] * 51 * 2 + [5] * 50 + [10] * 100
-    kept, all_burn_in = capsys.readouterr().out.splitlines()
-    assert kept == "planner cannot be asked again at relabelled goals: hindsight keeps the recorded base actions"
-    assert (
-        all_burn_in
-        == "the burn-in, in which the residual stays zero, can take 400 steps: with 400 the base may be all that comes out"
+    kept, all_burn_in = capsys.readouterr().out.splitlines()[:2]
+    assert kept == ("planner cannot be re-queried at relabelled goals; HER reuses the base actions recorded during the rollout")
+    assert all_burn_in == (
+        "burn-in (residual held at zero) can use 400 of the 400 steps, so the result may be the base itself; increase steps"
     )
     residual_rl.reevaluate(run.path, planner, episodes=5)
 

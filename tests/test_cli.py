@@ -1,5 +1,6 @@
 """The command line as a user types it: what it prints, where, and how it ends."""
 
+import inspect
 import json
 import re
 import subprocess
@@ -16,8 +17,10 @@ from tiny import TINY
 
 import residual_rl
 from residual_rl import api
+from residual_rl.api import configure
 from residual_rl.cli.console import show
 from residual_rl.cli.main import app, main
+from residual_rl.config import described_fields, to_json
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.errors import ResidualRLError
 from residual_rl.presets import METHODS, PRESETS
@@ -66,6 +69,9 @@ def test_list_shows_everything_that_can_be_asked_for() -> None:
         assert name in shown
 
 
+COMMANDS = [one.name or one.callback.__name__ for one in app.registered_commands if one.callback]
+
+
 def test_help_names_every_command() -> None:
     shown = command("--help").stdout
     assert all(re.search(rf"^. {name} ", shown, re.MULTILINE) for name in COMMANDS)
@@ -79,6 +85,43 @@ def test_the_help_of_a_command_describes_every_option(name: str) -> None:
     for parameter in COMMANDS[name].params:
         assert parameter.help, f"{name}: {parameter.name} has no help"
         assert parameter.help.split()[0] in described
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_every_option_has_help(name: str) -> None:
+    shown = command(name, "--help")
+    assert shown.returncode == 0
+    found = next(one for one in app.registered_commands if name in (one.name, getattr(one.callback, "__name__", None)))
+    assert found.callback
+    assert found.callback.__doc__
+    for parameter in inspect.signature(found.callback).parameters.values():
+        info = parameter.annotation.__metadata__[0]
+        assert info.help, f"{name}: {parameter.name} has no help"
+        assert parameter.name.strip("_").replace("as_", "").replace("_", "-") in shown.stdout.lower()
+
+
+def test_config_lists_every_hyperparameter_with_its_value() -> None:
+    values = json.loads(command("config", "push", "--json").stdout)
+    assert values == to_json(configure("push"))
+    shown = command("config", "push", "--preset", "silver2018", "--set", "batch_size=77").stdout
+    for path, *_ in described_fields(configure("push", preset="silver2018")):
+        assert path in shown
+    assert re.search(r"batch_size +77 ", shown)
+
+
+def test_what_is_set_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def improve(*arguments: Any, **fields: Any) -> None:
+        asked.append(fields)
+        raise ResidualRLError("enough")
+
+    monkeypatch.setattr(api, "improve", improve)
+    command(
+        "train", "push", "--set", "algorithm.composition.scale=0.5", "--success", "held:5", "--horizon", "9", "--log", "wandb"
+    )
+    assert asked[0]["algorithm.composition.scale"] == 0.5
+    assert (asked[0]["success"], asked[0]["horizon"], asked[0]["log"]) == ("held:5", 9, "wandb")
 
 
 def test_json_of_a_controller_is_one_object_and_nothing_else() -> None:
@@ -156,7 +199,12 @@ def test_what_a_task_is_measured_by_comes_first() -> None:
         (["train", "push", "--controller", "pid"], "there is no controller called 'pid'"),
         (["train", "push", "--preset", "silver"], "silver2018"),
         (["train", "push", "--method", "sac"], "scratch"),
-        (["evaluate", "runs/nowhere"], "there is no run directory 'runs/nowhere'"),
+        (["evaluate", "runs/nowhere"], "there is no run directory, task or Gymnasium environment 'runs/nowhere'"),
+        (["train", "push", "--set", "batch_size"], "--set needs PATH=VALUE"),
+        (["train", "push", "--set", "seed=3"], "seed has an argument or option of its own"),
+        (["train", "push", "--set", "algorithm.scale=3"], "there is no field called 'algorithm.scale'"),
+        (["config", "pusch"], "Did you mean 'push'?"),
+        (["config", "Pendulum-v1"], "Pendulum-v1 has no controller of its own"),
         (["benchmark", "memory"], "learning, physics"),
         (["report", "nowhere"], "nowhere"),
         (["doctor", "nowhere"], "there is no nowhere/config.json: it is no run directory"),
@@ -219,10 +267,11 @@ def test_training_a_finished_run_again_says_what_came_of_it(tmp_path: Path, monk
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "run" / "report.html").exists()
     assert "not promoted" in first.stdout
+    assert "gain: Nothing was gained." in first.stdout
     assert "preference: the residual acts in 0.0% of the steps" in first.stdout  # one cycle is less than the burn-in
     second = command(*arguments)
     assert second.returncode == 0
-    assert "was trained before" in second.stderr
+    assert "is finished" in second.stderr
     assert first.stdout.splitlines()[-3:] == second.stdout.splitlines()[-3:]
 
 

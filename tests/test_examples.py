@@ -5,11 +5,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.runs.reading import read_verdict
+from residual_rl.studies.worlds import tutorial
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -39,6 +41,24 @@ def test_an_example_improves_its_controller(name: str, monkeypatch: pytest.Monke
         more = {"pretraining": 1}
     importlib.import_module(name).main(str(tmp_path / "run"), **BUDGET, **more)
     assert read_verdict(tmp_path / "run").controller.partition("-")[0] == CONTROLLERS[name]
+
+
+def test_the_study_has_the_world_and_the_controller_of_the_tutorial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package has its own, since `examples` is not part of it."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    pid = importlib.import_module("pid").PID
+    steps = []
+    for env, controller in ((gymnasium.make("BallOnBeam-v0"), pid()), (tutorial.ball_on_beam(), tutorial.PID())):
+        observation, _ = env.reset(seed=3)
+        assert env.spec is not None
+        steps.append([env.spec.id])
+        ended = False
+        while not ended:
+            observation, reward, terminated, truncated, info = env.step(controller(observation))
+            steps[-1] += [*observation, reward, info["is_success"]]
+            ended = terminated or truncated
+    assert len(steps[0]) == 1 + 100 * 6
+    assert steps[0] == steps[1]
 
 
 def test_every_example_is_run_and_shown() -> None:

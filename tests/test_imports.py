@@ -52,6 +52,7 @@ def inside(package):
 FRONT_DOORS = {
     "residual_rl.api",
     "residual_rl.pictures.watch",
+    "residual_rl.pictures.watch_custom",
     "residual_rl.studies.estimate",
     "residual_rl.studies.runner",
     *inside("residual_rl.cli"),

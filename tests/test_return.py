@@ -150,7 +150,7 @@ def test_a_resumed_run_remembers_the_best_return(runs: dict[str, Path], tmp_path
         residual_rl.improve("track", controller, out=tmp_path, on_progress=stop_once, **fields, **BUDGET)
     before = len(seen)
     residual_rl.improve("track", controller, out=tmp_path, on_progress=seen.append, **fields, **BUDGET)
-    assert seen[before] == seen[before - 1]
+    assert seen[before][:5] == seen[before - 1][:5]
     assert read_policy(tmp_path)[2] == 0  # the checkpoints after the stop are better than those before, but not than the first
     without_time = [[{**row, "wall_seconds": 0.0} for row in evaluations(path)] for path in (tmp_path, runs["spoiled"])]
     assert without_time[0] == without_time[1]

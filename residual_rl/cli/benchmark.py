@@ -11,12 +11,14 @@ from residual_rl.errors import UnknownName
 
 
 def benchmark(
-    subject: Annotated[str, typer.Argument(help="physics, learning or foreign")],
+    subject: Annotated[
+        str, typer.Argument(help="What to measure: physics, learning or foreign (overhead on user-supplied environments).")
+    ],
     as_json: Json = False,
-    task: Annotated[str, typer.Option(help="Which world `physics` measures.")] = "slippery-push",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of `physics`.", show_default="one a core")] = None,
+    task: Annotated[str, typer.Option(help="The task that `physics` measures.")] = "slippery-push",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of `physics`.", show_default="one per core")] = None,
 ) -> None:
-    """Measure speed beside the usual alternatives, in one run on this machine."""
+    """Measure speed on this machine, beside the usual alternatives."""
     from residual_rl import benchmarks
 
     subjects: dict[str, Callable[[], dict[str, Any]]] = {

@@ -1,4 +1,4 @@
-"""The commands that take a policy elsewhere."""
+"""The commands that export and share a policy."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,8 @@ from residual_rl.cli.console import Json, show
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A finished run's directory.")],
-    out: Annotated[Path, typer.Argument(help="The bundle's folder; new, or empty.")],
+    run: Annotated[Path, typer.Argument(help="The directory of a finished run.")],
+    out: Annotated[Path, typer.Argument(help="The bundle's folder; new or empty.")],
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write the policy as ONNX; needs the onnx extra.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -27,20 +27,20 @@ def push(
     to: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face Hub, or a folder: /..., ./..., ~/..., file:...")],
     public: Annotated[bool, typer.Option("--public", help="Make a newly created repository public.")] = False,
 ) -> None:
-    """Send a bundle to the Hugging Face Hub or to a folder, with a model card."""
+    """Upload a bundle to the Hugging Face Hub, or copy it to a folder, with a model card."""
     from residual_rl.bundles.hub import push as push_
 
     show(f"push    {push_(bundle, to, public=public)}")
 
 
 def pull(
-    source: Annotated[str, typer.Argument(help="Where the bundle is, as for push.")],
-    out: Annotated[Path, typer.Argument(help="The folder to keep it in; new, or empty.")],
+    source: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face Hub, or a folder, as for push.")],
+    out: Annotated[Path, typer.Argument(help="The folder to keep it in; new or empty.")],
     revision: Annotated[str | None, typer.Option(help="A commit, branch or tag.", show_default="main")] = None,
 ) -> None:
-    """Fetch a bundle; nothing of its owner's is run."""
+    """Download a bundle; none of its code is run."""
     from residual_rl.bundles.hub import pull as pull_
 
     policy = pull_(source, out, revision=revision)
-    decision = "promoted" if policy.promoted else "not promoted: it delivers the base until its scale is set"
+    decision = "promoted" if policy.promoted else "not promoted; the policy is the base until its scale is set"
     show(f"pull    {out}: {decision}")

@@ -1,4 +1,4 @@
-"""The commands that run a study and gather its results."""
+"""The commands that run a study and collect its results."""
 
 import sys
 from pathlib import Path
@@ -9,26 +9,29 @@ import typer
 from residual_rl.cli.console import complaints, show
 from residual_rl.errors import ResidualRLError, RunError
 
-MAX_SEEDS = 10_000  # to be asked for at once
+MAX_SEEDS = 10_000  # in one part of --seeds
 
 
 def study(
     name: Annotated[str, typer.Argument(help="A study's name, see `residual-rl list`.")],
     only: Annotated[
-        list[str] | None, typer.Option(help="A task, a variant or task/variant; * stands for anything. Can be repeated.")
+        list[str] | None,
+        typer.Option(help="Run these only: a task, a variant or task/variant; * matches anything. Repeatable."),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Such as 0-4 or 0,3,7.", show_default="the study's own")] = None,
-    budget: Annotated[int | None, typer.Option(min=1, help="Steps of each.", show_default="the study's own")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Trials at a time.", show_default="one a core")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the trials, with estimated hours.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Run those again that failed before.")] = False,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0-4 or 0,3,7.", show_default="the study's own")] = None,
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Training steps of each trial.", show_default="the study's own")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trials at a time.", show_default="one per core")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the trials and the estimated hours.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run trials that failed before again.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="The study's directory.", show_default="runs/studies/NAME, with a budget NAME-BUDGET")
     ] = None,
 ) -> None:
-    """Run the trials of a study on all cores, and gather their results in one table.
+    """Run the trials of a study on all cores, and collect their results in one table.
 
-    Stopped at any moment, by Ctrl-C or worse, the same command goes on where it was.
+    If it is interrupted or killed, run the same command again to resume.
     """
     from residual_rl.cli.study_table import carry_out
 
@@ -49,12 +52,12 @@ def study(
 
 def gather(
     name: Annotated[str, typer.Argument(help="The study's name.")],
-    directories: Annotated[list[Path], typer.Argument(help="The directories that hold its trials.")],
-    out: Annotated[Path, typer.Option(help="Where results.csv and verdicts.csv go.")],
+    directories: Annotated[list[Path], typer.Argument(help="The directories with its trials.")],
+    out: Annotated[Path, typer.Option(help="The directory for results.csv and verdicts.csv.")],
 ) -> None:
-    """Put the trials of a study that ran in several directories, or on several machines, into one table.
+    """Collect the results of a study that ran in several directories, or on several machines, in one table.
 
-    Where trials differ in their budget alone, those with more steps than the least have them in their variant's name.
+    Trials that differ only in budget are told apart by a suffix on the variant (`default-200k`).
     """
     from residual_rl.studies import find_study
     from residual_rl.studies.results import collect
@@ -78,10 +81,10 @@ def parse_seeds(text: str) -> list[int]:
             first, dash, last = part.partition("-")
             numbers = range(int(first), int(last if dash else first) + 1)
             if len(numbers) > MAX_SEEDS:
-                raise ResidualRLError(f"{text!r} are more than {MAX_SEEDS} seeds")
+                raise ResidualRLError(f"{text!r} is more than {MAX_SEEDS} seeds")
             seeds += numbers
     except (ValueError, OverflowError):
         seeds = []
     if not seeds:
-        raise ResidualRLError(f"seeds are given as in '0-4' or '0,3,7', not {text!r}")
+        raise ResidualRLError(f"--seeds must be like 0-4 or 0,3,7, not {text!r}")
     return list(dict.fromkeys(seeds))

@@ -22,8 +22,8 @@ RUNNING = (
 )
 
 
-def gymnasium_maker(name: str) -> Callable[[], gymnasium.Env]:
-    """What makes the environments of a Gymnasium id.
+def gymnasium_maker(name: str, render_mode: str | None = None) -> Callable[[], gymnasium.Env]:
+    """What makes the environments of a Gymnasium id, drawn as Gymnasium's `render_mode` says.
 
     Raises:
         UnknownName: there is none.
@@ -41,7 +41,7 @@ def gymnasium_maker(name: str) -> Callable[[], gymnasium.Env]:
         spec = gymnasium.spec(known_as)
     except (gymnasium.error.Error, ImportError):
         raise UnknownName("task or Gymnasium environment", name, TASKS) from None
-    return lambda: gymnasium.make(spec, disable_env_checker=True)
+    return lambda: gymnasium.make(spec, render_mode=render_mode, disable_env_checker=True)
 
 
 def made(make: Callable[[], gymnasium.Env], called: str) -> gymnasium.Env:

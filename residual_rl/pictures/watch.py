@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 from importlib.util import find_spec
 from itertools import count, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,12 @@ from residual_rl.pictures import video
 from residual_rl.pictures.film import BASE_COLOR, POLICY_COLOR, Episode, moments, record, view_of
 from residual_rl.pictures.rendering import Take, render
 from residual_rl.pictures.video import Caption
+from residual_rl.pictures.watch_custom import film, show_of
 from residual_rl.policy import Policy
 from residual_rl.residual import Composition
 from residual_rl.runs.reading import read_config
 from residual_rl.storage import write_whole
-from residual_rl.tasks import find_task
+from residual_rl.tasks import find_task, is_task
 from residual_rl.tasks.racing.task import RacingTask
 from residual_rl.tasks.task import Task
 from residual_rl.training.experiment import resolve
@@ -87,29 +88,34 @@ def watch(
     episodes: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
+    horizon: int | None = None,
     num_threads: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Shown:
-    """Show episodes of a controller, or of a finished run's policy.
+    """Show episodes of a controller, or of the policy that a run delivers.
 
-    Without `out`, open a window if there is a display, else write `<task>-<controller>.mp4` (or `.gif`).
+    Without `out`, a task of the library is shown in a window if there is a display. Otherwise the file is
+    `<task>-<controller>.mp4` (or `.gif`). Other environments draw themselves, with Gymnasium's render mode "rgb_array".
 
     Args:
-        env: a task's name or Gymnasium id.
-        controller: as for `improve`; None for the task's default.
-        run: a finished run's directory; show its policy instead of the controller alone.
-        episodes: the number of episodes; None for five in a file, and for no limit in a window.
-        seed: of the first episode; it increases by one for each further episode. The verdict's episodes begin with 0.
-        out: the file. Its suffix selects the format: `.mp4` or `.gif` for a video, `.png` for a film strip.
-        num_threads: physics threads; None for one a core.
-        on_progress: called with the number of frames drawn and their total.
-        tell: called with lines for the user.
+        env: a task's name or Gymnasium id; `MODULE:ID` if a module has to be imported first.
+        controller: as for `improve`; None for the task's own.
+        run: the directory of a finished run; its policy is shown instead of the controller alone.
+        episodes: how many; None for five in a file, and in a window until it is closed.
+        seed: of the first episode; later ones count up. The verdict's episodes begin at 0.
+        out: the file, by its ending: `.mp4` or `.gif` for a video, `.png` for a film strip.
+        horizon: as for `improve`.
+        num_threads: physics threads; None for one per core.
+        on_progress: called with the number of frames (of another environment: episodes) that are drawn, and their total.
+        tell: called with a line of text about what is going on.
 
     Raises:
         ResidualRLError: a name, run or file cannot be used, or a package or OpenGL is missing; the message says what to do.
         Interrupted: Ctrl-C; no file was written.
     """
+    if not is_task(env):
+        return _watch_custom(env, controller, run, episodes, seed, out, horizon, on_progress, tell)
     show = _make_show(env, controller, run, num_threads)
     if isinstance(show.task, RacingTask):
         from residual_rl.pictures import racing_watch
@@ -123,19 +129,55 @@ def watch(
         if not reason:
             seeds = count(seed) if episodes is None else range(seed, seed + episodes)
             return _show_window(show, seeds)
-        name = re.sub(r"[^\w.]+", "-", f"{show.task.name}-{show.name}")
-        out = name + (".mp4" if find_spec("av") else ".gif")
+        out = _file_name(show.task.name, show.name)
         tell(f"cannot open a window: {reason}. Writing {out}")
-    path = Path(out)
+    path = _writable(out)
     suffix = path.suffix.lower()
-    if suffix not in SIZES:
-        raise ResidualRLError(f"cannot write {path}: use the suffix .mp4 or .gif for a video, .png for a film strip")
-    video.check_can_write(suffix)
     seeds = range(seed, seed + (episodes or DEFAULT_EPISODES))
     try:
         return (_write_strip if suffix == ".png" else _write_video)(show, seeds, path, num_threads, on_progress)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {path} was not written") from None
+
+
+def _watch_custom(
+    env: str,
+    controller: Any,
+    run: str | Path | None,
+    episodes: int | None,
+    seed: int,
+    out: str | Path | None,
+    horizon: int | None,
+    on_progress: Callable[[int, int], None],
+    tell: Callable[[str], None],
+) -> Shown:
+    show = show_of(env, controller, run, horizon, tell)
+    path = _writable(_file_name(show.env, show.name) if out is None else out)
+    if out is None:
+        tell(f"writing {path}")
+    try:
+        return Shown(path, film(show, range(seed, seed + (episodes or DEFAULT_EPISODES)), path, on_progress))
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; {path} was not written") from None
+
+
+def _file_name(task: str, policy: str) -> str:
+    """One name, whatever the two are called."""
+    return re.sub(r"[^\w.]+", "-", f"{task}-{policy}") + (".mp4" if find_spec("av") else ".gif")
+
+
+def _writable(out: str | Path) -> Path:
+    """The file.
+
+    Raises:
+        ResidualRLError: it is of no known kind, or a package is missing that writes such files.
+    """
+    path = Path(out)
+    suffix = path.suffix.lower()
+    if suffix not in SIZES:
+        raise ResidualRLError(f"cannot write {path}: use the suffix .mp4 or .gif for a video, .png for a film strip")
+    video.check_can_write(suffix)
+    return path
 
 
 def _make_show(env: str, controller: Controller | str | None, run: str | Path | None, num_threads: int | None) -> _Show:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from residual_rl.processes import usable_cores
+from residual_rl.runs.provenance import versions
 
 PEERS = "bench", "benchmarks beside other libraries"
 """Extra and purpose of the peers."""
@@ -24,7 +25,7 @@ def conditions(peers: Sequence[str]) -> dict[str, Any]:
     packages = ("residual-rl", "mujoco", "jax", "numpy", *peers)
     missing = [name for name in peers if not installed(name)]
     return {
-        "versions": {name: version(name) for name in packages if installed(name)},
+        "versions": versions(name for name in packages if name not in missing),
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": usable_cores()},
         "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,  # before the benchmark starts
         "missing": INSTALL_PEERS if missing else None,

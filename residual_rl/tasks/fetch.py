@@ -30,6 +30,7 @@ import numpy as np
 
 from residual_rl.optional import WORLDS, missing
 from residual_rl.tasks.physics import Physics, state_columns
+from residual_rl.tasks.versions import margin_of_contact
 
 SUBSTEPS = 20
 STEP_SECONDS = 0.04  # 20 substeps of 2 ms
@@ -248,7 +249,7 @@ def _list_contact_pairs(spec: mujoco.MjSpec, self_contacts: Sequence[LinkPair]) 
             friction=(sliding, sliding, torsional, rolling, rolling),
             solref=(stock.geom_solref[first] + stock.geom_solref[second]) / 2,
             solimp=(stock.geom_solimp[first] + stock.geom_solimp[second]) / 2,
-            margin=max(stock.geom_margin[first], stock.geom_margin[second]),
+            margin=margin_of_contact(stock.geom_margin[first], stock.geom_margin[second]),
         )
     for geom in geoms:
         geom.contype = geom.conaffinity = 0

@@ -34,7 +34,7 @@ from residual_rl.tasks.physics import Physics, state_columns
 from residual_rl.tasks.rules import OBJECT_ORIGIN, Rules
 from residual_rl.tasks.rules import PUSHER as SPEC
 from residual_rl.tasks.variants import PUSHER_AS_RUN
-from residual_rl.tasks.versions import set_damping
+from residual_rl.tasks.versions import find_one_contact, margin_of_each, set_damping
 from residual_rl.types import Observation
 
 SUBSTEPS = 4
@@ -176,10 +176,11 @@ def pusher_model(rules: Rules = PUSHER_AS_RUN) -> mujoco.MjModel:
     spec.option.gravity = (0.0, 0.0, 0.0)
     # The routine that MuJoCo 3 brought for contacts of cylinders finds other contact points: the object ends centimetres away.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_NATIVECCD
+    find_one_contact(spec.option)
     joint, geom = spec.default.joint, spec.default.geom
     joint.armature = 0.04
     set_damping(joint, 1.0)
-    geom.density, geom.friction, geom.margin, geom.condim = 300.0, (0.8, 0.1, 0.1), 0.002, 1
+    geom.density, geom.friction, geom.margin, geom.condim = 300.0, (0.8, 0.1, 0.1), margin_of_each(0.002), 1
     geom.contype = geom.conaffinity = 0
     world = spec.worldbody
     world.add_geom(

@@ -8,6 +8,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+MARGINS_ADD = tuple(map(int, mujoco.__version__.split(".")[:2])) >= (3, 5)
+
 
 def set_damping(joint: Any, damping: float) -> None:
     """Give a joint of an `MjSpec`, or a default for joints, linear damping in N s/m or N m s/rad.
@@ -25,6 +27,23 @@ def find_several_contacts(option: Any) -> None:
     enabling = getattr(mujoco.mjtEnableBit, "mjENBL_MULTICCD", None)
     if enabling is not None:
         option.enableflags |= enabling
+
+
+def find_one_contact(option: Any) -> None:
+    """Make MuJoCo find one contact point between two convex geoms, as it did by default up to 3.7."""
+    disabling = getattr(mujoco.mjtDisableBit, "mjDSBL_MULTICCD", None)
+    if disabling is not None:
+        option.disableflags |= disabling
+
+
+def margin_of_contact(first: float, second: float) -> float:
+    """Return the distance in m at which two geoms with these margins touch: the larger one up to MuJoCo 3.4, then their sum."""
+    return first + second if MARGINS_ADD else max(first, second)
+
+
+def margin_of_each(distance: float) -> float:
+    """Return the margin in m of each of two geoms that are to touch at this distance."""
+    return distance / 2 if MARGINS_ADD else distance
 
 
 def set_constants(model: mujoco.MjModel, data: mujoco.MjData) -> None:

@@ -2,8 +2,8 @@
 
     python studies/racing.py [--starts 50]
 
-Writes `studies/racing/drivers.csv`, a row for each driver and track, and from it alone `studies/racing/README.md`. Drivers that are
-there with as many starts are kept: a stopped study goes on.
+Writes `studies/racing/drivers.csv`, a row for each driver and track, and from it alone `studies/racing/README.md`. Drivers
+that are there with as many starts are kept: a stopped study goes on.
 """
 
 import argparse

@@ -1,8 +1,7 @@
 """The line of least curvature between the walls of a track, and how fast a car can drive along a line."""
 
 import numpy as np
-from scipy import linalg
-from scipy.interpolate import CubicSpline
+import scipy
 
 from residual_rl.tasks.racing.track import PER_WALL_POINT, Track
 
@@ -45,7 +44,7 @@ def least_curvature(track: Track) -> tuple[np.ndarray, np.ndarray]:
         target = -np.einsum("ij,jd,id->i", matrix, centre, across)
         weighted = mean[:, None] * bends
         offset = bounded_minimum(weighted.T @ bends, weighted.T @ target, low, high)
-    between = CubicSpline(step * np.arange(count + 1), np.append(offset, offset[0]), bc_type="periodic")
+    between = scipy.interpolate.CubicSpline(step * np.arange(count + 1), np.append(offset, offset[0]), bc_type="periodic")
     line = track.beside(between(np.arange(len(track.position))))
     return line, curvature_of(line)
 
@@ -66,7 +65,7 @@ def bounded_minimum(hessian: np.ndarray, linear: np.ndarray, low: np.ndarray, hi
         held = np.stack([at_low, at_high])
         free = ~(at_low | at_high)
         x = np.where(at_low, low, np.where(at_high, high, 0.0))
-        x[free] = linalg.solve(
+        x[free] = scipy.linalg.solve(
             hessian[np.ix_(free, free)], linear[free] - hessian[np.ix_(free, ~free)] @ x[~free], assume_a="pos"
         )
         force = np.where(free, 0.0, linear - hessian @ x)

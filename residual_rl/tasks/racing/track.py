@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+import scipy
 
 from residual_rl.errors import ResidualRLError
 
@@ -84,7 +84,7 @@ def track_through(name: str, points: np.ndarray, right: np.ndarray, left: np.nda
     if not gaps.all():
         row = int(np.argmin(gaps))
         raise TrackError(f"track {name!r} has the same point twice, one after the other: {_place(points[row])}")
-    spline = CubicSpline(np.concatenate([[0.0], np.cumsum(gaps)]), closed, bc_type="periodic")
+    spline = scipy.interpolate.CubicSpline(np.concatenate([[0.0], np.cumsum(gaps)]), closed, bc_type="periodic")
     fine = np.linspace(0.0, spline.x[-1], 20_000 + 40 * len(points))
     travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(spline(fine)[:, :2], axis=0), axis=1))])
     length = float(travelled[-1])

@@ -181,7 +181,7 @@ def test_what_the_doctor_found_stands_in_the_report_with_the_calibration(tmp_pat
     assert "The critics hardly see the action." in section
     assert "discounted return that followed" in section
     assert section.count("<svg") == 1
-    (path / "diagnosis.json").write_text('{"step": 1}')
+    (path / "diagnosis.json").write_text('{"format": 1, "step": 1}')
     with pytest.raises(RunError, match=r"diagnosis\.json is damaged"):
         write_report([path])
 

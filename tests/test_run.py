@@ -265,6 +265,35 @@ def test_the_rule_by_which_a_policy_acts_is_kept_beside_that_of_its_run(tmp_path
     assert read_config(tmp_path) == CONFIG
 
 
+@pytest.mark.parametrize("number", [0, 2, None])
+def test_a_file_of_another_format_is_refused_by_name(tmp_path: Path, number: int | None) -> None:
+    with Run(tmp_path, CONFIG) as run:
+        run.save_policy({"a": np.ones(4, np.float32)}, run.config.algorithm, 0)
+        run.save_checkpoint({"a": np.ones(4)}, {"step": 5})
+        run.save_environment({"task": "mine"})
+        said, other = b'"format": 1', f'"format": {json.dumps(number)}'.encode()
+        files = {
+            "checkpoint.safetensors": run.load_checkpoint,
+            "policy.safetensors": lambda: read_policy(tmp_path),
+            "environment.json": lambda: read_environment(tmp_path),
+            "config.json": lambda: read_config(tmp_path),
+        }
+        for name, read in files.items():
+            read()
+            path = tmp_path / name
+            whole = path.read_bytes()
+            place = (
+                whole.replace(b'\\"format\\": 1', b'\\"format\\": 7')
+                if name.endswith("tensors")
+                else whole.replace(said, other)
+            )
+            assert place != whole
+            path.write_bytes(place)
+            with pytest.raises(RunError, match=rf"{name} has format (0|2|7|None), .* reads format 1 alone"):
+                read()
+            path.write_bytes(whole)
+
+
 def test_a_checkpoint_whose_counters_were_altered_is_refused(tmp_path: Path) -> None:
     with Run(tmp_path, CONFIG) as run:
         run.save_checkpoint({"a": np.ones(4)}, {"step": 5})

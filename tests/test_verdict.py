@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, ttest_rel
 
 from residual_rl.evaluation import Outcome
-from residual_rl.runs.reading import read_verdict
+from residual_rl.runs.reading import formatted, read_verdict
 from residual_rl.statistics import compare_returns, mcnemar, paired_interval, wilson_interval
 from residual_rl.verdict import compared, in_digits, judge
 
@@ -288,19 +288,9 @@ def test_returns_are_written_in_four_digits(value, text):
     assert in_digits(value) == text
 
 
-def test_verdicts_from_before_there_were_returns_are_read_as_by_success(tmp_path):
-    values = judge("task", "controller", *paired(both=40, fixed=10, broken=2, neither=48)).to_json()
-    del values["measured_by"]
-    for side in ("base", "policy"):
-        del values[side]["return_interval"]
-    (tmp_path / "verdict.json").write_text(json.dumps(values))
-    verdict = read_verdict(tmp_path)
-    assert (verdict.measured_by, verdict.base.return_interval, verdict.promoted) == ("success", None, True)
-
-
 def test_a_verdict_by_return_is_what_is_read_again(tmp_path):
     given = judge("task", "controller", with_returns(np.arange(9.0)), with_returns(np.arange(9.0) ** 1.1), "return")
-    (tmp_path / "verdict.json").write_text(json.dumps(given.to_json()))
+    (tmp_path / "verdict.json").write_text(json.dumps(formatted(given.to_json())))
     assert read_verdict(tmp_path) == given
 
 

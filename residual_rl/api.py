@@ -14,17 +14,9 @@ from pydantic.dataclasses import dataclass
 from residual_rl import storage
 from residual_rl.bundles.bundle import Exported, write_bundle
 from residual_rl.config import Config
-from residual_rl.controllers import (
-    Controller,
-    TableController,
-    Zero,
-    reads_state,
-)
-from residual_rl.custom.inspection import (
-    Description,
-    adapted,
-    same_environment,
-)
+from residual_rl.controllers import Controller, Zero, reads_state
+from residual_rl.controllers.resolve import resolve
+from residual_rl.custom.inspection import Description, same_environment
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.diagnosis.diagnosis import Diagnosis
@@ -32,13 +24,13 @@ from residual_rl.errors import ControllerError, ResidualRLError, RunError
 from residual_rl.evaluation import base_outcome, evaluation_envs, roll_out
 from residual_rl.policy import Policy, base_plus_residual, restore_residual
 from residual_rl.residual import Composition
+from residual_rl.runs.first_look import check_same_environment
 from residual_rl.runs.reading import read_config, read_diagnosis, read_policy, read_verdict
 from residual_rl.runs.run import Run
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
 from residual_rl.tasks import TASKS, find_task, spec_of
 from residual_rl.tasks.task import AnyTask
-from residual_rl.training.experiment import NOWHERE, controller_of_run, default_directory, described, open_setting
-from residual_rl.training.state import Training
+from residual_rl.training.experiment import Experiment, Request, base_of_run, described, open_experiment
 from residual_rl.training.train import Progress, diagnosis_so_far, train
 from residual_rl.types import Measure, Spec
 from residual_rl.verdict import Comparison, Side, Verdict, compared, side_of
@@ -64,8 +56,8 @@ def improve(
     """Learns a residual over a controller, and judges whether it made the controller better.
 
     The work is kept in the directory `out`. Called again with the same arguments it goes on where it was stopped, and
-    returns at once where it was finished. Controllers and environments are told apart by their names (a function's, a
-    class's): with another one of the same name, as two lambdas are, give another `out`.
+    returns at once where it was finished. Another controller or environment is refused, also one of the same name: the run
+    keeps how its base answered in a few first steps, and what the environment did.
 
     Args:
         env: a task's name (`residual-rl list` shows them), any Gymnasium id, a function without arguments that makes a
@@ -74,7 +66,8 @@ def improve(
             episodes, and one more where hindsight asks about goals.
         controller: a callable of what the environment shows, one observation or a batch, to an action in the environment's
             units; a model of Stable-Baselines3; the name of an `.onnx` file, of a table's `.npz` file, or of one of
-            `CONTROLLERS`; None for the task's own. In a task of the library a callable takes a batch, see `Controller`.
+            `CONTROLLERS`; None for the task's own. In a task of the library a callable takes a batch, see `Controller`. Or one
+            that is made inside of the run, see `Prepared`; its environment steps are the first of `steps`.
         steps: environment steps, base and burn-in included, evaluations excluded.
         seed: decides all chance of the run.
         out: the run's directory; None for `runs/<task>/<method>/seed-<seed>`, with `-<preset>` after the method where it is not
@@ -105,21 +98,19 @@ def improve(
     said = {"method": method, "preset": preset, "steps": steps, "seed": seed, **fields}
     numbers = _checked(horizon=horizon, num_threads=num_threads, checkpoint_seconds=checkpoint_seconds)
     horizon, num_threads, checkpoint_seconds = numbers.horizon, numbers.num_threads, numbers.checkpoint_seconds
-    directory = Path(out) if out else None
-    with open_setting(env, controller, said, horizon, processes, num_threads, tell, directory) as setting:
-        task, controller, _, config, about = setting
+    request = Request(controller, said, num_threads, tell, Path(out) if out else None)
+    with open_experiment(env, request, horizon, processes) as experiment:
+        config, task = experiment.config, experiment.task
         if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
             raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
-        with Run(directory or default_directory(config), config) as run:
-            if isinstance(controller, TableController):
-                run.save_table(controller.save)
-            if about is not None:
-                run.save_environment(about.to_json())
+        with experiment.run as run:
+            experiment.begin()
             if run.finished:
                 tell(f"{run.path} was trained before; another seed or out starts a new run")
             else:
-                train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, tell)
-                run.finish(Verdict.on(compare(run.path, task, controller, config.verdict_episodes, num_threads)))
+                train(experiment, on_progress, num_threads, checkpoint_seconds, tell)
+                comparison = compare(run.path, task, experiment.controller, config.verdict_episodes, num_threads)
+                run.finish(Verdict.on(comparison))
     return run
 
 
@@ -128,7 +119,8 @@ def load(path: str | Path | Run, controller: Any = None) -> Policy:
 
     Args:
         path: a finished run, or its directory. Nothing in it is executed.
-        controller: the same that was improved; needed only where it is one of your own.
+        controller: the same that was improved; needed only where it is one of your own. Where `per_lane(make)` was improved,
+            what `make()` gives does too.
 
     Returns:
         `observation -> action`, one or a batch, as the environment shows and takes them. Where the controller remembers, call
@@ -136,7 +128,7 @@ def load(path: str | Path | Run, controller: Any = None) -> Policy:
 
     Raises:
         RunError: the run is unfinished or damaged.
-        ControllerError: the run's controller is not one of the library's, and none was given.
+        ControllerError: the run's controller is not one of the library's, and none was given, or another one was.
     """
     path = Path(path)
     verdict = read_verdict(path)
@@ -240,9 +232,11 @@ def evaluate(
     if isinstance(target, Path):
         raise RunError(f"there is no run directory {target}")
     said = {"method": "rpl", "preset": "default", "seed": 0}
-    with open_setting(target, controller, said, horizon, processes, num_threads, tell, NOWHERE) as (task, controller, name, *_):
-        outcome = base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
-    return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
+    request = Request(controller, said, num_threads, tell, None, writes=False)
+    with open_experiment(target, request, horizon, processes) as experiment:
+        task = experiment.task
+        outcome = base_outcome(task, experiment.controller, Composition(), episodes, num_threads, purpose)
+    return Baseline(task.name, experiment.base.name, episodes, side_of(outcome), task.measured_by)
 
 
 def _evaluate_run(
@@ -258,15 +252,16 @@ def _evaluate_run(
     about, config = described(path), read_config(path)
     if about is None:
         task = find_task(config.task)
-        resolved = controller_of_run(path, controller, task.spec, num_threads)
-        return compare(path, task, resolved, episodes, num_threads, purpose)
+        base = base_of_run(path, controller, task.spec, num_threads)
+        return compare(path, task, base.controller, episodes, num_threads, purpose)
     if env is None:
         raise RunError(f"{path} was trained in {about.task!r}, an environment of your own: pass it as env=...")
     with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
         same_environment(about, opened, path)
-        resolved = adapted(controller_of_run(path, controller, about.spec), about.layout, about.character)
+        check_same_environment(path, opened.few_lanes(), opened.name)
+        base = base_of_run(path, controller, about.spec)
         foreign = opened.task(about.findings, opened.fixed_lanes or config.episodes_per_cycle)
-        return compare(path, foreign, resolved, episodes, num_threads, purpose)
+        return compare(path, foreign, base.controller, episodes, num_threads, purpose)
 
 
 def diagnose(path: str | Path | Run, controller: Controller | str | None = None) -> Diagnosis:
@@ -288,12 +283,12 @@ def diagnose(path: str | Path | Run, controller: Controller | str | None = None)
     config = read_config(path)
     task = find_task(config.task)
     try:
-        resolved = controller_of_run(path, controller, task.spec)
+        base = base_of_run(path, controller, task.spec)
     except ControllerError:
         if controller is not None:
             raise
-        resolved = Zero(task.spec.action_size)  # reads no goal, and so is never asked about one
-    return diagnosis_so_far(Training(config, task, resolved, Run(path, config)))
+        base = resolve(Zero(task.spec.action_size), task.spec)  # reads no goal, and so is never asked about one
+    return diagnosis_so_far(Experiment(config, task, base, Run(path, config)))
 
 
 def compare(
@@ -323,9 +318,6 @@ def _stored_policy(path: str | Path, controller: Any, promoted: bool) -> Policy:
     arrays, config, _ = read_policy(path)
     about = described(path)
     spec = _spec_of(config, about)
-    resolved = controller_of_run(path, controller, spec)
+    base = base_of_run(path, controller, spec).controller
     residual = restore_residual(config.algorithm, spec, arrays, str(path)) if promoted else None
-    if about is None:
-        return Policy(resolved, config.algorithm.composition, residual, spec)
-    base = adapted(resolved, about.layout, about.character)
-    return Policy(base, config.algorithm.composition, residual, spec, about.layout)
+    return Policy(base, config.algorithm.composition, residual, spec, about and about.layout)

@@ -21,6 +21,9 @@ class UnknownName(ResidualRLError):
 class ControllerError(ResidualRLError):
     """A controller that raised, or proposed something that is no action."""
 
+    step: int | None = None
+    """Of the episode, if it failed in one."""
+
 
 class WorldError(ResidualRLError):
     """An environment that keeps failing."""

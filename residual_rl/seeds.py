@@ -9,13 +9,15 @@ MAX_EPISODES = 1_000_000  # of one evaluation
 class Purpose(IntEnum):
     """The first seed of each use.
 
-    Confirmation asks again what the verdict said; tuning is what a controller is made with before anything is learned.
+    Confirmation asks again what the verdict said; tuning is what a controller is made with before anything is learned;
+    preparation is of a base that is made inside of a run.
     """
 
     VERDICT = 0
     SELECTION = 1_000_000
     CONFIRMATION = 2_000_000
     TUNING = 3_000_000
+    PREPARATION = 4_000_000
     PROBE = 5_000_000
     TRAINING = EPISODES_PER_RUN
 

@@ -9,11 +9,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from residual_rl import storage
-from residual_rl.controllers import TableController, name_of, reads_state
 from residual_rl.controllers.adapted import Adapted, Character
 from residual_rl.controllers.controller import Controller
-from residual_rl.controllers.probe import advice, character_of, ignores_goal
-from residual_rl.controllers.resolve import speaks_our_language
+from residual_rl.controllers.probe import advice, character_of, ignores_goal, judged_by_episodes, one_to_try
+from residual_rl.controllers.resolve import resolve
 from residual_rl.custom.goals import find_rules, goals_of, is_sparse
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.task import Findings
@@ -62,22 +61,16 @@ def description_from(values: Any, source: str) -> Description:
     return storage.record_of(Description, values, source)
 
 
-def adapted(controller: Any, layout: Layout, character: Character | None) -> Controller:
-    """A controller for the inside of the library."""
-    if character is not None:
-        return Adapted(controller, layout, character)
-    return controller.in_units(layout.to_unit) if isinstance(controller, TableController) else controller
-
-
 def look(opened: Opened, controller: Any, tell: Callable[[str], None]) -> Description:
     """Runs a few episodes of the controller alone, and describes what was seen.
 
     Raises:
-        ControllerError: the controller cannot be asked, or not so that it is right.
+        ControllerError: the controller cannot be asked, not so that it is right, or in none of the first episodes to its end.
         WorldError: the environment fails in its first episodes.
     """
-    name = name_of(controller)
-    if reads_state(controller):
+    brought = resolve(controller, opened.spec)
+    name, controller = brought.name, brought.controller
+    if brought.traits.reads_state:
         raise ControllerError(f"{name!r} reads the simulator's state, which {opened.name} does not show")
     lanes, layout = opened.few_lanes(), opened.layout
     first, second, again = (_start(opened, lanes, number) for number in (0, 1, 0))
@@ -87,16 +80,19 @@ def look(opened: Opened, controller: Any, tell: Callable[[str], None]) -> Descri
             "from the same starts, and no run can be repeated; `super().reset(seed=seed)` and `self.np_random` do that"
         )
     character = None
-    if not speaks_our_language(controller):
+    tried = brought
+    if brought.is_users:
         starts = map_observation(lambda *arrays: np.concatenate(arrays), first, second)
-        character = character_of(controller, layout, starts, opened.fixed_lanes)
-    base = adapted(controller, layout, character)
+        character = character_of(controller, layout, starts, opened.fixed_lanes, tell)
+        tried = replace(brought, controller=one_to_try(controller, character))
+    base = tried.fitted(layout, character).controller
     episodes = _first_episodes(opened, lanes, base)
     steps = [episode.transitions for episode in episodes]
     if character is not None and isinstance(base, Adapted):
         seen = map_observation(lambda *arrays: np.concatenate(arrays), *(one.observation for one in steps))
         if character.reads_goal and character.asked_again and not hasattr(controller, "reads_goal"):
             character = replace(character, reads_goal=not ignores_goal(base, seen))
+        character = judged_by_episodes(base, character, seen, np.concatenate([one.base_action for one in steps]), tell)
         tell(f"{name}: {character}")
         if slow := advice(controller, character, opened.fixed_lanes):
             tell(slow)

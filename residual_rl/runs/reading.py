@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic.dataclasses import dataclass
 
 from residual_rl import config as configuration
-from residual_rl.storage import digest, read_arrays
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
-from residual_rl.storage import read_json
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.storage import record_of
+from residual_rl.storage import digest, read_arrays, read_json, record_of
 from residual_rl.verdict import Verdict
 
 METRICS = (
@@ -45,8 +44,11 @@ EVALUATIONS = (
     "fixed",
     "broken",
 )
-TABLE = "table.npz"
 ENVIRONMENT = "environment.json"
+BASE = "base"
+"""The directory of a base with weights, and of what prepared it."""
+ARTEFACT = "artefact.json"
+PREPARATION = "preparation.json"
 
 
 def is_begun(path: str | Path) -> bool:
@@ -75,6 +77,27 @@ def read_environment(path: str | Path) -> Any:
     """
     file = Path(path) / ENVIRONMENT
     return read_json(file) if file.exists() else None
+
+
+@dataclass(frozen=True)
+class KeptBase:
+    """What a run says of the base that it keeps: `base/artefact.json`."""
+
+    kind: str
+    """A key of `ARTEFACTS`, or a kind of the user's."""
+    digest: str
+    prepared: bool
+    """Whether it was made in the run; its actions are then in units in which the bounds are -1 and 1."""
+
+
+def read_kept_base(path: str | Path) -> KeptBase | None:
+    """What a run says of the base that it keeps; None if it keeps none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    file = Path(path) / BASE / ARTEFACT
+    return record_of(KeptBase, read_json(file), file) if file.exists() else None
 
 
 def read_verdict(path: str | Path) -> Verdict:

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from gymnasium.vector import AutoresetMode
 
-from residual_rl.config import Config
-from residual_rl.controllers import Controller, asked_again, name_of, reads_goal, reads_state
+from residual_rl.controllers import reads_state
 from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.diagnosis.evidence import gather
 from residual_rl.diagnosis.findings import diagnose
@@ -25,9 +24,9 @@ from residual_rl.runs.reading import read_rows
 from residual_rl.runs.run import Run
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.tasks.task import AnyTask
-from residual_rl.training.cycle import next_cycle
-from residual_rl.training.state import State, Training, fresh, restored, save
+from residual_rl.training.cycle import gave_up, next_cycle
+from residual_rl.training.experiment import Experiment
+from residual_rl.training.state import State, fresh, restored, save
 from residual_rl.types import Measure
 
 DISABLED = AutoresetMode.DISABLED
@@ -54,16 +53,15 @@ class Selection(NamedTuple):
 
 
 def train(
-    config: Config,
-    task: AnyTask,
-    controller: Controller,
-    run: Run,
+    training: Experiment,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     num_threads: int | None = None,
     checkpoint_seconds: float = 30.0,
     tell: Callable[[str], None] = print,
 ) -> None:
     """Trains until the budget is spent; continues from the run's checkpoint where there is one.
+
+    If the controller fails in too many episodes in a row, it ends with what was learned until then.
 
     `tell` is told at the start if hindsight has to keep base actions because the controller cannot be asked again, and if the
     budget may end before the burn-in does.
@@ -73,13 +71,13 @@ def train(
         ControllerError, WorldError: the controller or the environment failed; a checkpoint was written.
         RunError: the run's files cannot be read or written.
     """
-    training = Training(config, task, controller, run)
+    config, task, controller, run = training.config, training.task, training.controller, training.run
     if training.keeps_base_actions:
-        tell(f"{name_of(controller)} cannot be asked again at relabelled goals: hindsight keeps the recorded base actions")
-    if config.steps <= training.burn_in_steps:
+        tell(f"{training.base.name} cannot be asked again at relabelled goals: hindsight keeps the recorded base actions")
+    if config.steps - training.steps_prepared <= training.burn_in_steps:
         tell(
-            f"the burn-in, in which the residual stays zero, can take {training.burn_in_steps:,} steps: with {config.steps:,}"
-            " the base may be all that comes out"
+            f"the burn-in, in which the residual stays zero, can take {training.burn_in_steps:,} steps: with "
+            f"{config.steps - training.steps_prepared:,} the base may be all that comes out"
         )
     lanes, with_state = config.episodes_per_cycle, reads_state(controller)
     with (
@@ -95,9 +93,9 @@ def train(
         selection, state = Selection(judges, seeds, base), state._replace(base=base)
         started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
         while True:
-            step, over = state.step, training.is_over(state.step)
+            step, over = state.step, training.is_over(state.step) or gave_up(state)
             with _saved_on_error(run, state):
-                if _evaluation_is_due(training, state) and not stopped():
+                if _evaluation_is_due(training, state, over) and not stopped():
                     state = _evaluated(training, selection, state)
             measured_by, steps = config.measured_by, max(config.steps, step)
             if state.evaluated >= 0:
@@ -117,15 +115,15 @@ def train(
                 state = next_cycle(training, envs, state, started)
 
 
-def _evaluation_is_due(training: Training, state: State) -> bool:
+def _evaluation_is_due(training: Experiment, state: State, over: bool) -> bool:
     """Once for the base alone, once in each interval, once at the end."""
     if state.evaluated == state.step:
         return False
     interval = training.config.evaluation_interval
-    return state.step // interval > state.evaluated // interval or training.is_over(state.step)
+    return state.step // interval > state.evaluated // interval or over
 
 
-def _evaluated(training: Training, selection: Selection, state: State) -> State:
+def _evaluated(training: Experiment, selection: Selection, state: State) -> State:
     """Evaluates the learner as it is, and keeps it as the selected policy if none was better."""
     algorithm = training.config.algorithm.delivered(state.scores)
     residual = Residual(algorithm, state.learner.averaged)
@@ -141,7 +139,7 @@ def _evaluated(training: Training, selection: Selection, state: State) -> State:
     return state
 
 
-def diagnosis_so_far(training: Training) -> Diagnosis:
+def diagnosis_so_far(training: Experiment) -> Diagnosis:
     """What a look at the checkpoint of an unfinished run finds.
 
     Raises:
@@ -155,9 +153,9 @@ def diagnosis_so_far(training: Training) -> Diagnosis:
     return _diagnosis(training, state)
 
 
-def _diagnosis(training: Training, state: State) -> Diagnosis:
+def _diagnosis(training: Experiment, state: State) -> Diagnosis:
     config, task, path = training.config, training.task, training.run.path
-    asked = reads_goal(training.controller) and asked_again(training.controller)
+    asked = training.base.traits.reads_goal and training.base.traits.can_be_asked_again
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
     algorithm, networks = config.algorithm.delivered(state.scores), state.learner.averaged
     evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.learner_reward)

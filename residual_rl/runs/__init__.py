@@ -1,0 +1,1 @@
+"""The directory of a run: the module that writes it, and the module that reads it."""

@@ -146,7 +146,8 @@ def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
     """One episode from each seed.
 
     An episode in which the world raises, or shows something not finite, or the controller fails, is a failure and has the least
-    return that is possible: in every step of the horizon the least reward of the task. A warning says how many there were, and why.
+    return that is possible: in every step of the horizon the least reward of the task. A warning says how many there were,
+    and why.
 
     Raises:
         ControllerError: the controller fails at the start of every episode; names it and what is wrong with its proposal.

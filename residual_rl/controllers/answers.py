@@ -155,7 +155,7 @@ def _as_array(answer: Any) -> np.ndarray:
     if isinstance(answer, list | tuple) and any(hasattr(entry, "detach") for entry in answer):
         return np.asarray([_as_array(entry) for entry in answer])
     if isinstance(answer, np.ma.MaskedArray):
-        return np.asarray(answer.astype(np.float64).filled(np.nan))
+        return np.ma.filled(answer.astype(np.float64), np.nan)
     return np.asarray(answer)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from residual_rl.controllers.table import TableController
 from residual_rl.tasks.task import AnyTask
@@ -16,7 +16,7 @@ class Artefact(Protocol):
     Its proposals are those of a `Controller`: `Observation[B] -> base_action [B, A]`, in units where the bounds are -1 and 1.
     """
 
-    kind: ClassVar[str]
+    kind: str
     """Its key in `ARTEFACTS`, if a run that keeps it is to be loaded without passing anything."""
 
     @property
@@ -42,7 +42,7 @@ class Artefact(Protocol):
         ...
 
 
-ARTEFACTS: dict[str, type[Artefact]] = {"table": TableController}
+ARTEFACTS: dict[str, type[Artefact]] = {TableController.kind: TableController}
 
 
 class Preparation(NamedTuple):

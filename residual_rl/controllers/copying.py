@@ -78,6 +78,8 @@ def _prepare(
     waiting: list[tuple[Any, int]] = [(call, 0)]
     while waiting:
         one, depth = waiting.pop()
+        if isinstance(one, ModuleType):
+            memo[id(one)] = one
         if isinstance(one, ATOMS) or id(one) in seen or depth > DEEPEST:
             continue
         seen.add(id(one))
@@ -88,6 +90,8 @@ def _prepare(
         if chance and (generator := _other_generator(one, chance)) is not None:
             memo[id(one)] = generator
             continue
+        if hasattr(type(one), "__deepcopy__"):
+            continue  # it knows itself what of it is copied
         if isinstance(one, FunctionType):
             space = spaces.setdefault(id(one.__globals__), dict(one.__globals__))
             closure = tuple(new_cells.setdefault(id(cell), CellType()) for cell in one.__closure__ or ())

@@ -82,7 +82,7 @@ def character_of(
             )
         elif says["is_random"] is None:
             second = _questioned(Adapted(copies(1), layout, plain), batch, repeats)
-            is_random = _differs([np.stack(first), np.stack(second)])
+            is_random = len(first) != len(second) or _differs([np.stack(first), np.stack(second)])
         if changes and not is_random and not why and says["is_stateful"] is None:
             stateful = True
             tell(
@@ -155,8 +155,8 @@ def judged_by_episodes(
         tell(
             f"{name} proposes the same whatever it is shown, "
             f"{np.array2string(base.layout.from_unit(answers[0]), precision=4)}: if it reads a simulator of its own, such as "
-            "an environment that it closes over, that is not the one that is controlled; let it read the observation that it is "
-            "called with"
+            "an environment that it closes over, that is not the one that is controlled; let it read the observation that it "
+            "is called with"
         )
     return character
 
@@ -192,6 +192,8 @@ def _copies_of(call: Any) -> tuple[Callable[[int], Any], str]:
 
     if isinstance(call, PerLane) and not isinstance(call, EpisodeCopies):
         return (lambda chance: PerLane(call.make)), ""
+    if getattr(call, "is_random", None) is False and getattr(call, "is_stateful", None) is False:
+        return (lambda chance: started(call)), ""
     try:
         copy_of(call)
     except CannotCopy as error:
@@ -201,22 +203,35 @@ def _copies_of(call: Any) -> tuple[Callable[[int], Any], str]:
 
 def _milliseconds(adapted: Adapted, batch: Observation) -> float:
     """The least that a call takes: whatever else goes on can only add to it. The first call may compile."""
-    times = []
+    times: list[float] = []
     for _ in range(1 + TIMED):
         start_episodes(adapted, len(batch["observation"]))
         clock = time.perf_counter()
-        propose(adapted, batch, adapted.layout.action_size)
+        try:
+            propose(adapted, batch, adapted.layout.action_size)
+        except ControllerError:  # as of one that follows a path, and has come to its end
+            if not times:
+                raise
+            break
         times.append((time.perf_counter() - clock) * 1e3)
-    return min(times[1:])
+    return min(times[1:], default=times[0])
 
 
 def _questioned(adapted: Adapted, batch: Observation, repeats: int) -> list[np.ndarray]:
-    """Its answers to one question, asked again and again, and after others."""
-    size = adapted.layout.action_size
-    answers = [propose(adapted, batch, size) for _ in range(repeats)]
-    propose(adapted, select(batch, np.arange(len(batch["observation"]))[::-1]), size)
-    propose(adapted, map_observation(lambda array: array + 0.01, batch), size)
-    return [*answers, propose(adapted, batch, size)]
+    """Its answers to one question, asked again and again, and after others; NaN, and no more, if it fails to answer."""
+    size, last = adapted.layout.action_size, len(batch["observation"]) - 1
+    others = [select(batch, slice(last, None, -1)), map_observation(lambda array: array + 0.01, batch)]
+    answers: list[np.ndarray] = []
+    for question in [batch] * repeats + others + [batch]:
+        try:
+            answer = propose(adapted, question, size)
+        except ControllerError:
+            if not answers:
+                raise
+            return [*answers, np.full_like(answers[0], np.nan)]
+        if question is batch:
+            answers.append(answer)
+    return answers
 
 
 def _after_start(

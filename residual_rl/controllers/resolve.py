@@ -87,14 +87,15 @@ def resolve(controller: Any, spec: Spec, num_threads: int | None = None) -> Base
         controller = StableBaselinesModel(controller)
     if isinstance(controller, TableController):
         return of_artefact(controller, in_environments_units=True)
-    if not callable(controller):
+    users: Any = controller
+    if not callable(users):
         raise ControllerError(
             f"a controller is a callable, a model of Stable-Baselines3, or a name, not {type(controller).__name__}"
         )
     name = name_of(controller)
     name = f"{type(controller).__module__}.{name}" if name in CONTROLLERS else name
     ours = type(controller).__module__.startswith("residual_rl.controllers.") and not hasattr(controller, "takes_batch")
-    return Base(controller, name, traits_of(controller), is_users=not ours, speaks_environments_language=not ours)
+    return Base(users, name, traits_of(controller), is_users=not ours, speaks_environments_language=not ours)
 
 
 def of_artefact(artefact: Any, name: str = "", in_environments_units: bool = False) -> Base:

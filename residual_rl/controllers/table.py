@@ -39,7 +39,7 @@ class TableController:
     """
 
     reads_goal = False
-    kind = "table"
+    kind: str = "table"
 
     def __init__(self, states: np.ndarray, actions: np.ndarray):
         self.states, self.actions = (_numbers(name, array) for name, array in (("states", states), ("actions", actions)))
@@ -54,13 +54,21 @@ class TableController:
         """A table is known by what it holds, wherever its file lies."""
         return f"{NAME}{self.digest[:12]}"
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 over shapes and numbers."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         hasher = hashlib.sha256()
         for array in (self.states, self.actions):
             hasher.update(repr(array.shape).encode() + array.tobytes())
         return hasher.hexdigest()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """Itself: nothing changes it."""
+        return self
 
     def __call__(self, observation: Observation) -> np.ndarray:
         """`Observation[B] -> base_action [B, A]`."""

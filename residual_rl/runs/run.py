@@ -216,5 +216,5 @@ def save_artefact(directory: Path, artefact: Artefact, prepared: bool) -> None:
     make_directory(directory)
     with disk_errors(directory):
         artefact.save(directory)
-    kept = KeptBase(type(artefact).kind, artefact.digest, prepared)
+    kept = KeptBase(artefact.kind, artefact.digest, prepared)
     write_json(directory / ARTEFACT, to_json(kept))

@@ -43,6 +43,11 @@ class Episode(NamedTuple):
 class ControllerFailure(str):
     """Why an episode was lost, if the controller failed in it, and not the environment."""
 
+    @property
+    def is_at_start(self) -> bool:
+        """Whether nothing had been done yet, so that it failed whoever acted."""
+        return self.endswith("(step 0 of the episode)")
+
 
 class Watch:
     """Steps environments and keeps an eye on them.

@@ -119,8 +119,8 @@ def _collected(training: Experiment, envs: Lanes, state: State, actor_learns: bo
         what = f"{dropped} episodes in a row had to be dropped; the last one because {reasons[-1]}"
         if not isinstance(reasons[-1], ControllerFailure):
             raise WorldError(what)
-        if not len(state.replay):
-            raise ControllerError(what)
+        if not len(state.replay) or all(isinstance(one, ControllerFailure) and one.is_at_start for one in reasons):
+            raise ControllerError(what)  # it fails whatever the residual does: nobody could say what was learned
         warn(f"training ends with what was learned: {what}", RuntimeWarning, stacklevel=2)
     return Collected(episodes, reasons, roles)
 

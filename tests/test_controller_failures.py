@@ -20,7 +20,13 @@ from residual_rl.runs.reading import read_rows
 from residual_rl.training.cycle import MAX_DROPPED_IN_A_ROW
 from residual_rl.types import Observation
 
-FEW = BUDGET | {"steps": 2000, "horizon": 6, "evaluation_episodes": 8, "verdict_episodes": 8, "evaluation_interval": 1000}
+FEW: dict[str, Any] = BUDGET | {
+    "steps": 2000,
+    "horizon": 6,
+    "evaluation_episodes": 8,
+    "verdict_episodes": 8,
+    "evaluation_interval": 1000,
+}
 
 
 class Path1D(gymnasium.Env):
@@ -123,7 +129,9 @@ def test_a_lane_that_failed_disturbs_no_other_and_the_next_episode_begins_anew()
 
 def test_one_that_fails_at_every_start_cannot_be_evaluated() -> None:
     envs, base = base_of(Planner(-1.0))
-    with pytest.raises(ControllerError, match=r"controller 'Planner' raised RuntimeError: infeasible \(step 0 of the episode\)"):
+    with pytest.raises(
+        ControllerError, match=r"controller 'Planner' raised RuntimeError: infeasible \(step 0 of the episode\)"
+    ):
         roll_out(envs, base_alone(base, Composition(), 1), list(range(24)))
 
 

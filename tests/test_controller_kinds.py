@@ -26,7 +26,7 @@ from residual_rl.types import Observation
 BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 LAYOUT = layout_of(BOX, spaces.Box(-2.0, 2.0, (2,), np.float32))
 ONE = layout_of(BOX, spaces.Box(-2.0, 2.0, (1,), np.float32))
-FEW = BUDGET | {"steps": 200, "evaluation_episodes": 4, "verdict_episodes": 4}
+FEW: dict[str, Any] = BUDGET | {"steps": 200, "evaluation_episodes": 4, "verdict_episodes": 4}
 
 count = 0
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_copied_says_so_by_attribute() -> None:
     Locked.is_random = True  # type: ignore[attr-defined]
     assert found(Locked())[1] == []
     Locked.is_random, Locked.is_stateful = False, True  # type: ignore[attr-defined]
-    with pytest.raises(ControllerError, match="cannot be copied.*per_lane"):
+    with pytest.raises(ControllerError, match=r"cannot be copied.*per_lane"):
         found(Locked())
 
 

@@ -15,7 +15,7 @@ from residual_rl.runs.first_look import FIRST_LOOK, read_first_look, take_first_
 from residual_rl.tasks import TASKS
 from residual_rl.types import Observation
 
-FEW = BUDGET | {"steps": 200, "evaluation_episodes": 4, "verdict_episodes": 4}
+FEW: dict[str, Any] = BUDGET | {"steps": 200, "evaluation_episodes": 4, "verdict_episodes": 4}
 
 
 class Pd:
@@ -33,7 +33,7 @@ class Lag(Pd):
         self.last = 0.0
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
-        self.last = self.bias * self.last + super().__call__(observation)[0]
+        self.last = self.bias * self.last + self.gain * float(observation[0]) + 1.0
         return np.array([self.last])
 
 
@@ -53,7 +53,9 @@ def test_other_gains_are_refused_by_all_that_takes_a_controller(finished: Path) 
     same, other = Pd(2.0), Pd(2.05)
     residual_rl.load(finished, same)
     residual_rl.evaluate(finished, same, env=Aim, episodes=2)
-    message = r"improves another 'Pd': in step \d+ of its first episode, shown \[.*\], that one proposed \S+ in entry 0 .*, this one"
+    message = (
+        r"improves another 'Pd': in step \d+ of its first episode, shown \[.*\], that one proposed \S+ in entry 0 .*, this one"
+    )
     with pytest.raises(ControllerError, match=message):
         residual_rl.load(finished, other)
     with pytest.raises(ControllerError, match=message):
@@ -89,7 +91,7 @@ class Short(Aim):
     """Ends early."""
 
     def step(self, action: np.ndarray) -> Any:
-        observation, reward, terminated, truncated, info = super().step(action)
+        observation, reward, _, truncated, info = super().step(action)
         return observation, reward, True, truncated, info
 
 
@@ -99,17 +101,15 @@ class Short(Aim):
         (Wind, r"step 0 of its first episode was rewarded with \S+, and now with"),
         (Tilted, "its first episode started with .* in entry 0 of observation, and now"),
         (Drifts, "after 1 steps its first episode showed"),
-        (Short, "ends after 1"),
+        (Short, "its first episode lasted .* and now ends after 1"),
     ],
 )
-def test_another_environment_of_the_same_name_is_refused(
-    kind: type[Aim], complaint: str, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kind, "__name__", "Aim")
+def test_another_environment_of_the_same_name_is_refused(kind: type[Aim], complaint: str, finished: Path) -> None:
+    other: Any = type("Aim", (kind,), {})
     with pytest.raises(RunError, match=f"written in another 'Aim': {complaint}"):
-        residual_rl.evaluate(finished, Pd(2.0), env=kind, episodes=2)
+        residual_rl.evaluate(finished, Pd(2.0), env=other, episodes=2)
     with pytest.raises(RunError, match=f"written in another 'Aim': {complaint}"):
-        residual_rl.improve(kind, Pd(2.0), out=finished, **FEW)
+        residual_rl.improve(other, Pd(2.0), out=finished, **FEW)
 
 
 @pytest.mark.parametrize("make", [Lag, lambda gain, bias: residual_rl.per_lane(lambda: Lag(gain, bias))])
@@ -167,5 +167,5 @@ def test_a_first_look_that_was_altered_is_found_out(finished: Path, tmp_path: Pa
     content = bytearray((tmp_path / FIRST_LOOK).read_bytes())
     content[-1] ^= 1
     (tmp_path / FIRST_LOOK).write_bytes(content)
-    with pytest.raises(RunError, match="it is not what was saved|what it holds is not what was saved"):
+    with pytest.raises(RunError, match="what it holds is not what was saved"):
         residual_rl.load(tmp_path, Pd(2.0))

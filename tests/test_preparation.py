@@ -22,7 +22,7 @@ from residual_rl.seeds import Purpose
 from residual_rl.tasks.task import AnyTask
 from residual_rl.types import Observation, map_observation
 
-FEW = BUDGET | {"steps": 1200, "evaluation_episodes": 4, "verdict_episodes": 4, "evaluation_interval": 400}
+FEW: dict[str, Any] = BUDGET | {"steps": 1200, "evaluation_episodes": 4, "verdict_episodes": 4, "evaluation_interval": 400}
 
 
 class Gain:
@@ -174,7 +174,7 @@ def test_other_settings_are_refused_with_the_difference(tmp_path: Path) -> None:
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResidualRLError, match="none is left to train"):
-        residual_rl.improve(Aim, as_table(400), out=tmp_path / "long", **FEW)
+        residual_rl.improve(Aim, as_table(60), out=tmp_path / "long", **FEW | {"steps": 200})
     with pytest.raises(ResidualRLError, match="made inside of a run"):
         residual_rl.evaluate(Aim, as_table(), horizon=20, episodes=2)
     with pytest.raises(ResidualRLError, match="batch_size"):

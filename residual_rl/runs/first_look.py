@@ -53,8 +53,8 @@ def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool
         start_episodes(asked, len(seeds))
         shown, proposed, reward = _rolled_out(lanes, seeds, lambda seen, _: propose(asked, seen, action_size))
         actions = proposed.clip(-1.0, 1.0)
-        again, _, other = _rolled_out(lanes, seeds, lambda _, step: actions[step])
-        same_world = _difference(_stack(shown), _stack(again)) is None and _is_close(reward, other)
+        again, _, other = _rolled_out(lanes, seeds, lambda _, step: actions[step], len(actions))
+        same_world = len(again) == len(shown) and _difference(_stack(shown), _stack(again)) is None and _is_close(reward, other)
         same_base = answers_of(controller, _stack(shown), action_size)
     except Exception:  # whatever fails here fails again where it counts, and is told there
         return None
@@ -116,9 +116,10 @@ def check_same_base(path: str | Path, controller: Controller, name: str, action_
     if look is None or look.proposed is None:
         return
     proposed = answers_of(controller, look.observation, action_size)
-    if _is_close(look.proposed, proposed, least=1.0):
+    place = _first_difference(look.proposed, proposed, least=1.0)
+    if place is None:
         return
-    step, lane, entry = np.unravel_index(np.argmax(np.abs(look.proposed - proposed)), proposed.shape)
+    step, lane, entry = place
     shown = np.array2string(look.observation["observation"][step, lane], precision=4, threshold=8)
     raise ControllerError(
         f"{path} improves another {name!r}: in step {step} of its first episode, shown {shown}, that one proposed "
@@ -145,16 +146,15 @@ def check_same_environment(path: str | Path, lanes: Lanes, name: str) -> None:
     except Exception:  # what fails here fails again where it counts, and is told there
         return
     steps = min(len(reward), len(look.reward))
-    before = map_observation(lambda array: array[:steps, :size], look.observation)
-    now = map_observation(lambda array: array[:steps, :size], _stack(shown))
-    what = _difference(before, now)
+    there = map_observation(lambda array: array[:steps, :size], look.observation)
+    here = map_observation(lambda array: array[:steps, :size], _stack(shown))
+    what = _difference(there, here)
     if what is None and len(reward) != len(look.reward):
         what = f"its first episode lasted {len(look.reward)} of {STEPS} steps at least, and now ends after {len(reward)}"
     if what is None and not _is_close(look.reward[:steps, :size], reward[:steps, :size]):
-        step = int(np.argmax(np.abs(look.reward[:steps, :size] - reward[:steps, :size]).max(axis=1)))
-        what = (
-            f"step {step} of its first episode was rewarded with {look.reward[step, 0]:.6g}, and now with {reward[step, 0]:.6g}"
-        )
+        step, lane = _first_difference(look.reward[:steps, :size], reward[:steps, :size]) or (0, 0)
+        before, now = look.reward[step, lane], reward[step, lane]
+        what = f"step {step} of its first episode was rewarded with {before:.6g}, and now with {now:.6g}"
     if what is not None:
         raise RunError(
             f"{path} was written in another {name!r}: {what}. Pass the environment in which it was written, or begin a run in "
@@ -195,18 +195,19 @@ def _stack(shown: list[Observation]) -> Observation:
 def _difference(before: Observation, now: Observation) -> str | None:
     for key in ("observation", "achieved_goal", "desired_goal"):
         one, other = before[key], now[key]
-        if one.shape != other.shape or _is_close(one, other):
-            continue
-        step, lane, entry = np.unravel_index(np.argmax(np.abs(one - other)), one.shape)
-        when = "its first episode started with" if step == 0 else f"after {step} steps its first episode showed"
-        return f"{when} {one[step, lane, entry]:.6g} in entry {entry} of {key}, and now {other[step, lane, entry]:.6g}"
+        if one.shape == other.shape and (place := _first_difference(one, other)) is not None:
+            step, entry = place[0], place[-1]
+            when = "its first episode started with" if step == 0 else f"after {step} steps its first episode showed"
+            return f"{when} {one[place]:.6g} in entry {entry} of {key}, and now {other[place]:.6g}"
     return None
 
 
+def _first_difference(one: np.ndarray, other: np.ndarray, least: float = 0.0) -> tuple[int, ...] | None:
+    """Where two arrays `[T, ...]` of one shape first differ by more than is to be expected, for each last index by its size."""
+    size = np.abs(one).max(axis=tuple(range(one.ndim - 1)), initial=0.0)
+    apart = ~(np.abs(one - other) <= CLOSE * size + 1e-6 * max(size.max(initial=0.0), least))
+    return tuple(np.argwhere(apart)[0].tolist()) if apart.any() else None
+
+
 def _is_close(one: np.ndarray, other: np.ndarray, least: float = 0.0) -> bool:
-    """Whether they differ by less than is to be expected, for each entry in units of its size."""
-    if one.shape != other.shape or not one.size:
-        return one.shape == other.shape
-    flat, again = one.reshape(-1, one.shape[-1]), other.reshape(-1, one.shape[-1])
-    size = np.abs(flat).max(axis=0, initial=0.0)
-    return bool((np.abs(flat - again) <= CLOSE * size + 1e-6 * max(size.max(), least)).all())
+    return one.shape == other.shape and _first_difference(one, other, least) is None

@@ -17,6 +17,8 @@ from residual_rl.types import Observation
 
 FEW: dict[str, Any] = BUDGET | {"steps": 200, "evaluation_episodes": 4, "verdict_episodes": 4}
 
+SHORT: dict[str, Any] = TINY | {"steps": 400}
+
 
 class Pd:
     def __init__(self, gain: float, bias: float = 0.0):
@@ -151,7 +153,7 @@ def test_in_a_task_of_the_library_gains_are_compared_too(tmp_path: Path) -> None
 
         return law
 
-    residual_rl.improve("push", mine(1.0), out=tmp_path, **TINY | {"steps": 400})
+    residual_rl.improve("push", mine(1.0), out=tmp_path, **SHORT)
     residual_rl.load(tmp_path, mine(1.0))
     with pytest.raises(ControllerError, match="improves another 'law'"):
         residual_rl.load(tmp_path, mine(0.9))

@@ -25,6 +25,10 @@ from residual_rl.types import Observation, map_observation
 FEW: dict[str, Any] = BUDGET | {"steps": 1200, "evaluation_episodes": 4, "verdict_episodes": 4, "evaluation_interval": 400}
 
 
+def few(**changes: Any) -> dict[str, Any]:
+    return FEW | changes
+
+
 class Gain:
     """An artefact of the user's: a line through points."""
 
@@ -174,11 +178,11 @@ def test_other_settings_are_refused_with_the_difference(tmp_path: Path) -> None:
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResidualRLError, match="none is left to train"):
-        residual_rl.improve(Aim, as_table(60), out=tmp_path / "long", **FEW | {"steps": 200})
+        residual_rl.improve(Aim, as_table(60), out=tmp_path / "long", **few(steps=200))
     with pytest.raises(ResidualRLError, match="made inside of a run"):
         residual_rl.evaluate(Aim, as_table(), horizon=20, episodes=2)
     with pytest.raises(ResidualRLError, match="batch_size"):
-        residual_rl.improve(Aim, as_table(), out=tmp_path / "bad", **FEW | {"batch_size": -1})
+        residual_rl.improve(Aim, as_table(), out=tmp_path / "bad", **few(batch_size=-1))
     assert not (tmp_path / "bad").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("words")

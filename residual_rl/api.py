@@ -14,9 +14,10 @@ from pydantic.dataclasses import dataclass
 from residual_rl import storage
 from residual_rl.bundles.bundle import Exported, write_bundle
 from residual_rl.config import Config, to_json
-from residual_rl.controllers import TableController, Zero, reads_state
+from residual_rl.controllers import Zero, reads_state
+from residual_rl.controllers.resolve import resolve
 from residual_rl.custom.description import Description
-from residual_rl.custom.inspection import adapted, same_environment
+from residual_rl.custom.inspection import same_environment
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.diagnosis.diagnosis import Diagnosis
@@ -27,7 +28,7 @@ from residual_rl.judging.runs import verdict_of
 from residual_rl.judging.sequential import compare_in_turns
 from residual_rl.policy import Policy, restore_residual
 from residual_rl.progress.metric_log import open_log
-from residual_rl.progress.reporter import Progress, Tell, reporter_of
+from residual_rl.progress.reporter import Progress, Reporter, Tell, reporter_of
 from residual_rl.residual import Composition
 from residual_rl.runs.reading import (
     POLICY,
@@ -42,14 +43,13 @@ from residual_rl.runs.run import Run
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds
 from residual_rl.tasks import find_task, spec_of
 from residual_rl.training.experiment import (
-    NOWHERE,
-    controller_of_run,
-    default_directory,
+    Experiment,
+    Request,
+    base_of_run,
     described,
     environment_of_run,
-    open_setting,
+    open_experiment,
 )
-from residual_rl.training.state import Training
 from residual_rl.training.train import diagnosis_so_far, train
 from residual_rl.types import Measure, Spec
 from residual_rl.verdict import Comparison, Side, side_of
@@ -77,8 +77,8 @@ def improve(
     """Learns a residual over a controller, and judges whether it made the controller better.
 
     The work is kept in the directory `out`. Called again with the same arguments it goes on where it was stopped, and
-    returns at once where it was finished. Controllers and environments are told apart by their names (a function's, a
-    class's): with another one of the same name, as two lambdas are, give another `out`.
+    returns at once where it was finished. Another controller or environment is refused, also one of the same name: the run
+    keeps how its base answered in a few first steps, and what the environment did.
 
     Args:
         env: a task's name (`residual-rl list` shows them), any Gymnasium id, a function without arguments that makes a
@@ -87,7 +87,8 @@ def improve(
             episodes, and one more where hindsight asks about goals.
         controller: a callable of what the environment shows, one observation or a batch, to an action in the environment's
             units; a model of Stable-Baselines3; the name of an `.onnx` file, of a table's `.npz` file, or of one of
-            `CONTROLLERS`; None for the task's own. In a task of the library a callable takes a batch, see `Controller`.
+            `CONTROLLERS`; None for the task's own. In a task of the library a callable takes a batch, see `Controller`. Or one
+            that is made inside of the run, see `Prepared`; its environment steps are the first of `steps`.
         steps: environment steps, base and burn-in included, evaluations excluded.
         seed: decides all chance of the run.
         out: the run's directory; None for `runs/<task>/<method>/seed-<seed>`, with `-<preset>` after the method where it is not
@@ -124,29 +125,36 @@ def improve(
     said = {"method": method, "preset": preset, "steps": steps, "seed": seed, **fields}
     numbers = _checked(horizon=horizon, num_threads=num_threads, checkpoint_seconds=checkpoint_seconds)
     horizon, num_threads, checkpoint_seconds = numbers.horizon, numbers.num_threads, numbers.checkpoint_seconds
-    directory = Path(out) if out else None
-    with (
-        reporter_of(tell) as report,
-        open_setting(env, controller, said, horizon, processes, num_threads, report.line, directory, success) as setting,
-    ):
-        task, controller, _, config, about = setting
-        if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
-            raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
-        with Run(directory or default_directory(config), config) as run:
-            if isinstance(controller, TableController):
-                run.save_table(controller.save)
-            if about is not None:
-                run.save_environment(about.to_json())
-            if run.finished:
-                report.line(f"{run.path} is finished; choose another seed or out to start a new run")
-            else:
-                if log is not None:
-                    run.log = open_log(log, run.path, to_json(config))
-                train(config, task, controller, run, on_progress, num_threads, checkpoint_seconds, report)
-                report.line(f"verdict: {config.verdict_episodes} episodes each of base and policy, on held-out initial states")
-                run.finish(verdict_of(config, run.path, task, controller, num_threads))
-            report.verdict(str(run.verdict()))
-    return run
+    with reporter_of(tell) as report:
+        request = Request(controller, said, num_threads, report.line, Path(out) if out else None)
+        with open_experiment(env, request, horizon, processes, success) as experiment:
+            _improve(experiment, report, on_progress, num_threads, checkpoint_seconds, log)
+    return experiment.run
+
+
+def _improve(
+    experiment: Experiment,
+    report: Reporter,
+    on_progress: Callable[[Progress], None],
+    num_threads: int | None,
+    checkpoint_seconds: float,
+    log: str | None,
+) -> None:
+    """Train and judge in the experiment's run, unless it is finished."""
+    config, task = experiment.config, experiment.task
+    if config.replay_capacity < config.episodes_per_cycle * task.spec.horizon:
+        raise ResidualRLError(f"replay_capacity {config.replay_capacity} is less than one cycle of episodes")
+    with experiment.run as run:
+        experiment.begin()
+        if run.finished:
+            report.line(f"{run.path} is finished; choose another seed or out to start a new run")
+        else:
+            if log is not None:
+                run.log = open_log(log, run.path, to_json(config))
+            train(experiment, on_progress, num_threads, checkpoint_seconds, report)
+            report.line(f"verdict: {config.verdict_episodes} episodes each of base and policy, on held-out initial states")
+            run.finish(verdict_of(config, run.path, task, experiment.controller, num_threads))
+        report.verdict(str(run.verdict()))
 
 
 def configure(
@@ -170,9 +178,9 @@ def configure(
     if method == "scratch" and controller is None:
         controller = "zero"
     said = {"method": method, "preset": preset, "seed": 0, **fields}
-    line = reporter_of(tell).line
-    with open_setting(env, controller, said, horizon, processes, None, line, NOWHERE) as (_, _, _, config, _):
-        return config
+    request = Request(controller, said, None, reporter_of(tell).line, None, writes=False)
+    with open_experiment(env, request, horizon, processes) as experiment:
+        return experiment.config
 
 
 def load(path: str | Path | Run, controller: Any = None, *, unfinished: bool = False) -> Policy:
@@ -180,7 +188,8 @@ def load(path: str | Path | Run, controller: Any = None, *, unfinished: bool = F
 
     Args:
         path: a finished run, or its directory. Nothing in it is executed.
-        controller: the same that was improved; needed only where it is one of your own.
+        controller: the same that was improved; needed only if it is one of your own. Over `per_lane(make)`, the result of
+            `make()` will do.
         unfinished: whether to load from an unfinished run, by its latest judgement: the policy that was judged if `judge`
             promoted it, else the base. A finished run delivers by its verdict all the same.
 
@@ -190,7 +199,7 @@ def load(path: str | Path | Run, controller: Any = None, *, unfinished: bool = F
 
     Raises:
         RunError: the run is unfinished or damaged; or, if it may be unfinished, was never judged.
-        ControllerError: the run's controller is not one of the library's, and none was given.
+        ControllerError: the run's controller is not one of the library's, and none was given, or another one was.
     """
     path = Path(path)
     if not unfinished or (path / "verdict.json").exists():
@@ -292,13 +301,11 @@ def evaluate(
         raise RunError(f"{Path(env)} is no environment; reevaluate(run) compares the policy of a run with its base")
     said = {"method": "rpl", "preset": "default", "seed": 0}
     purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
-    line = reporter_of(tell).line
-    setting = open_setting(
-        env, controller, said, horizon, processes, num_threads, line, NOWHERE, success or "last", learns=False
-    )
-    with setting as (task, controller, name, *_):
-        outcome = base_outcome(task, controller, Composition(), episodes, num_threads, purpose)
-    return Baseline(task.name, name, episodes, side_of(outcome), task.measured_by)
+    request = Request(controller, said, num_threads, reporter_of(tell).line, None, writes=False)
+    with open_experiment(env, request, horizon, processes, success or "last") as experiment:
+        task = experiment.task
+        outcome = base_outcome(task, experiment.controller, Composition(), episodes, num_threads, purpose)
+    return Baseline(task.name, experiment.base.name, episodes, side_of(outcome), task.measured_by)
 
 
 def compare(
@@ -365,22 +372,21 @@ def diagnose(path: str | Path | Run, controller: Any = None, *, env: AnyEnv | No
     config, about = read_config(path), described(path)
     spec = _spec_of(config, about)
     try:
-        resolved = controller_of_run(path, controller, spec)
+        base = base_of_run(path, controller, spec)
     except ControllerError:
         if controller is not None:
             raise
-        resolved = None
-    unasked = Zero(spec.action_size)  # reads no goal, and so is never asked about one
+        base = None
+    unasked = resolve(Zero(spec.action_size), spec)  # reads no goal, and so is never asked about one
     if about is None:
         return diagnosis_so_far(
-            Training(config, find_task(config.task), resolved or unasked, Run(path, config)), resolved is not None
+            Experiment(config, find_task(config.task), base or unasked, Run(path, config)), base is not None
         )
     env = environment_of_run(path, about) if env is None else env
     with closing(Opened(env, about.horizon)) as opened:
         same_environment(about, opened, path)
-        base = None if resolved is None else adapted(resolved, about.layout, about.character)
         task = opened.task(about, opened.fixed_lanes or config.episodes_per_cycle)
-        return diagnosis_so_far(Training(config, task, base or unasked, Run(path, config)), base is not None)
+        return diagnosis_so_far(Experiment(config, task, base or unasked, Run(path, config)), base is not None)
 
 
 def _spec_of(config: Config, about: Description | None) -> Spec:
@@ -391,9 +397,6 @@ def _stored_policy(path: Path, controller: Any, name: str, promoted: bool) -> Po
     arrays, config, _ = read_policy(path, name)
     about = described(path)
     spec = _spec_of(config, about)
-    resolved = controller_of_run(path, controller, spec)
+    base = base_of_run(path, controller, spec).controller
     residual = restore_residual(config.algorithm, spec, arrays, str(path)) if promoted else None
-    if about is None:
-        return Policy(resolved, config.algorithm.composition, residual, spec)
-    base = adapted(resolved, about.layout, about.character)
-    return Policy(base, config.algorithm.composition, residual, spec, about.layout)
+    return Policy(base, config.algorithm.composition, residual, spec, about and about.layout)

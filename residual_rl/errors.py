@@ -21,6 +21,9 @@ class UnknownName(ResidualRLError):
 class ControllerError(ResidualRLError):
     """A controller raised an exception or returned an invalid action."""
 
+    step: int | None = None
+    """Of the episode, if it failed in one."""
+
 
 class WorldError(ResidualRLError):
     """An environment fails repeatedly."""

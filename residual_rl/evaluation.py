@@ -9,8 +9,8 @@ from warnings import warn
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from residual_rl.controllers import Controller, naming_step, reads_state, start_episodes
-from residual_rl.errors import EpisodesLost
+from residual_rl.controllers import Controller, reads_state, start_episodes
+from residual_rl.errors import ControllerError, EpisodesLost
 from residual_rl.residual import Composer, Composition
 from residual_rl.rollout import Watch, base_policy
 from residual_rl.seeds import Purpose, evaluation_seeds
@@ -156,16 +156,17 @@ def evaluation_envs(task: AnyTask, episodes: int, num_threads: int | None, with_
 def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
     """One episode from each seed.
 
-    An episode in which the world raises, or shows something not finite, is a failure and has the least return that is possible:
-    in every step of the horizon the least reward of the task. A warning says how many there were, and why.
+    An episode in which the world raises, or shows something not finite, or the controller fails, is a failure and has the least
+    return that is possible: in every step of the horizon the least reward of the task. A warning says how many there were,
+    and why.
 
     Raises:
-        ControllerError: names the controller, the step and what is wrong with its proposal.
+        ControllerError: the controller fails at the start of every episode; names it and what is wrong with its proposal.
         WorldError: there are no environments any more, or whole batches of episodes were lost `GIVES_UP` times in a row or from
             the first seed to the last.
     """
     parts: list[Outcome] = []
-    failures: list[EpisodesLost] = []
+    failures: list[EpisodesLost | ControllerError] = []
     reasons: list[str] = []
     for start in range(0, len(seeds), envs.num_envs):
         chunk = list(seeds[start : start + envs.num_envs])
@@ -174,9 +175,12 @@ def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
             outcome, why = play(envs, act, padded)
             reasons += [reason for lane, reason in why.items() if lane < len(chunk)]
             failures = []
-        except EpisodesLost as error:
+        except (EpisodesLost, ControllerError) as error:
             failures.append(error)
-            if len(failures) == GIVES_UP or len(failures) * envs.num_envs >= len(seeds):
+            gives_up = len(failures) == GIVES_UP and isinstance(error, EpisodesLost)
+            # Whether the controller answers at the start of an episode does not depend on the policy; what it does later may.
+            is_nobodys = isinstance(error, EpisodesLost) or error.step == 0
+            if gives_up or (is_nobodys and len(failures) * envs.num_envs >= len(seeds)):
                 raise
             outcome = lost(envs)
             reasons += [str(error)] * len(chunk)
@@ -212,7 +216,7 @@ def play(envs: Lanes, act: Act, seeds: list[int], note: Note = lambda *shown: No
     """
     watch = Watch(envs)
     observation = watch.reset(seeds)
-    with naming_step(0):
+    with watch.asking():
         act.start(envs.num_envs)
     lanes = envs.num_envs
     returns, deviation, jerk = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
@@ -222,7 +226,7 @@ def play(envs: Lanes, act: Act, seeds: list[int], note: Note = lambda *shown: No
     note(observation, returns, ~watch.ended)
     while not watch.all_ended:
         live = ~watch.ended
-        with naming_step(watch.steps):
+        with watch.asking():
             base_action, action = act(observation)
         observation, reward, _, _, success = watch.step(action)
         note(observation, reward, live)

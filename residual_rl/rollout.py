@@ -5,13 +5,15 @@ also when the episode ends there, and the base is asked about it like about any 
 different times, a lane that has ended shows the same until the last one has; what it shows then is not recorded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from residual_rl.controllers import Controller, naming_step, propose, start_episodes
-from residual_rl.errors import EpisodesLost, WorldError
+from residual_rl.controllers.answers import tolerating_failures
+from residual_rl.errors import ControllerError, EpisodesLost, WorldError
 from residual_rl.residual import Composer, Composition
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Acted, Array, Measure, Observation, Transition, map_observation, row_of, select, without_state
@@ -38,11 +40,21 @@ class Episode(NamedTuple):
         return float(self.success) if by == "success" else float(self.transitions.reward.sum())
 
 
+class ControllerFailure(str):
+    """Why an episode was lost, if the controller failed in it, and not the environment."""
+
+    @property
+    def is_at_start(self) -> bool:
+        """Whether nothing had been done yet, so that it failed whoever acted."""
+        return self.endswith("(step 0 of the episode)")
+
+
 class Watch:
     """Steps environments and keeps an eye on them.
 
     A lane that shows something not finite is broken from then on. Its controller is shown sound observations instead, so that
-    it is not blamed for what the world did, and the other lanes can go on.
+    it is not blamed for what the world did, and the other lanes can go on. A lane in which the controller fails is broken too,
+    and goes on showing what it answered last.
     """
 
     def __init__(self, envs: Lanes):
@@ -57,6 +69,8 @@ class Watch:
         """Of broken lanes, what went wrong."""
         self.steps = 0
         self._shown: Observation | None = None
+        self._answered: Observation | None = None
+        self._terminated = np.zeros(envs.num_envs, dtype=bool)
 
     def reset(self, seeds: Sequence[int]) -> Observation:
         """Starts an episode in each lane.
@@ -77,12 +91,42 @@ class Watch:
         self.lengths = np.zeros(self.envs.num_envs, dtype=int)
         self.reasons = dict(info.get("errors", {}))
         self.steps = 0
+        self._answered = None
         self._explain(observation, np.zeros(self.envs.num_envs), "what reset shows is not finite: ")
         if self.broken.all():
             raise EpisodesLost(next(iter(self.reasons.values())))
         sound = np.where(self.broken, np.argmin(self.broken), np.arange(self.envs.num_envs))
         self._shown = select(observation, sound)
         return self._shown
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Ask the controller about all lanes. A lane in which it fails is broken, its action is zero, and the others go on.
+
+        Raises:
+            ControllerError: it cannot be asked about any lane; names the step.
+        """
+        with naming_step(self.steps), tolerating_failures() as failed:
+            yield
+            # Of a lane that the world has ended, no answer is needed any more; of one that was cut, the first.
+            just_cut = (self.lengths == self.steps) & ~self._terminated
+            new = [lane for lane in failed if not self.broken[lane] and (not self.ended[lane] or just_cut[lane])]
+            if len(new) == len(self.broken):
+                raise ControllerError(failed[new[0]])
+        if not failed:
+            self._answered = self._shown
+        elif new:
+            self._break(new, failed)
+
+    def _break(self, lanes: list[int], why: dict[int, str]) -> None:
+        for lane in lanes:
+            self.reasons[lane] = ControllerFailure(f"{why[lane]} (step {self.steps} of the episode)")
+            self.broken[lane] = True
+        self._some_broken = True
+        assert self._shown is not None
+        failed = np.isin(np.arange(len(self.broken)), lanes)
+        sound = select(self._shown, np.where(failed, np.argmin(failed), np.arange(len(failed))))
+        self._shown = _where(failed, self._answered or sound, self._shown)
 
     def why(self) -> dict[int, str]:
         """Of each broken lane, what went wrong."""
@@ -109,6 +153,7 @@ class Watch:
             raise EpisodesLost(f"step {self.steps} raised {type(error).__name__}: {error}") from error
         self.steps += 1
         ended = terminated | truncated
+        self._terminated = terminated
         if ended.any():
             self.lengths = np.where(ended & ~self.ended, self.steps, self.lengths)
             self.ended = self.ended | ended
@@ -137,10 +182,8 @@ def collect(
     """One episode in each lane, from `seeds` `[E]`.
 
     Returns:
-        The episodes, and why others were dropped: the environment raised, or showed something that is not finite.
-
-    Raises:
-        ControllerError: names the controller, the step and what is wrong with its proposal.
+        The episodes, and why others were dropped: the environment raised, or showed something that is not finite; or the
+        controller raised, or proposed something that is no action, which is a `ControllerFailure`.
     """
     base = base_policy(controller, composition, envs.task_spec.action_size)
     compose = Composer(composition)
@@ -152,7 +195,7 @@ def collect(
     success = np.zeros(envs.num_envs, dtype=bool)
     try:
         observation = watch.reset(seeds)
-        with naming_step(0):
+        with watch.asking():
             start_episodes(controller, envs.num_envs)
             base_action = base(observation)
         shown.append(without_state(observation))
@@ -162,7 +205,7 @@ def collect(
             residual, extra = acted if isinstance(acted, Acted) else (acted, {})
             action = compose(base_action, residual)
             observation, reward, terminated, truncated, success = watch.step(action)
-            with naming_step(watch.steps):
+            with watch.asking():
                 base_action = base(observation)
             shown.append(without_state(observation))
             proposed.append(base_action)
@@ -170,6 +213,8 @@ def collect(
             extras.append(extra)
     except WorldError as error:
         return [], [str(error)] * envs.num_envs
+    except ControllerError as error:
+        return [], [ControllerFailure(error)] * envs.num_envs
     steps = _over_time(shown, proposed, done, extras, envs.task_spec.discount)
     sound = [
         Episode(_lane(steps, lane, int(watch.lengths[lane])), bool(success[lane]), lane)

@@ -13,7 +13,8 @@ class Purpose(IntEnum):
     """The first seed of each purpose.
 
     Confirmation repeats the verdict's comparison on fresh states. Tuning is for designing a controller before any learning.
-    Interim judgements of an unfinished run have states that its final verdict does not use.
+    Interim judgements of an unfinished run have states that its final verdict does not use. Preparation is for making a base
+    inside the run.
     """
 
     VERDICT = 0
@@ -21,6 +22,7 @@ class Purpose(IntEnum):
     CONFIRMATION = 2_000_000
     TUNING = 3_000_000
     INTERIM = 4_000_000
+    PREPARATION = 5_000_000
     PROBE = 5_000_000
     TRAINING = EPISODES_PER_RUN
 

@@ -14,8 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from residual_rl.controllers.resolve import controller_of
-from residual_rl.custom.inspection import adapted, look
+from residual_rl.controllers.resolve import resolve
+from residual_rl.custom.inspection import look
 from residual_rl.custom.opened import Opened
 from residual_rl.evaluation import base_alone, roll_out
 from residual_rl.residual import Composition
@@ -40,10 +40,10 @@ def measure(name: str, episodes: int) -> dict[str, Any]:
     """Evaluate a world's controller alone."""
     world = WORLDS[name]
     with closing(Opened(world.make, world.horizon)) as opened:
-        controller, _ = controller_of(world.controller(), opened.spec)
-        about = look(opened, controller, tell=lambda line: None)
+        base = resolve(world.controller(), opened.spec)
+        about = look(opened, base, tell=lambda line: None)
         task = opened.task(about, LANES)
-        act = base_alone(adapted(controller, about.layout, about.character), Composition(), task.spec.action_size)
+        act = base_alone(base.fitted(about.layout, about.character).controller, Composition(), task.spec.action_size)
         outcome = roll_out(task.lanes, act, evaluation_seeds(Purpose.TUNING, episodes))
     (low, high), (return_low, return_high) = outcome.interval, outcome.return_interval
     values = (low, high, outcome.mean_return, return_low, return_high)

@@ -138,7 +138,8 @@ def test_memory_is_that_of_the_process_that_was_measured(learned):
 
 @pytest.mark.parametrize("preset", ["silver2018", "default"])
 def test_a_training_has_one_cycle_before_and_one_after(monkeypatch, preset):
-    def train(configured, task, controller, run, on_progress, num_threads):
+    def train(experiment, on_progress, num_threads):
+        configured, task = experiment.config, experiment.task
         algorithm, cycle = configured.algorithm, configured.episodes_per_cycle * task.spec.horizon
         assert configured.preset == preset
         assert configured.batch_size == 256

@@ -212,7 +212,7 @@ def test_doing_nothing_succeeds_only_where_the_episode_starts_solved():
 
 def test_a_base_that_proposes_no_action_is_an_error_that_names_it():
     def my_base(observation):
-        return np.zeros(2)
+        return np.zeros(3)
 
     with pytest.raises(ControllerError, match="'my_base' returned shape"):
         roll_out(line(1), base_alone(my_base, Composition(), 2), [0])

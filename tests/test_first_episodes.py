@@ -15,8 +15,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from worlds import BUDGET, Aim
 
 import residual_rl
+from residual_rl.controllers.resolve import resolve
 from residual_rl.custom.first_episodes import disturbed
-from residual_rl.custom.inspection import adapted, look
+from residual_rl.custom.inspection import look
 from residual_rl.custom.opened import LONGEST, Opened
 from residual_rl.custom.success import Judge
 from residual_rl.errors import ResidualRLError, RunError, WorldError
@@ -389,5 +390,5 @@ def test_a_base_that_cannot_stand_noise_is_looked_at_without() -> None:
     lines: list[str] = []
     with closing(Opened(Wide)) as opened:
         about = look(opened, on_its_path, lines.append, composition=Composition())
-        base = adapted(on_its_path, opened.layout, about.character)
+        base = resolve(on_its_path, opened.spec).fitted(opened.layout, about.character).controller
         assert disturbed(opened.few_lanes(), base, Composition()) == []

@@ -1,5 +1,6 @@
 """What kind of controller is it? And what follows from that."""
 
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from residual_rl.controllers.adapted import Adapted, Character, per_lane
 from residual_rl.controllers.controller import asked_again, batched, name_of, propose, start_episodes
 from residual_rl.controllers.models import OnnxModel, StableBaselinesModel
 from residual_rl.controllers.probe import advice, character_of
-from residual_rl.controllers.resolve import controller_of
+from residual_rl.controllers.resolve import resolve, traits_of
 from residual_rl.custom.description import Description, Findings
 from residual_rl.custom.opened import Opened
 from residual_rl.errors import ControllerError
@@ -24,7 +25,6 @@ from residual_rl.policy import Policy
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
 from residual_rl.spaces import layout_of
-from residual_rl.training.experiment import _shown_base
 from residual_rl.types import Observation
 
 BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32)
@@ -94,6 +94,14 @@ class Sums:
         return np.stack([self.sum, 0 * self.sum], axis=1)
 
 
+class Locked(Integrator):
+    """Cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
 class Filter:
     """Remembers and does not say so."""
 
@@ -110,7 +118,7 @@ class Latch:
     seen = False
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
-        self.seen = self.seen or bool((observation > 0.4465).any())  # the batch's largest is 0.4464
+        self.seen = self.seen or bool((observation > 0.906).any())  # the batch's largest is 0.9054
         return np.full((len(observation), 2), float(self.seen))
 
 
@@ -125,6 +133,9 @@ class Latch:
         (batched(noisy_single), True, True, False),
         (Sums(), True, False, True),
         (per_lane(Integrator), True, False, True),
+        (Integrator(), False, False, True),
+        (Filter(), False, False, True),
+        (Latch(), True, False, True),
         (lambda observation: observation[..., :2], True, False, False),
     ],
 )
@@ -141,8 +152,7 @@ def test_what_a_controller_is_is_found_out(call: Any, takes_batch: bool, is_rand
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [
-        (Filter(), "remembers: it answers the same question differently"),
-        (Integrator(), r"memory of 'Integrator' is that of one episode.*per_lane"),
+        (Locked(), r"memory of 'Locked' is that of one episode.*cannot be copied.*per_lane"),
         (lambda observation: np.zeros(5), r"neither a batch.*shape \(5,\).*nor a single one"),
         (lambda observation: 1 / 0, "neither a batch.*ZeroDivisionError"),
     ],
@@ -153,7 +163,7 @@ def test_what_cannot_be_right_is_refused_with_the_reason(call: Any, complaint: s
 
 
 def test_one_lane_needs_one_memory() -> None:
-    found = character(Integrator(), lanes=1)
+    found = character(Locked(), lanes=1)
     assert (found.takes_batch, found.remembers) == (False, True)
 
 
@@ -230,7 +240,8 @@ def test_a_model_of_stable_baselines_is_a_controller() -> None:
             assert deterministic
             return linear(observation), None
 
-    call, name = controller_of(PPO(), Opened(Aim, 20).spec)
+    base = resolve(PPO(), Opened(Aim, 20).spec)
+    call, name = base.controller, base.name
     assert name == "PPO"
     np.testing.assert_array_equal(call(np.ones((2, 3))), linear(np.ones((2, 3))))
     assert character(call).takes_batch
@@ -288,7 +299,8 @@ def test_an_onnx_file_is_a_controller(tmp_path: Path) -> None:
         )
         path = tmp_path / f"linear-{rows}.onnx"
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-        call, name = controller_of(str(path), Opened(Aim, 20).spec)
+        base = resolve(str(path), Opened(Aim, 20).spec)
+        call, name = base.controller, base.name
         assert name.startswith(f"linear-{rows}-")
         observation = np.ones((4, 3))
         np.testing.assert_allclose(call(observation), linear(observation), rtol=1e-5)
@@ -355,8 +367,7 @@ def test_the_residual_sees_what_a_remembering_controller_proposed(tmp_path: Path
 
 @pytest.mark.parametrize(("call", "shown"), [(noisy, True), (linear, False), (Sums(), True)])
 def test_the_residual_sees_the_base_action_where_nothing_else_tells_of_it(call: Any, shown: bool) -> None:
-    composition = {"algorithm.composition.actor_sees_base": True}
-    assert _shown_base(Adapted(call, LAYOUT, character(call))) == (composition if shown else {})
+    assert traits_of(Adapted(call, LAYOUT, character(call))).is_hidden == shown
 
 
 def test_the_line_about_a_controller_is_told_once(tmp_path: Path) -> None:

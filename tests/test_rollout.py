@@ -1,5 +1,6 @@
 """What collecting episodes promises: a chain of transitions as they were, and only sound episodes."""
 
+import re
 from importlib.metadata import version
 
 import numpy as np
@@ -9,9 +10,8 @@ from gymnasium.vector import AutoresetMode
 from representatives import REPRESENTATIVES
 
 from residual_rl.controllers import ReactivePush, asked_again, make_controller, reads_state
-from residual_rl.errors import ControllerError
 from residual_rl.residual import SILVER2018, Composition
-from residual_rl.rollout import collect
+from residual_rl.rollout import ControllerFailure, collect
 from residual_rl.tasks import TASKS
 from residual_rl.tasks.gymnasium_envs import WorldVectorEnv
 
@@ -301,22 +301,28 @@ def test_ctrl_c_is_no_failure_of_the_environment(at_step):
 
 
 @pytest.mark.parametrize("at_step", [0, 3, HORIZON])
-@pytest.mark.parametrize("complaint", ["raised ZeroDivisionError: no way", "returned nan in entry 2", r"returned shape \(4,\)"])
-def test_a_controllers_error_names_the_controller_and_the_step(at_step, complaint):
-    asked = []
+@pytest.mark.parametrize("complaint", ["raised ZeroDivisionError: no way", "returned nan in entry 2", r"returned shape \(3,\)"])
+def test_an_episode_in_which_the_controller_fails_is_dropped_and_names_it_and_the_step(at_step, complaint):
+    whole, _ = collect(envs_of(TASKS["push"], 2), ReactivePush(), Composition(), zero, [1, 2])
+    steps = whole[0].transitions
+    seen = np.concatenate([steps.observation["observation"], steps.next_observation["observation"][-1:]]).astype(np.float32)
 
     def my_controller(observation):
-        asked.append(len(asked))
         proposal = ReactivePush()(observation)
-        if asked[-1] == at_step:
-            if "raised" in complaint:
-                raise ZeroDivisionError("no way")
-            proposal[0, 2] = np.nan
-            return proposal if "nan" in complaint else proposal[0] * 0
-        return proposal
+        fails = (observation["observation"].astype(np.float32) == seen[at_step]).all(axis=1)
+        if not fails.any():
+            return proposal
+        if "raised" in complaint:
+            raise ZeroDivisionError("no way")
+        proposal[fails, 2] = np.nan
+        return proposal if "nan" in complaint else np.zeros(3)
 
-    with pytest.raises(ControllerError, match=rf"'my_controller' {complaint}.*\(step {at_step} of the episode\)"):
-        collect(envs_of(TASKS["push"], 2), my_controller, Composition(), zero, [1, 2])
+    episodes, dropped = collect(envs_of(TASKS["push"], 2), my_controller, Composition(), zero, [1, 2])
+    (reason,) = dropped
+    assert isinstance(reason, ControllerFailure)
+    assert re.fullmatch(rf"controller 'my_controller' {complaint}.*\(step {at_step} of the episode\)", reason)
+    (other,) = episodes
+    assert same(other.transitions, whole[1].transitions)
 
 
 # --- golden ---

@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from residual_rl.controllers import TableController
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.presets import make_config
 from residual_rl.runs.reading import metric_columns, read_config, read_environment, read_policy, read_rows
@@ -101,11 +102,11 @@ def test_a_directory_in_which_nothing_was_done_is_anybodys(tmp_path: Path) -> No
 def test_what_a_first_call_noted_of_another_environment_or_table_is_forgotten(tmp_path: Path) -> None:
     with Run(tmp_path, CONFIG) as run:
         run.save_environment({"task": "mine"})
-        run.save_table(lambda path: path.write_bytes(b"a table"))
+        run.save_base(TableController(np.zeros((1, 2)), np.ones((1, 1))))
     with Run(tmp_path, CONFIG):
         pass
     assert read_environment(tmp_path) is None
-    assert not (tmp_path / "table.npz").exists()
+    assert not (tmp_path / "base").exists()
     with Run(tmp_path, CONFIG) as run:
         run.save_environment({"task": "mine"})
         run.append("evaluations.csv", {"step": 0})

@@ -277,7 +277,7 @@ def test_the_first_evaluation_is_the_table_exactly(finished):
 
 
 def test_a_run_keeps_its_table_and_needs_no_other_file(finished, table):
-    assert same(TableController.load(finished / "table.npz"), table)
+    assert same(TableController.load(finished / "base"), table)
     verdict = residual_rl.reevaluate(finished, episodes=8)
     assert (verdict.controller, verdict.measured_by) == (name_of(table), "return")
     policy = residual_rl.load(finished)
@@ -321,8 +321,10 @@ def test_a_residual_is_not_put_over_another_table(finished, table, tmp_path):
         (tmp_path / name).write_bytes((finished / name).read_bytes())
     with pytest.raises(ControllerError, match="which is yours: pass it"):
         residual_rl.load(tmp_path)
-    other.save(tmp_path / "table.npz")
-    with pytest.raises(ControllerError, match=f"not '{name_of(other)}'"):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "artefact.json").write_bytes((finished / "base" / "artefact.json").read_bytes())
+    other.save(tmp_path / "base")
+    with pytest.raises(ControllerError, match="it is not what was saved"):
         residual_rl.load(tmp_path)
 
 

@@ -20,7 +20,8 @@ import residual_rl
 from residual_rl.bundles import bundle, runtime
 from residual_rl.bundles.bundle import differences, write_bundle
 from residual_rl.controllers import TableController
-from residual_rl.custom.inspection import adapted, look
+from residual_rl.controllers.resolve import resolve
+from residual_rl.custom.inspection import look
 from residual_rl.custom.opened import Opened
 from residual_rl.residual import Composition
 from residual_rl.rollout import collect
@@ -63,7 +64,7 @@ def lessons(env: Measured) -> tuple[np.ndarray, np.ndarray]:
     opened = Opened(lambda: Measured(env.shown, env.paid), horizon=20)
     about = look(opened, env.base, lambda line: None, composition=Composition())
     task = opened.task(about, 8)
-    base = adapted(env.base, about.layout, about.character)
+    base = resolve(env.base, opened.spec).fitted(about.layout, about.character).controller
     episodes, _ = collect(
         task.lanes, base, Composition(), lambda o, b, s: 0.3 * np.sin(s + 1.0) * np.ones_like(b), list(range(8))
     )
@@ -208,7 +209,9 @@ def test_a_table_reads_the_environments_numbers() -> None:
     layout = layout_of(spaces.Box(-np.inf, np.inf, (1,), np.float64), spaces.Box(-2.0, 6.0, (1,), np.float64))
     layout = replace(layout, units=Units((1e7,), (1e-3,)))
     flat = layout.flatten(np.array([[1e7 + 1e-3], [1e7]]), (2,))
-    np.testing.assert_allclose(layout.from_unit(adapted(table, layout, None)(flat)), [[1.0], [5.0]])
+    np.testing.assert_allclose(
+        layout.from_unit(resolve(table, Spec(1, 0, 1, 10)).fitted(layout, None).controller(flat)), [[1.0], [5.0]]
+    )
 
 
 # --- bundles ---

@@ -145,10 +145,11 @@ def _compile_seconds(preset: str) -> float:
 def _training(preset: str, steps: int, updates: int = CYCLE_UPDATES, overlap: bool = True) -> list[float]:
     """Train for a short time; return the times in s at which cycles ended: those of `steps`, one before and one after."""
     # Imported here, because the peers' processes import this module and do not need JAX.
-    from residual_rl.controllers import make_controller
+    from residual_rl.controllers.resolve import resolve
     from residual_rl.learning.burn_in import FixedBurnIn
     from residual_rl.presets import make_config
     from residual_rl.runs.run import Run
+    from residual_rl.training.experiment import Experiment
     from residual_rl.training.train import train
 
     task = find_task(TASK)
@@ -169,6 +170,6 @@ def _training(preset: str, steps: int, updates: int = CYCLE_UPDATES, overlap: bo
     config = replace(config, algorithm=replace(config.algorithm, burn_in=FixedBurnIn(cycles=0)))
     times = []
     with tempfile.TemporaryDirectory() as directory, Run(Path(directory) / "run", config) as run:
-        controller = make_controller(task.default_controller, task.spec)
-        train(config, task, controller, run, lambda progress: times.append(time.perf_counter()), num_threads=usable_cores())
+        experiment = Experiment(config, task, resolve(task.default_controller, task.spec), run)
+        train(experiment, lambda progress: times.append(time.perf_counter()), num_threads=usable_cores())
     return times

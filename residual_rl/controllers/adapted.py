@@ -2,16 +2,21 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from residual_rl.controllers.controller import as_array, name_of, remembers
+from residual_rl.controllers.answers import ask_each, numbers_in, shaped, shaped_rows
+from residual_rl.controllers.controller import name_of, remembers, said_by
+from residual_rl.controllers.copying import CannotCopy, copy_of
 from residual_rl.errors import ControllerError
 from residual_rl.spaces import Layout
 from residual_rl.types import Observation, row_of, size_of
+
+Lanes = Literal["mask", "made", "copied"]
+"""How a memory is kept apart for episodes that run side by side: by `reset(mask)`; one is made for each; each has a copy."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -27,12 +32,15 @@ class Character:
     """Whether hindsight may ask it about observations that were stored."""
     milliseconds: float
     """Of a call."""
+    lanes: Lanes = "mask"
+    """Of one that remembers."""
 
     def __str__(self) -> str:
+        memory = "with memory, a copy for each episode" if self.lanes == "copied" else "with memory"
         parts = [
             "asked about a batch" if self.takes_batch else "asked about one observation at a time",
             "random" if self.is_random else "deterministic",
-            "with memory" if self.remembers else "without memory",
+            memory if self.remembers else "without memory",
         ]
         parts += ["reads the goal"] if self.reads_goal else []
         return f"{', '.join(parts)}, {self.milliseconds:.2g} ms a call"
@@ -42,10 +50,16 @@ class Adapted:
     """A controller that speaks the library's language, around one that speaks its environment's."""
 
     def __init__(self, call: Callable[[Any], Any], layout: Layout, character: Character):
-        self.call: Any = call
+        self.__name__ = name_of(call)
         self.layout = layout
         self.character = character
-        self.__name__ = name_of(call)
+        self._takes_batch = character.takes_batch
+        if character.remembers and not keeps_lanes(call):
+            # What was made for each lane is a function of one observation, whoever is passed in its place.
+            call = EpisodeCopies(call, character.takes_batch and character.lanes != "made")
+        if isinstance(call, PerLane):
+            self._takes_batch = True
+        self.call: Any = call
         self.reads_goal = character.reads_goal
         self.asked_again = character.asked_again
         self.is_random = character.is_random
@@ -56,67 +70,114 @@ class Adapted:
         """`Observation[B] -> base_action [B, A]` in units where the bounds are -1 and 1.
 
         Raises:
-            ControllerError: its answer has the wrong shape.
+            ControllerError: its answer is no action.
         """
         shown, size = self.layout.unflatten(observation), len(observation["observation"])
-        if self.character.takes_batch:
-            own = as_array(self.call(shown))
-            return self.layout.to_unit(self._checked(own, (size, *self.layout.action_shape)).reshape(size, -1))
-        rows = [self._one(row_of(shown, row)) for row in range(size)]
-        return self.layout.to_unit(np.stack(rows) if rows else np.zeros((0, self.layout.action_size)))
+        wanted = (size, *self.layout.action_shape)
+        if self._takes_batch:
+            own = shaped_rows(numbers_in(self.call(shown), self.__name__), wanted, self.__name__)
+        elif size:
+            own = shaped_rows(
+                ask_each([self._one] * size, self._rows(shown, size), [self.__name__] * size), wanted, self.__name__
+            )
+        else:
+            own = np.zeros(wanted)
+        return self.layout.to_unit(own.reshape(size, -1))
 
     def _one(self, shown: Any) -> np.ndarray:
-        own = as_array(self.call(shown))
-        if own.shape == () and self.layout.action_size == 1:
-            return own.reshape(1)
-        return self._checked(own, self.layout.action_shape).ravel()
+        return shaped(numbers_in(self.call(shown), self.__name__), self.layout.action_shape, self.__name__)
 
-    def _checked(self, own: np.ndarray, expected: tuple[int, ...]) -> np.ndarray:
-        if own.shape != expected:
-            raise ControllerError(f"controller {self.__name__!r} returned shape {own.shape}, {expected} is needed")
-        return own
+    @staticmethod
+    def _rows(shown: Any, size: int) -> list[Any]:
+        return [row_of(shown, row) for row in range(size)]
 
     def _reset(self, mask: np.ndarray) -> None:
         """Forgets, in the lanes `[E]` of the mask."""
-        if takes_no_mask(self.call):
-            self.call.reset()
-        else:
-            self.call.reset(mask)
+        self.call.reset(mask)
 
 
 class PerLane:
     """Controllers of single observations, one in each lane, so that each remembers its own episode."""
 
     takes_batch = True
+    makes_each = True
+    """One controller for each lane, each a function of one observation."""
 
     def __init__(self, make: Callable[[], Callable[[Any], Any]]):
         self.make = make
-        self.__name__ = name_of(make)
+        self.__name__ = _name_of_made(make)
         self._each: list[Any] = []
 
     def reset(self, mask: np.ndarray) -> None:
         """Begins anew in the lanes `[E]` of the mask."""
         if len(mask) != len(self._each):
-            self._each = [self._made() for _ in mask]
+            self._each = []  # so that what they hold is free before others are made
+            self._each = [self._made(lane) for lane in range(len(mask))]
             return
         for lane in np.flatnonzero(mask).tolist():
             if remembers(self._each[lane]):
                 self._each[lane].reset()
             else:
-                self._each[lane] = self.make()
+                self._each[lane] = self._made(lane)
 
-    def _made(self) -> Any:
-        call: Any = self.make()
+    def _made(self, lane: int) -> Any:
+        call: Any = self._new(lane)
         if remembers(call):
             call.reset()
         return call
+
+    def _new(self, lane: int) -> Any:
+        return self.make()
 
     def __call__(self, shown: Any) -> np.ndarray:
         """One action for each lane."""
         size = size_of(shown)
         if size != len(self._each):
             self.reset(np.ones(size, dtype=bool))
-        return np.stack([as_array(call(row_of(shown, lane))) for lane, call in enumerate(self._each)])
+        return ask_each(self._each, self._shown(shown, size), [self.__name__] * size)
+
+    def _shown(self, shown: Any, size: int) -> list[Any]:
+        """What each lane's controller is shown."""
+        return [row_of(shown, lane) for lane in range(size)]
+
+
+class EpisodeCopies(PerLane):
+    """Copies of a controller that remembers and knows of one episode only, one in each lane.
+
+    Where an episode starts, its copy is reset, or, if it has no `reset()`, replaced by a new one.
+
+    Args:
+        call: the controller; it is not asked itself, unless it cannot be copied and there is one lane.
+        takes_batch: whether a copy is shown a batch, which is then one of a single observation.
+    """
+
+    def __init__(self, call: Any, takes_batch: bool):
+        self.__name__ = name_of(call)
+        self._takes_batch = takes_batch
+        self._call = call
+        self._each = []
+        self._why = ""
+        self._copies = 0
+        try:
+            self._call = copy_of(call)  # it may be used elsewhere from now on
+        except CannotCopy as error:
+            self._why = str(error)
+        for name, value in said_by(call).items():
+            setattr(self, name, value)
+
+    def _new(self, lane: int) -> Any:
+        if not self._why:
+            self._copies += 1
+            return copy_of(self._call, chance=self._copies)
+        if lane == 0 and remembers(self._call):
+            return self._call
+        raise ControllerError(
+            f"the memory of {self.__name__!r} is that of one episode, several run side by side, and it cannot be copied "
+            f"({self._why}): pass residual_rl.per_lane(make), where make() gives a fresh one"
+        )
+
+    def _shown(self, shown: Any, size: int) -> list[Any]:
+        return [row_of(shown, slice(lane, lane + 1) if self._takes_batch else lane) for lane in range(size)]
 
 
 def per_lane(make: Callable[[], Callable[[Any], Any]]) -> PerLane:
@@ -129,8 +190,24 @@ def per_lane(make: Callable[[], Callable[[Any], Any]]) -> PerLane:
 
 
 def takes_no_mask(call: Any) -> bool:
-    """Whether its `reset` is for a single episode."""
+    """Whether its `reset` is for a single episode: it can be called without arguments."""
     try:
-        return not inspect.signature(call.reset).parameters
+        inspect.signature(call.reset).bind()
     except (TypeError, ValueError):
         return False
+    return True
+
+
+def keeps_lanes(call: Any) -> bool:
+    """Whether it keeps the memories of episodes that run side by side apart."""
+    return remembers(call) and not takes_no_mask(call)
+
+
+def _name_of_made(make: Any) -> str:
+    """What is made for a lane has the same name as one that is passed alone, on the robot for example."""
+    if isinstance(make, type):
+        return make.__name__
+    try:
+        return name_of(make())
+    except Exception as error:
+        raise ControllerError(f"controller {name_of(make)!r} raised {type(error).__name__}: {error}") from error

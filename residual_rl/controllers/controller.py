@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from residual_rl.controllers.answers import ask_each, not_finite, numbers_in, reason_of, shaped, strictly, tolerated
 from residual_rl.errors import ControllerError
-from residual_rl.types import Observation, map_observation, row_of, size_of
+from residual_rl.types import Observation, map_observation, row_of, select, size_of
 
-SAID = ("reads_goal", "reads_state", "asked_again", "is_random")
+SAID = ("reads_goal", "reads_state", "asked_again", "is_random", "is_stateful")
+FEW = 64  # rows that fail; with more, the others of the batch are not asked any more
 
 
 class Controller(Protocol):
@@ -27,6 +29,8 @@ class Controller(Protocol):
       though the controller would have proposed others at the new goals.
     - `reads_state = True`: it plans, and needs `observation["state"]`. States are not stored, so it is not asked again either.
     - `is_random = True`: it answers the same question in different ways.
+    - `is_stateful`: whether its proposals depend on what it was shown before; only in an environment of one's own, where it is
+      found out otherwise. Of one without `reset(mask)`, each episode gets a copy.
     - `takes_batch`: whether it is a function of a batch; only in an environment of one's own, where it is found out otherwise.
     - a method `reset(mask)`: it remembers. The method is called with the lanes `[E]` bool in which an episode starts (E may
       be another from call to call); then it is asked exactly once about each observation of the episode, in their order,
@@ -77,15 +81,13 @@ def batched(function: Callable[[Any], Any]) -> Controller:
 
 
 def each(function: Callable[[Any], Any]) -> Callable[[Any], np.ndarray]:
-    """A function of a single observation, asked about each of a batch."""
-    return lambda shown: np.stack([as_array(function(row_of(shown, row))) for row in range(size_of(shown))])
+    """Return a function of a batch that asks a function of a single observation about each."""
 
+    def ask(shown: Any) -> np.ndarray:
+        size = size_of(shown)
+        return ask_each([function] * size, [row_of(shown, row) for row in range(size)], [name_of(function)] * size)
 
-def as_array(answer: Any) -> np.ndarray:
-    """NumPy, PyTorch or JAX arrays, or lists, as float64."""
-    if hasattr(answer, "detach"):  # a PyTorch tensor, perhaps with a gradient, perhaps on a GPU
-        answer = answer.detach().cpu().numpy()
-    return np.array(answer, dtype=np.float64)
+    return ask
 
 
 def name_of(controller: Any) -> str:
@@ -141,23 +143,75 @@ def propose(controller: Controller, observation: Observation, action_size: int) 
         ControllerError: names the controller and what is wrong, if it raised, or returned a wrong shape or a value that is
             not finite.
     """
-    name = name_of(controller)
     expected = (len(observation["observation"]), action_size)
+    failed = tolerated()
+    try:
+        base_action = _ask(controller, observation, expected)
+    except ControllerError as error:
+        if failed is None:
+            raise
+        return _ask_in_parts(controller, observation, action_size, failed, error)
+    if failed:
+        base_action[list(failed)] = 0.0
+    if not isfinite(np.add.reduce(base_action, axis=None)) and not np.isfinite(base_action).all():
+        name = name_of(controller)
+        for row in np.flatnonzero(~np.isfinite(base_action).all(axis=1)).tolist():
+            reason = not_finite(base_action[row], name)
+            if failed is None:
+                raise ControllerError(reason)
+            failed[row], base_action[row] = reason, 0.0
+    return base_action
+
+
+def _ask(controller: Controller, observation: Observation, expected: tuple[int, int]) -> np.ndarray:
+    name = name_of(controller)
     try:
         # Copies both ways: a controller may write into what it is shown, or reuse what it returns.
-        base_action = np.array(controller(map_observation(np.array, observation)), dtype=np.float64)
+        answer = controller(map_observation(np.array, observation))
     except ControllerError:
         raise
     except Exception as error:
-        raise ControllerError(f"controller {name!r} raised {type(error).__name__}: {error}") from error
-    if base_action.shape != expected:
-        raise ControllerError(
-            f"controller {name!r} returned shape {base_action.shape}; one action for each observation, {expected}, is needed"
-            " (residual_rl.batched lifts a function of a single observation)"
-        )
-    if not isfinite(np.add.reduce(base_action, axis=None)) and not np.isfinite(base_action).all():
-        row, entry = np.argwhere(~np.isfinite(base_action))[0]
-        raise ControllerError(f"controller {name!r} returned {base_action[row, entry]} in entry {entry} of its action")
+        raise ControllerError(reason_of(error, name)) from error
+    failed = tolerated()
+    if failed and len(failed) == expected[0]:
+        return np.zeros(expected)
+    hint = f"; one action for each observation, {expected}, is needed"
+    hint += " (residual_rl.batched lifts a function of a single observation)"
+    return shaped(numbers_in(answer, name), expected, name, hint)
+
+
+def _ask_in_parts(
+    controller: Controller, observation: Observation, action_size: int, failed: dict[int, str], error: ControllerError
+) -> np.ndarray:
+    """Ask about halves of a batch that could not be answered, and their halves, until it is known which rows fail.
+
+    A controller that remembers cannot be asked twice: all rows fail.
+    """
+    size = len(observation["observation"])
+    base_action = np.zeros((size, action_size))
+    parts = [np.arange(size)]
+    errors = {0: error}
+    if size == 1 or remembers(controller):
+        failed.update(dict.fromkeys(range(size), str(error)))
+        return base_action
+    failed.clear()
+    while parts:
+        part = parts.pop()
+        if len(failed) >= FEW:
+            failed.update(dict.fromkeys(part.tolist(), str(errors[0])))
+            continue
+        if len(part) == size:
+            parts += np.array_split(part, 2)
+            continue
+        try:
+            with strictly():
+                base_action[part] = propose(controller, select(observation, part), action_size)
+        except ControllerError as again:
+            errors[0] = again
+            if len(part) == 1:
+                failed[int(part[0])] = str(again)
+            else:
+                parts += np.array_split(part, 2)
     return base_action
 
 
@@ -167,4 +221,6 @@ def naming_step(step: int) -> Iterator[None]:
     try:
         yield
     except ControllerError as error:
-        raise ControllerError(f"{error} (step {step} of the episode)") from error
+        named = ControllerError(f"{error} (step {step} of the episode)")
+        named.step = step
+        raise named from error

@@ -24,15 +24,20 @@ def is_stable_baselines(controller: Any) -> bool:
 class StableBaselinesModel:
     """A Stable-Baselines3 model as a controller, without its exploration.
 
+    If its environment is a VecNormalize, observations are normalized as they were when its training ended. A model that was
+    loaded has that only if it was given: `PPO.load(file, env=VecNormalize.load(statistics, env))`.
+
     Raises:
         ControllerError: it has a recurrent policy, whose memory is not kept here.
     """
 
     takes_batch = True
     is_random = False
+    is_stateful = False
 
     def __init__(self, model: Any):
-        self.__name__ = type(model).__name__ + _digest_of(model)
+        self._normalizer = _normalizer_of(model)
+        self.__name__ = type(model).__name__ + _digest_of(model, self._normalizer)
         if hasattr(model.policy, "lstm_actor"):
             raise ControllerError(
                 f"{self.__name__} has a recurrent policy: pass residual_rl.per_lane(make), where make() gives an object that "
@@ -42,10 +47,22 @@ class StableBaselinesModel:
 
     def __call__(self, observation: Any) -> np.ndarray:
         """Actions for a batch of observations."""
+        if self._normalizer is not None:
+            observation = self._normalizer.normalize_obs(observation)
         return self.model.predict(observation, deterministic=True)[0]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StableBaselinesModel":
+        """Itself: what it holds may be large, and nothing changes it here."""
+        return self
 
-def _digest_of(model: Any) -> str:
+
+def _normalizer_of(model: Any) -> Any:
+    """A model's VecNormalize; None if it has none, or if that leaves observations as they are."""
+    found = getattr(model, "get_vec_normalize_env", lambda: None)()
+    return found if getattr(found, "norm_obs", False) else None
+
+
+def _digest_of(model: Any, normalizer: Any) -> str:
     """Tells a model's weights from those of others of its class: a residual corrects this network alone."""
     weights = model.policy.state_dict() if hasattr(model.policy, "state_dict") else {}
     tensors = {name: tensor for name, tensor in weights.items() if hasattr(tensor, "detach")}
@@ -54,6 +71,10 @@ def _digest_of(model: Any) -> str:
     digest = sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
+    if normalizer is not None:
+        statistics = normalizer.obs_rms if isinstance(normalizer.obs_rms, dict) else {"": normalizer.obs_rms}
+        for name, one in sorted(statistics.items()):
+            digest.update(name.encode() + np.asarray(one.mean).tobytes() + np.asarray(one.var).tobytes())
     return f"-{digest.hexdigest()[:12]}"
 
 
@@ -62,6 +83,7 @@ class OnnxModel:
 
     takes_batch = True
     is_random = False
+    is_stateful = False
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -79,6 +101,10 @@ class OnnxModel:
             return np.asarray(self._run(feeds))
         size = len(next(iter(feeds.values())))
         return np.concatenate([np.asarray(self._run(row_of(feeds, slice(row, row + 1)))) for row in range(size)])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "OnnxModel":
+        """Itself: nothing changes it."""
+        return self
 
     def _feeds(self, observation: Any) -> dict[str, np.ndarray]:
         if not isinstance(observation, dict):

@@ -1,35 +1,116 @@
-"""Resolve a name, a file, a model or a callable into a controller."""
+"""Resolve a name, a file, a model or a callable into a base, once."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
-from residual_rl.controllers import CONTROLLERS, TableController, make_controller, name_of
+from residual_rl.controllers import CONTROLLERS, Controller, TableController, make_controller, name_of
+from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, keeps_lanes
+from residual_rl.controllers.artefacts import Artefact, Prepared
+from residual_rl.controllers.controller import asked_again, is_random, reads_goal, reads_state, remembers
 from residual_rl.controllers.models import ONNX_SUFFIX, OnnxModel, StableBaselinesModel, is_stable_baselines
+from residual_rl.controllers.own_units import InOwnUnits
 from residual_rl.errors import ControllerError
+from residual_rl.spaces import Layout
 from residual_rl.types import Spec
 
 
-def controller_of(controller: Any, spec: Spec, num_threads: int | None = None) -> tuple[Any, str]:
-    """What was brought, or what it names, and what to call it.
+@dataclass(frozen=True)
+class Traits:
+    """What a base is, as it is or as it was found to be."""
+
+    reads_goal: bool
+    reads_state: bool
+    is_random: bool
+    is_stateful: bool
+    can_be_asked_again: bool
+    """Whether hindsight may ask it about observations that were stored."""
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether its proposal cannot be known from the observation, so that the residual must be shown it."""
+        return self.is_random or self.is_stateful
+
+
+def traits_of(controller: Any) -> Traits:
+    """What a controller says about itself."""
+    return Traits(
+        reads_goal=reads_goal(controller),
+        reads_state=reads_state(controller),
+        is_random=is_random(controller),
+        is_stateful=remembers(controller),
+        can_be_asked_again=asked_again(controller),
+    )
+
+
+@dataclass(frozen=True)
+class Base:
+    """The controller that is improved: what is asked, what it is called, what it is, and what of it a run keeps."""
+
+    controller: Controller
+    """As it was passed; inside of the library after `fitted`."""
+    name: str
+    traits: Traits
+    artefact: Artefact | None = None
+    is_users: bool = False
+    """Whether it is a callable that was passed in, which only its name and its answers tell from others."""
+    speaks_environments_language: bool = False
+    """Whether it takes an environment's own observations, or gives actions in its units."""
+
+    def fitted(self, layout: Layout, character: Character | None) -> "Base":
+        """The base for the inside of the library, in an environment with this layout."""
+        controller: Any = self.controller
+        if character is not None:
+            controller = Adapted(controller, layout, character)
+        elif self.speaks_environments_language and isinstance(controller, TableController):
+            controller = controller.in_units(layout.to_unit, layout.raw)
+        elif layout.units is not None:
+            controller = InOwnUnits(controller, layout)
+        return replace(self, controller=controller, traits=traits_of(controller), speaks_environments_language=False)
+
+
+def resolve(controller: Any, spec: Spec, num_threads: int | None = None) -> Base:
+    """The base that was passed, or that a name or a file stands for. Of a base itself that base.
 
     Raises:
         ControllerError, UnknownName: it is none.
     """
+    if isinstance(controller, Base):
+        return controller
     if isinstance(controller, str):
         if controller.endswith(ONNX_SUFFIX):
             controller = OnnxModel(controller)
         else:
             made = make_controller(controller, spec, num_threads)
-            return made, name_of(made) if isinstance(made, TableController) else controller
+            if isinstance(made, TableController):
+                return of_artefact(made, in_environments_units=True)
+            return Base(made, controller, traits_of(made))
+    elif isinstance(controller, Prepared):
+        raise ControllerError(f"{name_of(controller)} is made inside of a run: it can be improved, not evaluated alone")
     elif is_stable_baselines(controller):
         controller = StableBaselinesModel(controller)
+    if isinstance(controller, TableController):
+        return of_artefact(controller, in_environments_units=True)
     if not callable(controller):
         raise ControllerError(
             f"a controller is a callable, a model of Stable-Baselines3, or a name, not {type(controller).__name__}"
         )
     name = name_of(controller)
-    return controller, f"{type(controller).__module__}.{name}" if name in CONTROLLERS else name
+    name = f"{type(controller).__module__}.{name}" if name in CONTROLLERS else name
+    ours = type(controller).__module__.startswith("residual_rl.controllers.") and not hasattr(controller, "takes_batch")
+    users: Any = controller
+    return Base(users, name, traits_of(controller), is_users=not ours, speaks_environments_language=not ours)
 
 
-def speaks_our_language(controller: Any) -> bool:
-    """Whether it is one of the library's own, made for observations and actions as the library has them."""
-    return type(controller).__module__.startswith("residual_rl.controllers.") and not hasattr(controller, "takes_batch")
+def of_artefact(artefact: Any, name: str = "", in_environments_units: bool = False) -> Base:
+    """The base that an artefact is. Where a user made it, its actions may be in an environment's units."""
+    return Base(
+        artefact, name or name_of(artefact), traits_of(artefact), artefact, speaks_environments_language=in_environments_units
+    )
+
+
+def for_lanes(base: Base) -> Base:
+    """The base in a task of the library. One whose `reset` is for one episode is taken for a function of one observation."""
+    if not remembers(base.controller) or keeps_lanes(base.controller):
+        return base
+    controller = EpisodeCopies(base.controller, takes_batch=False)
+    return replace(base, controller=controller, traits=traits_of(controller))

@@ -16,6 +16,7 @@ from residual_rl.errors import ControllerError
 from residual_rl.types import Observation, Spec, Transition
 
 SUFFIX = ".npz"
+FILE = "table.npz"
 NAME = "table-"  # what a table's name begins with
 MAX_BYTES = (1 << 28) + (1 << 12)  # of a table, and of its file unpacked: a small file can hold as many zeros as it likes
 
@@ -38,6 +39,7 @@ class TableController:
     """
 
     reads_goal = False
+    kind: str = "table"
 
     def __init__(self, states: np.ndarray, actions: np.ndarray):
         self.states, self.actions = (_numbers(name, array) for name, array in (("states", states), ("actions", actions)))
@@ -53,13 +55,21 @@ class TableController:
         """A table is known by what it holds, wherever its file lies."""
         return f"{NAME}{self.digest[:12]}"
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 over shapes and numbers."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         hasher = hashlib.sha256()
         for array in (self.states, self.actions):
             hasher.update(repr(array.shape).encode() + array.tobytes())
         return hasher.hexdigest()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """Itself: nothing changes it."""
+        return self
 
     def __call__(self, observation: Observation) -> np.ndarray:
         """`Observation[B] -> base_action [B, A]`."""
@@ -100,8 +110,8 @@ class TableController:
         return cls(states[:rows], actions[:rows])
 
     def save(self, path: str | Path) -> None:
-        """Writes `states` and `actions` as a NumPy archive."""
-        with Path(path).open("wb") as file:
+        """Writes `states` and `actions` as a NumPy archive: `path`, or `table.npz` in it if it is a directory."""
+        with _file(path).open("wb") as file:
             np.savez_compressed(file, states=self.states, actions=self.actions)
 
     @classmethod
@@ -109,16 +119,17 @@ class TableController:
         """The table in a NumPy archive. Nothing in the file is executed.
 
         Args:
-            path: the file.
+            path: the file, or a directory with a `table.npz`.
             spec: of the task that it is for, to be checked.
 
         Raises:
             ControllerError: there is no such file, it is damaged, it holds no table, or one for another task.
         """
-        if not Path(path).is_file():
+        path = _file(path)
+        if not path.is_file():
             raise ControllerError(f"there is no table at {str(path)!r}")
         try:
-            content = BytesIO(Path(path).read_bytes())
+            content = BytesIO(path.read_bytes())
             with ZipFile(content) as files:
                 _check_size(sum(entry.file_size for entry in files.infolist()), path)
             content.seek(0)
@@ -141,6 +152,10 @@ class TableController:
                 f" {spec.observation_size} and {spec.action_size} are needed"
             )
         return table
+
+
+def _file(path: str | Path) -> Path:
+    return Path(path) / FILE if Path(path).is_dir() else Path(path)
 
 
 def _check_size(size: int, name: object) -> None:

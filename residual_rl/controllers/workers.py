@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from residual_rl.controllers.adapted import PerLane
+from residual_rl.controllers.answers import reason_of, stacked, tolerated, tolerating_failures
 from residual_rl.controllers.controller import each, name_of, remembers, said_by
 from residual_rl.errors import ControllerError
 from residual_rl.processes import usable_cores
@@ -30,6 +31,7 @@ class InProcesses:
     """
 
     takes_batch = True
+    makes_each = True
 
     def __init__(self, make: Callable[[], Call], workers: int):
         if workers < 1:
@@ -52,7 +54,14 @@ class InProcesses:
         Raises:
             ControllerError: a controller raised, or its process has ended.
         """
-        return np.concatenate(self._asked([(_ask, row_of(shown, part)) for part in self._parts(size_of(shown))]))
+        parts, failed = self._parts(size_of(shown)), tolerated()
+        questions = [(_ask if failed is None else _ask_tolerantly, row_of(shown, part)) for part in parts]
+        answers: list[np.ndarray | None] = []
+        for part, (rows, reasons) in zip(parts, self._asked(questions), strict=True):
+            answers += [None if row in reasons else one for row, one in enumerate(rows)]
+            if failed is not None:
+                failed.update({part.start + row: reason for row, reason in reasons.items()})
+        return stacked(answers, self.__name__)
 
     def _reset(self, mask: np.ndarray) -> None:
         """Begins anew in the lanes `[E]` of the mask."""
@@ -136,9 +145,15 @@ def _make(make: CloudpickleWrapper) -> dict[str, Any]:
     return {"name": name_of(call), "remembers": remembers(call), **said_by(call)}
 
 
-def _ask(shown: Any) -> np.ndarray:
+def _ask(shown: Any) -> tuple[np.ndarray, dict[int, str]]:
     with _naming():
-        return _here["controller"](shown)
+        return _here["controller"](shown), {}
+
+
+def _ask_tolerantly(shown: Any) -> tuple[np.ndarray, dict[int, str]]:
+    """The actions of a part of a batch, and which of its rows have none, and why."""
+    with _naming(), tolerating_failures() as failed:
+        return _here["controller"](shown), dict(failed)
 
 
 def _reset(mask: np.ndarray) -> None:
@@ -152,4 +167,4 @@ def _naming() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ControllerError(f"controller {_here['name']!r} raised {type(error).__name__}: {error}") from None
+        raise ControllerError(reason_of(error, _here["name"])) from None

@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from residual_rl.controllers import TableController, name_of, reads_state
-from residual_rl.controllers.adapted import Adapted, Character
-from residual_rl.controllers.controller import Controller
-from residual_rl.controllers.probe import advice, character_of, ignores_goal
-from residual_rl.controllers.resolve import speaks_our_language
+from residual_rl.controllers.adapted import Adapted
+from residual_rl.controllers.probe import advice, character_of, ignores_goal, judged_by_episodes, one_to_try
+from residual_rl.controllers.resolve import resolve
 from residual_rl.custom.description import Description, Findings
 from residual_rl.custom.first_episodes import Seen, disturbed, horizon_of, looks_like_a_time_limit, undisturbed
 from residual_rl.custom.goals import find_rules, goals_of, is_sparse
 from residual_rl.custom.opened import Opened
-from residual_rl.custom.own_units import InOwnUnits
 from residual_rl.custom.rewards import reward_scale, usual_value
 from residual_rl.custom.sources import ForeignLanes
 from residual_rl.custom.success import LAST, ONCE
@@ -25,15 +22,6 @@ from residual_rl.seeds import Purpose
 from residual_rl.spaces import GOAL_KEYS, Layout
 from residual_rl.types import Observation, Transition, map_observation
 from residual_rl.units import Units, units_of
-
-
-def adapted(controller: Any, layout: Layout, character: Character | None) -> Controller:
-    """A controller for the inside of the library."""
-    if character is not None:
-        return Adapted(controller, layout, character)
-    if isinstance(controller, TableController):
-        return controller.in_units(layout.to_unit, layout.raw)
-    return controller if layout.units is None else InOwnUnits(controller, layout)
 
 
 def look(
@@ -47,18 +35,19 @@ def look(
 
     Args:
         opened: the environment.
-        controller: the controller.
+        controller: the controller, or the base that it was resolved to.
         tell: receives lines about what was found.
         success: which steps decide whether an episode is a success.
         composition: how a residual will be added, for a few more episodes with its noise; None if none will be learned.
 
     Raises:
-        ControllerError: the controller cannot be asked, or not so that it is right.
+        ControllerError: the controller cannot be asked, not so that it is right, or in none of the first episodes to its end.
         WorldError: the environment fails in its first episodes.
         ResidualRLError: nothing shows how long episodes last.
     """
-    name = name_of(controller)
-    if reads_state(controller):
+    brought = resolve(controller, opened.spec)
+    name, controller = brought.name, brought.controller
+    if brought.traits.reads_state:
         raise ControllerError(f"{name!r} reads the simulator's state, which {opened.name} does not show")
     if wrapper := opened.running_statistics:
         tell(
@@ -73,16 +62,19 @@ def look(
             "from the same starts, and no run can be repeated; `super().reset(seed=seed)` and `self.np_random` do that"
         )
     character = None
-    if not speaks_our_language(controller):
+    tried = brought
+    if brought.is_users:
         starts = map_observation(lambda *arrays: np.concatenate(arrays), first, second)
-        character = character_of(controller, layout, starts, opened.fixed_lanes)
-    base = adapted(controller, layout, character)
+        character = character_of(controller, layout, starts, opened.fixed_lanes, tell)
+        tried = replace(brought, controller=one_to_try(controller, character))
+    base = tried.fitted(layout, character).controller
     seen = undisturbed(opened, lanes, base)
     steps = seen.steps
     if character is not None and isinstance(base, Adapted):
         observed = map_observation(lambda *arrays: np.concatenate(arrays), *(one.observation for one in steps))
         if character.reads_goal and character.asked_again and not hasattr(controller, "reads_goal"):
             character = replace(character, reads_goal=not ignores_goal(base, observed))
+        character = judged_by_episodes(base, character, observed, np.concatenate([one.base_action for one in steps]), tell)
         tell(f"{name}: {character}")
         if slow := advice(controller, character, opened.fixed_lanes):
             tell(slow)

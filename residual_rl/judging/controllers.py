@@ -8,8 +8,8 @@ import numpy as np
 
 from residual_rl.config import Config
 from residual_rl.controllers import Controller, remembers, start_episodes
-from residual_rl.controllers.resolve import controller_of, speaks_our_language
-from residual_rl.custom.inspection import adapted, look
+from residual_rl.controllers.resolve import for_lanes, resolve
+from residual_rl.custom.inspection import look
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.custom.success import LAST, checked
@@ -20,7 +20,6 @@ from residual_rl.residual import Composition
 from residual_rl.rollout import base_policy
 from residual_rl.tasks import check_worlds, find_task, is_task
 from residual_rl.tasks.task import AnyTask
-from residual_rl.training.experiment import resolve
 from residual_rl.types import Observation
 
 
@@ -58,14 +57,16 @@ def open_both(
             )
         check_worlds()
         task = find_task(env)
-        first, name = resolve(base, task, num_threads)
-        yield Both(task, first, resolve(policy, task, num_threads)[0], name)
+        first, second = (
+            for_lanes(resolve(task.default_controller if one is None else one, task.spec, num_threads))
+            for one in (base, policy)
+        )
+        yield Both(task, first.controller, second.controller, first.name)
         return
     with closing(Opened(env, horizon, processes)) as opened:
         if base is None or policy is None:
             raise ControllerError(f"{opened.name} comes without a controller: pass both the base and the policy")
-        first, name = controller_of(base, opened.spec, num_threads)
-        second, _ = controller_of(policy, opened.spec, num_threads)
+        first, second = (resolve(one, opened.spec, num_threads) for one in (base, policy))
         told: set[str] = set()
 
         def tell_once(line: str) -> None:
@@ -74,13 +75,13 @@ def open_both(
                 tell(line)
 
         about = look(opened, first, tell_once, success)
-        character = None if speaks_our_language(second) else look(opened, second, tell_once, success).character
+        character = look(opened, second, tell_once, success).character if second.is_users else None
         lanes = opened.fixed_lanes or pace(about.findings.episode_steps, None, "default", Config.steps)["episodes_per_cycle"]
         yield Both(
             opened.task(about, lanes),
-            adapted(first, about.layout, about.character),
-            adapted(second, about.layout, character),
-            name,
+            first.fitted(about.layout, about.character).controller,
+            second.fitted(about.layout, character).controller,
+            first.name,
         )
 
 

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 from residual_rl import storage
 from residual_rl.config import Config
 from residual_rl.controllers import Controller, reads_state
-from residual_rl.custom.inspection import adapted, same_environment
+from residual_rl.custom.inspection import same_environment
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.errors import RunError
 from residual_rl.evaluation import evaluation_envs
 from residual_rl.judging.sequential import compare_in_turns
 from residual_rl.policy import base_plus_residual, restore_residual
+from residual_rl.runs.first_look import check_same_environment
 from residual_rl.runs.reading import (
     JUDGEMENTS,
     POLICY,
@@ -30,7 +31,7 @@ from residual_rl.runs.run import Run
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks import find_task
 from residual_rl.tasks.task import AnyTask
-from residual_rl.training.experiment import controller_of_run, described, environment_of_run
+from residual_rl.training.experiment import base_of_run, described, environment_of_run
 from residual_rl.verdict import Comparison, Verdict
 
 
@@ -56,13 +57,14 @@ def opened_for(
         if env is not None:
             raise RunError(f"{path} was trained in the library's task {config.task!r}: env is not needed")
         task = find_task(config.task)
-        yield _Bench(task, controller_of_run(path, controller, task.spec, num_threads))
+        yield _Bench(task, base_of_run(path, controller, task.spec, num_threads).controller)
         return
     env = environment_of_run(path, about) if env is None else env
     with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
         same_environment(about, opened, path)
-        resolved = adapted(controller_of_run(path, controller, about.spec), about.layout, about.character)
-        yield _Bench(opened.task(about, opened.fixed_lanes or config.episodes_per_cycle), resolved)
+        check_same_environment(path, opened.few_lanes(), opened.name)
+        base = base_of_run(path, controller, about.spec)
+        yield _Bench(opened.task(about, opened.fixed_lanes or config.episodes_per_cycle), base.controller)
 
 
 def compare_run(

@@ -47,7 +47,8 @@ class Hindsight:
             reward: `achieved_goal [B, G], desired_goal [B, G], info -> [B]`, as it is learned from; `info` holds the
                 transitions' discounts too.
             success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None where nobody can tell: none is dropped.
-            base: `Observation[B] -> base_action [B, A]`, asked at the new goals; None keeps the stored base actions.
+            base: `Observation[B] -> base_action [B, A]`, asked at the new goals; rows that it answers with NaN keep the stored
+                base actions; None keeps all of them.
             latest: draw from the rows added last.
             steps: that a transition takes, fewer at the end of an episode. Its reward is their discounted sum, its discount
                 their product, its next observation that after the last of them.
@@ -112,9 +113,12 @@ def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, base: Base | 
     batch = batch._replace(observation=observation, next_observation=next_observation)
     if base is None:
         return batch
+    now, after = base(_rows(observation, rows)), base(_rows(next_observation, rows))
+    answered = np.isfinite(now[:, 0]) & np.isfinite(after[:, 0])
+    if not answered.all():
+        rows, now, after = rows[answered], now[answered], after[answered]
     return batch._replace(
-        base_action=_replaced(batch.base_action, rows, base(_rows(observation, rows))),
-        next_base_action=_replaced(batch.next_base_action, rows, base(_rows(next_observation, rows))),
+        base_action=_replaced(batch.base_action, rows, now), next_base_action=_replaced(batch.next_base_action, rows, after)
     )
 
 

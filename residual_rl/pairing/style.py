@@ -34,7 +34,7 @@ def style_distance(paths: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | No
     unit = spread[moving] * np.sqrt(moving.sum())
 
     def open_ended(whole: np.ndarray, other: np.ndarray) -> float:
-        _, costs = dtw_ndim.warping_paths_fast(whole, other, inner_dist="euclidean")
+        costs: np.ndarray = dtw_ndim.warping_paths_fast(whole, other, inner_dist="euclidean")[1]
         ends = costs[len(whole), 1:]
         end = int(np.argmin(ends)) + 1
         return float(ends[end - 1]) / len(dtw.best_path(costs, row=len(whole), col=end))

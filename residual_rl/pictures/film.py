@@ -13,13 +13,13 @@ from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import MAX_LANES, Act, Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.pictures.rendering import Take, render
 from residual_rl.policy import base_plus_residual, restore_residual
-from residual_rl.runs.reading import ENVIRONMENT, TABLE, read_policy, read_verdict
+from residual_rl.runs.reading import ENVIRONMENT, read_kept_base, read_policy, read_verdict
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks import find_task
 from residual_rl.tasks.gymnasium_envs import State, World, WorldVectorEnv
 from residual_rl.tasks.task import Task
 from residual_rl.tasks.view import Color, View
-from residual_rl.training.experiment import controller_of_run
+from residual_rl.training.experiment import base_of_run
 from residual_rl.types import Measure, Observation
 
 NUM_FRAMES = 6
@@ -182,11 +182,11 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
     verdict = read_verdict(path)
     if (path / ENVIRONMENT).exists():
         raise ResidualRLError(f"{config.task!r} is a user-supplied environment, which has no camera view")
-    if config.controller not in CONTROLLERS and not (path / TABLE).exists():
+    if config.controller not in CONTROLLERS and read_kept_base(path) is None:
         raise ResidualRLError(f"the controller {config.controller!r} is user-supplied and not stored in the run directory")
     task = replace(find_task(config.task), measured_by=config.measured_by)
     view_of(task)  # fail before the rollouts
-    controller = controller_of_run(path, None, task.spec)
+    controller = base_of_run(path, None, task.spec).controller
     composition, size = config.algorithm.composition, task.spec.action_size
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path / "policy.safetensors"))
     alone, both = base_alone(controller, composition, size), base_plus_residual(controller, residual, size)

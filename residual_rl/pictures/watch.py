@@ -12,6 +12,7 @@ import numpy as np
 
 from residual_rl.api import load
 from residual_rl.controllers import Controller, reads_state
+from residual_rl.controllers.resolve import for_lanes, resolve
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import MAX_LANES, Act, evaluation_envs
 from residual_rl.pictures import video
@@ -26,7 +27,6 @@ from residual_rl.storage import write_whole
 from residual_rl.tasks import find_task, is_task
 from residual_rl.tasks.racing.task import RacingTask
 from residual_rl.tasks.task import Task
-from residual_rl.training.experiment import resolve
 from residual_rl.types import Observation
 
 SIZES = {".mp4": (480, 640), ".gif": (360, 480), ".png": (216, 288)}  # pixels of a picture: height, width
@@ -185,8 +185,8 @@ def _make_show(env: str, controller: Controller | str | None, run: str | Path | 
     if not isinstance(task, RacingTask):  # which has no camera: a track is seen from above
         view_of(task)
     if run is None:
-        controller, name = resolve(controller, task, num_threads)
-        return _Show(task, name, Policy(controller, Composition(), None, task.spec))
+        base = for_lanes(resolve(task.default_controller if controller is None else controller, task.spec, num_threads))
+        return _Show(task, base.name, Policy(base.controller, Composition(), None, task.spec))
     config = read_config(run)
     if config.task != task.name:
         raise ResidualRLError(f"{run} was trained on {config.task!r}, not on {task.name!r}")

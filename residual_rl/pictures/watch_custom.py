@@ -18,7 +18,7 @@ from residual_rl.policy import Policy
 from residual_rl.residual import Composition
 from residual_rl.runs.reading import read_config
 from residual_rl.storage import write_whole
-from residual_rl.training.experiment import NOWHERE, described, environment_of_run, open_setting
+from residual_rl.training.experiment import Request, described, environment_of_run, open_experiment
 from residual_rl.types import Measure
 from residual_rl.verdict import in_digits
 
@@ -60,11 +60,10 @@ def show_of(env: str, controller: Any, run: str | Path | None, horizon: int | No
     """
     if run is None:
         said = {"method": "rpl", "preset": "default", "seed": 0}
-        with open_setting(env, controller, said, horizon, False, None, tell, NOWHERE) as (task, base, name, _, about):
-            layout = about and about.layout
-            return CustomShow(
-                env, name, Policy(base, Composition(), None, task.spec, layout), task.spec.horizon, task.measured_by
-            )
+        with open_experiment(env, Request(controller, said, None, tell, None, writes=False), horizon, False) as experiment:
+            task, about = experiment.task, experiment.description
+            policy = Policy(experiment.controller, Composition(), None, task.spec, about and about.layout)
+            return CustomShow(env, experiment.base.name, policy, task.spec.horizon, task.measured_by)
     about, config = described(run), read_config(run)
     if about is None:
         raise ResidualRLError(f"{run} was trained on {config.task!r}, not on {env!r}")

@@ -45,7 +45,9 @@ CONFIG, VERDICT, DIAGNOSIS, ENVIRONMENT = "config.json", "verdict.json", "diagno
 REPEATABILITY, JUDGEMENTS = "repeatability.json", "judgements.json"
 CHECKPOINT, POLICY = "checkpoint.safetensors", "policy.safetensors"
 METRICS_CSV, EVALUATIONS_CSV = "metrics.csv", "evaluations.csv"
-TABLE = "table.npz"
+BASE = "base"
+"""The directory of a base with weights, and of what prepared it."""
+ARTEFACT, PREPARATION = "artefact.json", "preparation.json"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,27 @@ def read_environment(path: str | Path) -> Any:
     """
     file = Path(path) / ENVIRONMENT
     return checked_format(read_json(file), file) if file.exists() else None
+
+
+@dataclass(frozen=True)
+class KeptBase:
+    """What a run says of the base that it keeps: `base/artefact.json`."""
+
+    kind: str
+    """A key of `ARTEFACTS`, or a kind of the user's."""
+    digest: str
+    prepared: bool
+    """Whether it was made in the run; its actions are then in units in which the bounds are -1 and 1."""
+
+
+def read_kept_base(path: str | Path) -> KeptBase | None:
+    """What a run says of the base that it keeps; None if it keeps none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    file = Path(path) / BASE / ARTEFACT
+    return record_of(KeptBase, read_json(file), file) if file.exists() else None
 
 
 def read_verdict(path: str | Path) -> Verdict:

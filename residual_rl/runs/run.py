@@ -6,7 +6,8 @@ configuration that it needs, and the rule by which it acts.
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,14 +20,18 @@ import residual_rl
 from residual_rl import config as configuration
 from residual_rl import storage
 from residual_rl.config import Config
+from residual_rl.controllers.artefacts import Artefact
 from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.algorithm import Algorithm
 from residual_rl.pairing.repeatability import Repeatability
 from residual_rl.progress.metric_log import MetricLog, verdict_numbers
 from residual_rl.runs import reading
+from residual_rl.runs.first_look import FIRST_LOOK, FirstLook, save_first_look
 from residual_rl.runs.provenance import provenance
 from residual_rl.runs.reading import (
+    ARTEFACT,
+    BASE,
     CHECKPOINT,
     CONFIG,
     DIAGNOSIS,
@@ -34,9 +39,10 @@ from residual_rl.runs.reading import (
     EVALUATIONS_CSV,
     METRICS_CSV,
     POLICY,
+    PREPARATION,
     REPEATABILITY,
-    TABLE,
     VERDICT,
+    KeptBase,
     checked_format,
     formatted,
     judged_policies,
@@ -109,9 +115,11 @@ class Run:
                     )
                 return
             # A first call that failed, over a controller that raised for example, has left nothing worth keeping.
-            for name in (ENVIRONMENT, TABLE):
+            for name in (ENVIRONMENT, FIRST_LOOK, REPEATABILITY):
                 (self.path / name).unlink(missing_ok=True)
-        elif strangers := [one.name for one in self.path.iterdir() if one.name != ".lock" and one.suffix != PARTIAL]:
+            if not (self.path / BASE / PREPARATION).exists():
+                shutil.rmtree(self.path / BASE, ignore_errors=True)
+        elif strangers := strangers_in(self.path):
             raise RunError(f"{self.path} is not a run, and not empty (it holds {strangers[0]}); choose another directory")
         write_json(self.path / CONFIG, formatted({"config": wanted, "made_by": provenance()}))
 
@@ -188,9 +196,13 @@ class Run:
         described = formatted(about | {"digest": digest(arrays, about)})
         write_arrays(self.path / POLICY, arrays, {"policy": json.dumps(described)})
 
-    def save_table(self, write: Callable[[Path], None]) -> None:
-        """Keeps the table that is improved, so that nothing outside of the run is needed to use it. `write` writes a file."""
-        write_whole(self.path / TABLE, write)
+    def save_base(self, artefact: Artefact) -> None:
+        """Keeps the base that is improved, so that nothing outside of the run is needed to use it."""
+        save_artefact(self.path / BASE, artefact, prepared=False)
+
+    def save_first_look(self, look: FirstLook) -> None:
+        """Keeps what tells the base and the environment from others of the same name."""
+        save_first_look(self.path, look)
 
     def save_environment(self, description: dict[str, Any]) -> None:
         """Keeps what is known of an environment that was brought."""
@@ -231,3 +243,22 @@ class Run:
     def reevaluate(self, controller: Any = None, **arguments: Any) -> Comparison:
         """The selected policy beside its base once more, see `residual_rl.reevaluate`."""
         return residual_rl.reevaluate(self, controller, **arguments)
+
+
+def strangers_in(path: Path) -> list[str]:
+    """Names of what lies in a directory and belongs to no run that is about to begin."""
+    ours = {".lock", BASE} if (path / BASE / PREPARATION).exists() else {".lock"}
+    return [one.name for one in path.iterdir() if one.name not in ours and one.suffix != PARTIAL]
+
+
+def save_artefact(directory: Path, artefact: Artefact, prepared: bool) -> None:
+    """Writes a base into its directory, and at last what is said of it.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    make_directory(directory)
+    with disk_errors(directory):
+        artefact.save(directory)
+    kept = KeptBase(artefact.kind, artefact.digest, prepared)
+    write_json(directory / ARTEFACT, storage.to_json(kept))

@@ -15,21 +15,23 @@ import jax
 import numpy as np
 
 from residual_rl.config import Config
+from residual_rl.controllers.answers import tolerating_failures
 from residual_rl.errors import ControllerError, ResidualRLError, WorldError
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Learner, Metrics
 from residual_rl.learning.exploration import Roles
 from residual_rl.learning.replay import Replay
-from residual_rl.rollout import Episode, base_policy, collect
+from residual_rl.rollout import ControllerFailure, Episode, base_policy, collect
 from residual_rl.runs.reading import METRICS_CSV
 from residual_rl.seeds import training_seed
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.training.state import State, Training
+from residual_rl.training.experiment import Experiment
+from residual_rl.training.state import State
 from residual_rl.types import Acted, Observation, StepInfo, Transition
 
 MOST_UPDATES = 2000  # whose batches are in memory at once
 MOST_BYTES = 1 << 30  # of these batches, but for a single one that is larger
-MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment that fails so often will not recover
+MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment or a controller that fails so often will not recover
 
 
 class Collected(NamedTuple):
@@ -48,7 +50,12 @@ class Learned(NamedTuple):
     metrics: Metrics
 
 
-def next_cycle(training: Training, envs: Lanes, state: State, started: float) -> State:
+def gave_up(state: State) -> bool:
+    """Whether the controller failed in so many episodes in a row that training ends."""
+    return state.dropped_in_a_row >= MAX_DROPPED_IN_A_ROW
+
+
+def next_cycle(training: Experiment, envs: Lanes, state: State, started: float) -> State:
     """The state after another cycle, and a row in `metrics.csv`. `started` is when the run began, had it never stopped.
 
     Raises:
@@ -97,7 +104,7 @@ def next_cycle(training: Training, envs: Lanes, state: State, started: float) ->
     return state
 
 
-def _collected(training: Training, envs: Lanes, state: State, actor_learns: bool) -> Collected:
+def _collected(training: Experiment, envs: Lanes, state: State, actor_learns: bool) -> Collected:
     """The next cycle's episodes, one a lane."""
     config = training.config
     rng, key = _chance(config, state.cycle, "collect")
@@ -116,10 +123,14 @@ def _collected(training: Training, envs: Lanes, state: State, actor_learns: bool
     if reasons:
         what = reasons[0].partition(" raised ")[2] or reasons[0].partition(": step ")[0]  # so that a text is shown once
         warn(f"episodes that break in training are dropped: {what}", RuntimeWarning, stacklevel=2)
-    if not episodes and state.dropped_in_a_row + len(reasons) >= MAX_DROPPED_IN_A_ROW:
-        raise WorldError(
-            f"{state.dropped_in_a_row + len(reasons)} episodes in a row had to be dropped; the last one because {reasons[-1]}"
-        )
+    dropped = state.dropped_in_a_row + len(reasons)
+    if not episodes and dropped >= MAX_DROPPED_IN_A_ROW:
+        what = f"{dropped} episodes in a row had to be dropped; the last one because {reasons[-1]}"
+        if not isinstance(reasons[-1], ControllerFailure):
+            raise WorldError(what)
+        if not len(state.replay) or all(isinstance(one, ControllerFailure) and one.is_at_start for one in reasons):
+            raise ControllerError(what)  # it fails whatever the residual does: nobody could say what was learned
+        warn(f"training ends with what was learned: {what}", RuntimeWarning, stacklevel=2)
     return Collected(episodes, reasons, roles)
 
 
@@ -128,7 +139,7 @@ def _counted_in(config: Config, learner: Learner, fresh: Transition | None) -> L
     return learner if fresh is None else learning.count_in(config.algorithm, learner, fresh)
 
 
-def _updated(training: Training, state: State, rng: np.random.Generator, key: Any, actor_learns: bool) -> Learned:
+def _updated(training: Experiment, state: State, rng: np.random.Generator, key: Any, actor_learns: bool) -> Learned:
     """A cycle's updates, started."""
     config, algorithm, learner = training.config, training.config.algorithm, state.learner
     if not len(state.replay):
@@ -167,16 +178,26 @@ def _check_finite(learner: Learner, step: int) -> None:
         )
 
 
-def _sampled(training: Training, replay: Replay, rng: np.random.Generator, size: int, latest: int | None = None) -> Transition:
+def _sampled(
+    training: Experiment, replay: Replay, rng: np.random.Generator, size: int, latest: int | None = None
+) -> Transition:
     """Transitions `[size]` from the replay, or from the `latest` rows added: relabelled, rewards as they are learned from."""
     task, controller = training.task, training.controller
     base = base_policy(controller, training.config.algorithm.composition, task.spec.action_size)
 
     def base_at_goal(observation: Observation) -> np.ndarray:
-        try:
-            return base(observation)
-        except ControllerError as error:
-            raise ControllerError(f"{error} (asked by hindsight, at goals that were achieved)") from error
+        with tolerating_failures() as failed:
+            proposals = base(observation)
+        if failed:
+            # Without numbers that differ from time to time: a text is shown once.
+            warn(
+                f"where {training.base.name!r} fails at goals that were achieved, hindsight keeps what it proposed: "
+                f"{next(iter(failed.values()))}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            proposals[list(failed)] = np.nan
+        return proposals
 
     def reward_at_goal(achieved: np.ndarray, desired: np.ndarray, info: StepInfo) -> np.ndarray:
         try:
@@ -193,7 +214,7 @@ def _sampled(training: Training, replay: Replay, rng: np.random.Generator, size:
     return training.config.hindsight.sample(replay, rng, size, reward_at_goal, task.success, ask, latest, steps)
 
 
-def _for_learner(training: Training, steps: Transition) -> Transition:
+def _for_learner(training: Experiment, steps: Transition) -> Transition:
     """An episode `[T]` with rewards as the learner sees them, while they are in double precision."""
     return steps._replace(reward=training.task.learner_reward(steps.reward, steps.discount))
 

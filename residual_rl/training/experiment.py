@@ -1,59 +1,119 @@
-"""What a user's arguments amount to: the task, the controller, the configuration, and where the run is."""
+"""What a user's arguments amount to: one record of the task, the base, the configuration, and where the run is."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from gymnasium.vector import AutoresetMode
 
 from residual_rl.config import Config
-from residual_rl.controllers import CONTROLLERS, Controller, is_random, remembers, table
-from residual_rl.controllers.resolve import controller_of
-from residual_rl.custom.description import Description, description_from
-from residual_rl.custom.inspection import adapted, look, same_environment
+from residual_rl.controllers import CONTROLLERS, Controller
+from residual_rl.controllers.artefacts import ARTEFACTS, Prepared
+from residual_rl.controllers.resolve import Base, for_lanes, of_artefact, resolve
+from residual_rl.custom.description import Description, Findings, description_from
+from residual_rl.custom.inspection import look, same_environment
 from residual_rl.custom.making import gymnasium_maker
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.custom.success import LAST, checked
 from residual_rl.errors import ControllerError, ResidualRLError, RunError, UnknownName
 from residual_rl.presets import bench_pace, make_config, pace, paced, unless_said
-from residual_rl.runs.reading import ENVIRONMENT, TABLE, is_begun, read_config, read_environment
+from residual_rl.runs.first_look import FirstLook, check_same_base, check_same_environment, take_first_look
+from residual_rl.runs.reading import BASE, ENVIRONMENT, is_begun, read_config, read_environment, read_kept_base
+from residual_rl.runs.run import Run
 from residual_rl.tasks import check_worlds, find_task, is_task
 from residual_rl.tasks.task import AnyTask, Task
+from residual_rl.training.preparation import load_prepared, prepare, prepared_name, read_preparation
 from residual_rl.types import Spec
 
-NOWHERE = Path("/dev/null")  # in which there is no run
 
+@dataclass(frozen=True)
+class Experiment:
+    """What is improved, how, and where the run is."""
 
-class Setting(NamedTuple):
-    """What is improved, and where."""
-
-    task: AnyTask
-    controller: Controller
-    name: str
-    """Of the controller."""
     config: Config
-    description: Description | None
-    """None for a task of the library."""
+    task: AnyTask
+    base: Base
+    run: Run
+    """To be entered by whoever writes to it."""
+    description: Description | None = None
+    """Of an environment of the user's own."""
+    first_look: FirstLook | None = None
+    """Of a run that has not begun."""
+    steps_prepared: int = 0
+    """Environment steps that the preparation of the base took."""
+    seconds_prepared: float = 0.0
+
+    @property
+    def controller(self) -> Controller:
+        """The base, to be asked."""
+        return self.base.controller
+
+    @property
+    def longest_cycle(self) -> int:
+        """Environment steps of a cycle, if no episode ends before the horizon."""
+        return self.config.episodes_per_cycle * self.task.spec.horizon
+
+    @property
+    def burn_in_steps(self) -> int:
+        """Environment steps of the shortest burn-in, for episodes of the base's mean length."""
+        cycle_steps = self.config.episodes_per_cycle * self.task.episode_steps
+        return round(self.config.algorithm.burn_in.least_cycles * cycle_steps)
+
+    def is_over(self, step: int) -> bool:
+        """Whether the budget is spent; it pays for whole cycles."""
+        return step >= self.config.steps
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether hindsight asks the controller at the new goals."""
+        return self._should_ask_again and self.base.traits.can_be_asked_again
+
+    @property
+    def keeps_base_actions(self) -> bool:
+        """Whether hindsight should ask, but has to keep the recorded base actions because the controller cannot be asked."""
+        return self._should_ask_again and not self.base.traits.can_be_asked_again
+
+    @property
+    def _should_ask_again(self) -> bool:
+        return self.config.algorithm.composition.relabel == "ask" and self.base.traits.reads_goal
+
+    def begin(self) -> None:
+        """Keep in the run, which is entered, what it needs to know about its base and its environment."""
+        if self.base.artefact is not None and not self.steps_prepared:
+            self.run.save_base(self.base.artefact)
+        if self.description is not None:
+            self.run.save_environment(self.description.to_json())
+        if self.first_look is not None:
+            self.run.save_first_look(self.first_look)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for, as far as it does not depend on whose environment it is."""
+
+    controller: Any
+    fields: dict[str, Any]
+    """Of `Config`, as they were passed."""
+    num_threads: int | None
+    tell: Callable[[str], None]
+    directory: Path | None
+    """Of the run, if the user named one."""
+    writes: bool = True
+    """Whether there is a run at all."""
+
+    def path(self, task: str) -> Path:
+        """Where the run is."""
+        return self.directory or _directory(task, self.fields["method"], self.fields["preset"], self.fields["seed"])
 
 
 @contextmanager
-def open_setting(
-    env: AnyEnv,
-    controller: Any,
-    said: dict[str, Any],
-    horizon: int | None,
-    processes: bool,
-    num_threads: int | None,
-    tell: Callable[[str], None],
-    directory: Path | None,
-    success: str = LAST,
-    learns: bool = True,
-) -> Iterator[Setting]:
-    """What a user's arguments amount to. What was opened for it is closed in the end.
-
-    What the directory says of the environment, if it is a run already, is taken as it is. `learns`: whether a residual will be
-    learned, and not only the controller evaluated.
-    """
+def open_experiment(
+    env: AnyEnv, request: Request, horizon: int | None, processes: bool, success: str = LAST
+) -> Iterator[Experiment]:
+    """Make of a user's arguments an experiment. What was opened for it is closed in the end."""
     success = checked(success)
     if isinstance(env, str) and is_task(env):
         if horizon is not None or processes or success != LAST:
@@ -61,57 +121,103 @@ def open_setting(
                 f"horizon, success and processes are for environments of your own; {env!r} is a task of the library"
             )
         check_worlds()
-        task = find_task(env)
-        controller, name = resolve(controller, task, num_threads)
-        forced = _shown_base(controller) | ({} if task.spec.goal_size else {"hindsight.relabel_ratio": 0.0})
-        config = unless_said(_config(said, task.name, name, forced), {"measured_by": task.measured_by}, said)
-        config = paced(config, task, said)
-        yield Setting(task, controller, name, config, None)
+        yield library_experiment(find_task(env), request)
         return
     with closing(Opened(env, horizon, processes)) as opened:
-        if controller is None:
-            raise ControllerError(
-                f"{opened.name} has no controller of its own: pass controller=..., on the command line --controller FILE, a "
-                "table's .npz or a network's .onnx"
-            )
-        directory = directory or _directory(opened.name, said["method"], said["preset"], said["seed"])
-        controller, name = controller_of(controller, opened.spec, num_threads)
-        about = described(directory) if is_begun(directory) else None
-        if about is None:
-            composition = _config(said, opened.name, name, {}).algorithm.composition if learns else None
-            about = look(opened, controller, tell, success, composition)
-        else:
-            same_environment(about, opened, directory, success)
-        controller = adapted(controller, about.layout, about.character)
-        own = pace(about.findings.episode_steps, opened.fixed_lanes, said["preset"], said.get("steps", Config.steps)) | {
-            "measured_by": about.findings.measured_by
-        }
-        if said.get("judging") == "bench":
-            own |= bench_pace(said.get("steps", Config.steps))
-        forced = _shown_base(controller)
-        if about.findings.goal_rules is None:
-            forced["hindsight.relabel_ratio"] = 0.0
-        config = unless_said(_config(said, opened.name, name, forced), own, said)
-        if about.findings.goal_rules is None and config.hindsight.relabel_ratio > 0.0:
-            raise ResidualRLError(
-                f"hindsight.relabel_ratio is {config.hindsight.relabel_ratio:g}, but {opened.name} cannot be asked what "
-                "another goal would have been worth: it must be 0"
-            )
-        yield Setting(opened.task(about, config.episodes_per_cycle), controller, name, config, about)
+        yield custom_experiment(opened, request, success)
 
 
-def _shown_base(controller: Controller) -> dict[str, Any]:
-    """The residual sees what cannot be known from the observation: what a random or remembering controller proposed."""
-    hidden = remembers(controller) or is_random(controller)
-    return {"algorithm.composition.actor_sees_base": True} if hidden else {}
+def library_experiment(task: Task, request: Request) -> Experiment:
+    """The experiment in a task of the library."""
+    path, fields = request.path(task.name), request.fields
+    controller = task.default_controller if request.controller is None else request.controller
+    base = for_lanes(_base(controller, task, task.spec, path, request))
+    config = _config(fields, task.name, base, {} if task.spec.goal_size else {"hindsight.relabel_ratio": 0.0})
+    config = paced(unless_said(config, {"measured_by": task.measured_by}, fields), task, fields)
+    first_look = None
+    if request.writes and base.is_users:
+        if is_begun(path):
+            check_same_base(path, base.controller, base.name, task.spec.action_size)
+        elif not base.traits.reads_state:
+            envs = task.make_envs(1, num_threads=request.num_threads, autoreset_mode=AutoresetMode.DISABLED)
+            with closing(envs):
+                first_look = take_first_look(envs, base.controller, with_environment=False)
+    return Experiment(config, task, base, Run(path, config), None, first_look, *_prepared(path, request))
 
 
-def _config(said: dict[str, Any], task: str, controller: str, follows: dict[str, Any]) -> Config:
+def custom_experiment(opened: Opened, request: Request, success: str) -> Experiment:
+    """The experiment in an environment of the user's own.
+
+    What the directory says of the environment, if it is a run already, is taken as it is.
+    """
+    if request.controller is None:
+        raise ControllerError(
+            f"{opened.name} has no controller of its own: pass controller=..., on the command line --controller FILE, a "
+            "table's .npz or a network's .onnx"
+        )
+    path, fields = request.path(opened.name), request.fields
+    base = _base(request.controller, opened, opened.spec, path, request)
+    about = described(path) if request.writes and is_begun(path) else None
+    first_look = None
+    if about is None:
+        composition = _config(fields, opened.name, base, {}).algorithm.composition if request.writes else None
+        about = look(opened, base, request.tell, success, composition)
+        if request.writes:
+            # In the environment's own units, like everything before the description.
+            first_look = take_first_look(opened.few_lanes(), base.fitted(opened.layout, about.character).controller)
+    else:
+        same_environment(about, opened, path, success)
+        check_same_environment(path, opened.few_lanes(), opened.name)
+        if base.is_users:
+            controller = base.fitted(opened.layout, about.character).controller
+            check_same_base(path, controller, base.name, opened.layout.action_size)
+    base = base.fitted(about.layout, about.character)
+    steps = fields.get("steps", Config.steps)
+    own = pace(about.findings.episode_steps, opened.fixed_lanes, fields["preset"], steps)
+    own |= {"measured_by": about.findings.measured_by}
+    if fields.get("judging") == "bench":
+        own |= bench_pace(steps)
+    forced = {"hindsight.relabel_ratio": 0.0} if about.findings.goal_rules is None else {}
+    config = unless_said(_config(fields, opened.name, base, forced), own, fields)
+    if about.findings.goal_rules is None and config.hindsight.relabel_ratio > 0.0:
+        raise ResidualRLError(
+            f"hindsight.relabel_ratio is {config.hindsight.relabel_ratio:g}, but {opened.name} cannot be asked what "
+            "another goal would have been worth: it must be 0"
+        )
+    task = opened.task(about, config.episodes_per_cycle)
+    return Experiment(config, task, base, Run(path, config), about, first_look, *_prepared(path, request))
+
+
+def _base(controller: Any, where: Task | Opened, spec: Spec, path: Path, request: Request) -> Base:
+    """The base, prepared first if it is one that is made."""
+    if not (isinstance(controller, Prepared) and request.writes):
+        return resolve(controller, spec, request.num_threads)
+    # Before anything is spent, so that a field that is wrong is refused now.
+    make_config(**{"task": where.name, "controller": prepared_name(controller), **request.fields})
+    task: AnyTask = where if isinstance(where, Task) else unexplored(where)
+    return prepare(controller, task, int(request.fields["steps"]), int(request.fields["seed"]), path)
+
+
+def unexplored(opened: Opened) -> AnyTask:
+    """The task of an environment of which nothing is known yet: rewards as they are."""
+    horizon = opened.spec.horizon
+    findings = Findings("return", 1.0, sparse=False, episode_steps=float(horizon), goal_rules=None)
+    return opened.task(Description(opened.name, opened.layout, horizon, findings, None), opened.fixed_lanes or 1)
+
+
+def _prepared(path: Path, request: Request) -> tuple[int, float]:
+    progress = read_preparation(path) if request.writes and isinstance(request.controller, Prepared) else None
+    return (0, 0.0) if progress is None else (progress.steps, progress.wall_seconds)
+
+
+def _config(fields: dict[str, Any], task: str, base: Base, follows: dict[str, Any]) -> Config:
     """The configuration: what the user said goes before what follows from the controller.
 
-    What follows goes into a part that was said as a whole, such as `hindsight=Hindsight(...)`, all the same.
+    What follows goes into a part that was passed as a whole, such as `hindsight=Hindsight(...)`, all the same. The residual
+    sees what cannot be known from the observation: what a random or remembering controller proposed.
     """
-    return make_config(**{"task": task, "controller": controller, **follows, **said})
+    shown = {"algorithm.composition.actor_sees_base": True} if base.traits.is_hidden else {}
+    return make_config(**{"task": task, "controller": base.name, **shown, **follows, **fields})
 
 
 def described(path: str | Path) -> Description | None:
@@ -140,37 +246,40 @@ def environment_of_run(path: str | Path, about: Description) -> str:
     return about.task
 
 
-def resolve(controller: Any, task: Task, num_threads: int | None) -> tuple[Controller, str]:
-    """A controller for a task of the library, and its name."""
-    return controller_of(task.default_controller if controller is None else controller, task.spec, num_threads)
-
-
-def controller_of_run(path: str | Path, controller: Any, spec: Spec, num_threads: int | None = None) -> Any:
-    """The controller that a run improves: the library's own, the table that the run keeps, or the one passed in.
+def base_of_run(path: str | Path, controller: Any, spec: Spec, num_threads: int | None = None) -> Base:
+    """The base that a run improves, for the inside of the library: the library's own, what the run keeps, or the one passed in.
 
     Raises:
-        ControllerError: it is not one of the library's and none was passed, or another one was: a residual corrects the
-            controller it was learned over, and no other.
+        ControllerError: it is not one of the library's and none was passed, or another one was, also of the same name: a
+            residual corrects the controller it was learned over, and no other.
     """
-    wanted = read_config(path).controller
-    if controller is None and wanted.startswith(table.NAME) and (Path(path) / TABLE).exists():
-        controller = str(Path(path) / TABLE)
-    if controller is None:
-        if wanted not in CONTROLLERS:
-            raise ControllerError(
-                f"{path} improves the controller {wanted!r}, which the run directory does not hold: pass it as controller=..., "
-                "on the command line --controller FILE"
-            )
-        controller = wanted
-    resolved, name = controller_of(controller, spec, num_threads)
-    if name != wanted:
-        raise ControllerError(f"{path} improves the controller {wanted!r}, not {name!r}")
-    return resolved
-
-
-def default_directory(config: Config) -> Path:
-    """Where a run goes if nobody says otherwise."""
-    return _directory(config.task, config.method, config.preset, config.seed)
+    wanted, about, kept = read_config(path).controller, described(path), read_kept_base(path)
+    if isinstance(controller, Prepared):
+        base = load_prepared(controller, path)
+    elif controller is None and kept is not None:
+        if kept.kind not in ARTEFACTS:
+            raise ControllerError(f"{path} improves {wanted!r}, a {kept.kind} of yours: pass what made it as controller=...")
+        artefact = ARTEFACTS[kept.kind].load(Path(path) / BASE)
+        if artefact.digest != kept.digest:
+            raise ControllerError(f"the base in {path} is damaged: it is not what was saved")
+        base = of_artefact(artefact, wanted if kept.prepared else "", in_environments_units=not kept.prepared)
+    elif controller is None and wanted not in CONTROLLERS:
+        raise ControllerError(
+            f"{path} improves the controller {wanted!r}, which the run directory does not hold: pass it as controller=..., "
+            "on the command line --controller FILE"
+        )
+    else:
+        base = resolve(wanted if controller is None else controller, spec, num_threads)
+    if base.name != wanted:
+        raise ControllerError(f"{path} improves the controller {wanted!r}, not {base.name!r}")
+    if about is None:
+        base = for_lanes(base)
+        asked = base
+    else:
+        asked, base = (base.fitted(layout, about.character) for layout in (replace(about.layout, units=None), about.layout))
+    if base.is_users:
+        check_same_base(path, asked.controller, base.name, spec.action_size)
+    return base
 
 
 def _directory(task: str, method: str, preset: str, seed: int) -> Path:

@@ -8,11 +8,12 @@ from residual_rl.presets import DIAGNOSED_EPISODES
 from residual_rl.rollout import collect
 from residual_rl.seeds import training_seed
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.training.state import State, Training
+from residual_rl.training.experiment import Experiment
+from residual_rl.training.state import State
 from residual_rl.types import Observation
 
 
-def compare_from_same_starts(training: Training, state: State, envs: Lanes, evidence: Evidence) -> SameStarts | None:
+def compare_from_same_starts(training: Experiment, state: State, envs: Lanes, evidence: Evidence) -> SameStarts | None:
     """Training episodes in which a residual acted, beside the base from the same initial states.
 
     Returns:

@@ -1,12 +1,10 @@
-"""What a training is about, and where it stands at the end of a cycle: in memory, and as a run's checkpoint."""
+"""Where a training stands at the end of a cycle: in memory, and as a run's checkpoint."""
 
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from residual_rl.config import Config
-from residual_rl.controllers import Controller, asked_again, reads_goal
 from residual_rl.errors import RunError
 from residual_rl.evaluation import Outcome
 from residual_rl.learning import algorithm as learning
@@ -15,45 +13,7 @@ from residual_rl.learning.bandit import Scores
 from residual_rl.learning.replay import Replay, example_transition
 from residual_rl.learning.serialization import from_arrays, to_arrays
 from residual_rl.runs.run import Run
-from residual_rl.tasks.task import AnyTask
-
-
-class Training(NamedTuple):
-    """What a run is about."""
-
-    config: Config
-    task: AnyTask
-    controller: Controller
-    run: Run
-
-    @property
-    def longest_cycle(self) -> int:
-        """Environment steps of a cycle, if no episode ends before the horizon."""
-        return self.config.episodes_per_cycle * self.task.spec.horizon
-
-    @property
-    def burn_in_steps(self) -> int:
-        """Environment steps of the shortest burn-in, for episodes of the base's mean length."""
-        cycle_steps = self.config.episodes_per_cycle * self.task.episode_steps
-        return round(self.config.algorithm.burn_in.least_cycles * cycle_steps)
-
-    def is_over(self, step: int) -> bool:
-        """Whether the budget is spent; it pays for whole cycles."""
-        return step >= self.config.steps
-
-    @property
-    def asks_again(self) -> bool:
-        """Whether hindsight asks the controller at the new goals."""
-        return self._should_ask_again and asked_again(self.controller)
-
-    @property
-    def keeps_base_actions(self) -> bool:
-        """Whether hindsight should ask, but has to keep the recorded base actions because the controller cannot be asked."""
-        return self._should_ask_again and not asked_again(self.controller)
-
-    @property
-    def _should_ask_again(self) -> bool:
-        return self.config.algorithm.composition.relabel == "ask" and reads_goal(self.controller)
+from residual_rl.training.experiment import Experiment
 
 
 class State(NamedTuple):
@@ -64,7 +24,7 @@ class State(NamedTuple):
     cycle: int
     """Cycles done."""
     step: int
-    """Environment steps done. A dropped episode counts as if it had gone on to the horizon."""
+    """Environment steps done, those of a preparation included. A dropped episode counts as if it had gone on to the horizon."""
     evaluated: int
     """The step after which the last evaluation was; -1 before the first."""
     mean_values: list[float]
@@ -83,7 +43,7 @@ class State(NamedTuple):
     """Whether it would do the same again, and so need not be played again."""
 
 
-def fresh(training: Training) -> State:
+def fresh(training: Experiment) -> State:
     """Where a training begins."""
     config, spec = training.config, training.task.spec
     learner = learning.init(config.algorithm, spec, jax.random.key(config.seed))
@@ -93,12 +53,12 @@ def fresh(training: Training) -> State:
         learner,
         replay,
         cycle=0,
-        step=0,
+        step=training.steps_prepared,
         evaluated=-1,
         mean_values=[],
         measured=-np.inf,
         best=(-np.inf, 0),
-        wall_seconds=0.0,
+        wall_seconds=training.seconds_prepared,
         dropped_in_a_row=0,
         scores=config.algorithm.exploration.after((), []),
         base=None,
@@ -127,7 +87,7 @@ def save(run: Run, state: State) -> None:
     run.save_checkpoint(arrays, counters)
 
 
-def restored(training: Training) -> State | None:
+def restored(training: Experiment) -> State | None:
     """The state that the run's checkpoint holds, None where there is none.
 
     Raises:

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from gymnasium.vector import AutoresetMode
 
-from residual_rl.config import Config
-from residual_rl.controllers import Controller, asked_again, is_random, name_of, reads_goal, reads_state
+from residual_rl.controllers import reads_state
 from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.diagnosis.evidence import gather
 from residual_rl.diagnosis.findings import diagnose
@@ -29,10 +28,10 @@ from residual_rl.runs.reading import read_rows
 from residual_rl.runs.run import Run
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.tasks.task import AnyTask
-from residual_rl.training.cycle import next_cycle
+from residual_rl.training.cycle import gave_up, next_cycle
+from residual_rl.training.experiment import Experiment
 from residual_rl.training.same_starts import compare_from_same_starts
-from residual_rl.training.state import State, Training, fresh, restored, save
+from residual_rl.training.state import State, fresh, restored, save
 
 DISABLED = AutoresetMode.DISABLED
 
@@ -46,10 +45,7 @@ class Selection(NamedTuple):
 
 
 def train(
-    config: Config,
-    task: AnyTask,
-    controller: Controller,
-    run: Run,
+    training: Experiment,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     num_threads: int | None = None,
     checkpoint_seconds: float = 30.0,
@@ -57,8 +53,10 @@ def train(
 ) -> None:
     """Train until the budget is spent; continue from the run's checkpoint if there is one.
 
+    If the controller fails in too many episodes in a row, training ends with what was learned until then.
+
     `report` says at the start what the run costs, whether HER has to reuse base actions because the controller cannot be
-    re-queried, and whether the budget may end before the burn-in does; and during the run how far it is, and whether the world
+    re-queried, and whether the budget may end before the burn-in does; during the run, how far it is, and whether the world
     repeats itself.
 
     Raises:
@@ -67,15 +65,17 @@ def train(
             was written.
         RunError: the run's files cannot be read or written.
     """
-    training, report = Training(config, task, controller, run), report or Reporter()
+    config, task, controller, run = training.config, training.task, training.controller, training.run
+    report = report or Reporter()
     if training.keeps_base_actions:
         report.line(
-            f"{name_of(controller)} cannot be re-queried at relabelled goals; HER reuses the base actions recorded during the "
+            f"{training.base.name} cannot be re-queried at relabelled goals; HER reuses the base actions recorded during the "
             "rollout"
         )
-    if config.steps <= training.burn_in_steps:
+    left = config.steps - training.steps_prepared
+    if left <= training.burn_in_steps:
         report.line(
-            f"burn-in (residual held at zero) can use {training.burn_in_steps:,} of the {config.steps:,} steps, so the result "
+            f"burn-in (residual held at zero) can use {training.burn_in_steps:,} of the {left:,} steps, so the result "
             "may be the base itself; increase steps"
         )
     plan = plan_of(config, task.episode_steps)
@@ -95,8 +95,8 @@ def train(
         selection = Selection(judges, seeds, report.line)
         started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
         while True:
-            step, over = state.step, training.is_over(state.step)
-            evaluates, began = _evaluation_is_due(training, state) and not stopped(), time.monotonic()
+            step, over = state.step, training.is_over(state.step) or gave_up(state)
+            evaluates, began = _evaluation_is_due(training, state, over) and not stopped(), time.monotonic()
             with _saved_on_error(run, state):
                 if evaluates:
                     state = _evaluated(training, selection, state)
@@ -136,15 +136,15 @@ def train(
                 clock.add_cycle(state.step - step, time.monotonic() - began)
 
 
-def _evaluation_is_due(training: Training, state: State) -> bool:
+def _evaluation_is_due(training: Experiment, state: State, over: bool) -> bool:
     """Once for the base alone, once in each interval, once at the end."""
     if state.evaluated == state.step:
         return False
     interval = training.config.evaluation_interval
-    return state.step // interval > state.evaluated // interval or training.is_over(state.step)
+    return state.step // interval > state.evaluated // interval or over
 
 
-def _evaluated(training: Training, selection: Selection, state: State) -> State:
+def _evaluated(training: Experiment, selection: Selection, state: State) -> State:
     """Evaluates the learner as it is, and keeps it as the selected policy if none was better."""
     algorithm, measured_by = training.config.algorithm.delivered(state.scores), training.config.measured_by
     residual = Residual(algorithm, algorithm.averaged(state.learner))
@@ -170,19 +170,19 @@ def _evaluated(training: Training, selection: Selection, state: State) -> State:
     return state
 
 
-def _repeats(training: Training, selection: Selection, policy: Act, pairs: Pairs) -> bool:
+def _repeats(training: Experiment, selection: Selection, policy: Act, pairs: Pairs) -> bool:
     """Whether the base, played again from the same starts, does the same again; kept in the run, and told if it does not."""
     if pairs.policy.deviation.any():  # the policy does not begin as the base
         alone = base_alone(training.controller, training.config.algorithm.composition, training.task.spec.action_size)
         pairs = Turns(selection.envs, alone, 0).play(selection.seeds)
-    found = repeatability(pairs, is_random(training.controller))
+    found = repeatability(pairs, training.base.traits.is_random)
     training.run.save_repeatability(found)
     if found.warning:
         selection.tell(f"{training.task.name}: {found.warning}")
     return found.holds
 
 
-def diagnosis_so_far(training: Training, base_is_known: bool) -> Diagnosis:
+def diagnosis_so_far(training: Experiment, base_is_known: bool) -> Diagnosis:
     """Diagnose an unfinished run from its checkpoint; without its base, some findings are unknown.
 
     Raises:
@@ -200,9 +200,9 @@ def diagnosis_so_far(training: Training, base_is_known: bool) -> Diagnosis:
         return _diagnosis(training, state, envs)
 
 
-def _diagnosis(training: Training, state: State, envs: Lanes | None) -> Diagnosis:
+def _diagnosis(training: Experiment, state: State, envs: Lanes | None) -> Diagnosis:
     config, task, path = training.config, training.task, training.run.path
-    asked = reads_goal(training.controller) and asked_again(training.controller)
+    asked = training.base.traits.reads_goal and training.base.traits.can_be_asked_again
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
     algorithm = config.algorithm.delivered(state.scores)
     networks = algorithm.averaged(state.learner)

@@ -1,0 +1,88 @@
+"""Bases with weights, which a run keeps, and bases that are made before they are improved."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+
+from residual_rl.controllers.table import TableController
+from residual_rl.tasks.task import AnyTask
+from residual_rl.types import Observation
+
+
+@runtime_checkable
+class Artefact(Protocol):
+    """A controller that can be written into a directory: a table, a network, a learned model.
+
+    Its proposals are those of a `Controller`: `Observation[B] -> base_action [B, A]`, in units where the bounds are -1 and 1.
+    """
+
+    kind: str
+    """Its key in `ARTEFACTS`, if a run that keeps it is to be loaded without passing anything."""
+
+    @property
+    def digest(self) -> str:
+        """What tells it from all others of its kind, in hexadecimal digits."""
+        ...
+
+    def __call__(self, observation: Observation) -> Any:
+        """Proposes a base action for each row."""
+        ...
+
+    def save(self, path: Path, /) -> None:
+        """Writes it into a directory that exists."""
+        ...
+
+    @classmethod
+    def load(cls, path: Path, /) -> Self:
+        """Return what `save` wrote into a directory. Executes nothing that lies there.
+
+        Raises:
+            ControllerError: there is none, or it is damaged.
+        """
+        ...
+
+
+ARTEFACTS: dict[str, type[Artefact]] = {TableController.kind: TableController}
+
+
+class Preparation(NamedTuple):
+    """What a preparation ends with."""
+
+    artefact: Artefact
+    steps: int
+    """Environment steps that it took, those before an interruption included."""
+
+
+Report = Callable[[int], None]
+"""To be called with the environment steps done so far, whenever they are safe in the directory.
+
+It raises `Interrupted` if the run is asked to stop.
+"""
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A base that is made before it is improved: from demonstrations, or from episodes of its own.
+
+    It is made inside the run. Its environment steps count: training begins after them, and ends at the same budget.
+    """
+
+    settings: dict[str, Any]
+    """What decides, beside task, budget and seed, how it is made: plain JSON values. A run that was stopped goes on only with
+    the same."""
+
+    def prepare(self, task: AnyTask, budget: int, seed: int, directory: Path, report: Report) -> Preparation:
+        """Make the base.
+
+        Args:
+            task: `make_envs` gives lanes to roll out in. Seeds from `preparation_seed` are used by nothing else in the run.
+            budget: of environment steps, training included; fewer must be taken.
+            seed: of the run.
+            directory: of this preparation alone; what it has done is kept there. After a kill, the same call goes on from it.
+            report: see `Report`.
+        """
+        ...
+
+    def load(self, directory: Path, /) -> Artefact:
+        """Return the artefact that was saved in a directory."""
+        ...

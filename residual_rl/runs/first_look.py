@@ -1,0 +1,213 @@
+"""A few steps of the base alone, which a run keeps: another base or environment of the same name is found out by them.
+
+What is not reproducible is not kept, and not compared.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from residual_rl.controllers import Controller, propose, reads_state, start_episodes
+from residual_rl.controllers.copying import CannotCopy, copy_of
+from residual_rl.errors import ControllerError, RunError
+from residual_rl.seeds import Purpose
+from residual_rl.storage import digest, read_arrays, write_arrays
+from residual_rl.tasks.lanes import Lanes
+from residual_rl.types import Observation, map_observation, select, without_state
+
+FIRST_LOOK = "first-look.safetensors"
+STEPS = 10
+CLOSE = 1e-3
+"""Of an action in [-1, 1], or of the spread of an entry: what another machine, batch size or version may change."""
+
+
+class FirstLook(NamedTuple):
+    """Steps of a base alone `[T, E]`."""
+
+    observation: Observation
+    """[T, E, ...] where the base was asked."""
+    proposed: np.ndarray | None
+    """[T, E, A] what it answered; None if it does not answer twice the same."""
+    action: np.ndarray
+    """[T, E, A] what the environment received, in [-1, 1]."""
+    reward: np.ndarray | None
+    """[T, E]; None if the environment does not do twice the same."""
+
+
+def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool = True) -> FirstLook | None:
+    """Roll a base out for a few steps, twice; None if it fails.
+
+    Args:
+        lanes: to roll out in.
+        controller: the base; a copy of it is asked, if it can be copied.
+        with_environment: whether what the environment does is kept as well.
+    """
+    if reads_state(controller):
+        return None  # states are not stored, and without one it cannot be asked again
+    seeds = [Purpose.PROBE + lane for lane in range(lanes.num_envs)]
+    action_size = lanes.task_spec.action_size
+    try:
+        asked = _to_ask(controller)
+        start_episodes(asked, len(seeds))
+        shown, proposed, reward = _rolled_out(lanes, seeds, lambda seen, _: propose(asked, seen, action_size))
+        actions = proposed.clip(-1.0, 1.0)
+        again, _, other = _rolled_out(lanes, seeds, lambda _, step: actions[step], len(actions))
+        same_world = len(again) == len(shown) and _difference(_stack(shown), _stack(again)) is None and _is_close(reward, other)
+        same_base = answers_of(controller, _stack(shown), action_size)
+    except Exception:  # whatever fails here fails again where it counts, and is told there
+        return None
+    observation = map_observation(lambda array: array.astype(np.float64), without_state(_stack(shown)))
+    keeps_world = with_environment and same_world
+    return FirstLook(
+        observation, proposed if _is_close(proposed, same_base, least=1.0) else None, actions, reward if keeps_world else None
+    )
+
+
+def answers_of(controller: Controller, observation: Observation, action_size: int) -> np.ndarray:
+    """What a base, or its copy, answers about observations `[T, E, ...]` of episodes that have just started: `[T, E, A]`."""
+    asked = _to_ask(controller)
+    steps, episodes = observation["observation"].shape[:2]
+    start_episodes(asked, episodes)
+    return np.stack([propose(asked, select(observation, step), action_size) for step in range(steps)])
+
+
+def save_first_look(path: Path, look: FirstLook) -> None:
+    """Writes a first look into a run directory.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    arrays: dict[str, Any] = {**look.observation, "action": look.action}
+    arrays |= {name: value for name in ("proposed", "reward") if (value := getattr(look, name)) is not None}
+    write_arrays(path / FIRST_LOOK, arrays, {"first look": json.dumps({"digest": digest(arrays, {})})})
+
+
+def read_first_look(path: str | Path) -> FirstLook | None:
+    """The first look that a run keeps; None if it keeps none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    file = Path(path) / FIRST_LOOK
+    if not file.exists():
+        return None
+    arrays, metadata = read_arrays(file)
+    try:
+        sound = digest(arrays, {}) == json.loads(metadata["first look"])["digest"]
+        observation = Observation(**{key: arrays[key] for key in ("observation", "achieved_goal", "desired_goal")})
+        look = FirstLook(observation, arrays.get("proposed"), arrays["action"], arrays.get("reward"))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise RunError(f"{file} is damaged: {error}") from error
+    if not sound:
+        raise RunError(f"{file} is damaged: what it holds is not what was saved")
+    return look
+
+
+def check_same_base(path: str | Path, controller: Controller, name: str, action_size: int) -> None:
+    """Compare what a base answers with what the base of a run answered.
+
+    Raises:
+        ControllerError: it is another one of the same name; says how they differ.
+        RunError: what the run keeps is damaged.
+    """
+    look = read_first_look(path)
+    if look is None or look.proposed is None:
+        return
+    proposed = answers_of(controller, look.observation, action_size)
+    place = _first_difference(look.proposed, proposed, least=1.0)
+    if place is None:
+        return
+    step, lane, entry = place
+    shown = np.array2string(look.observation["observation"][step, lane], precision=4, threshold=8)
+    raise ControllerError(
+        f"{path} improves another {name!r}: in step {step} of its first episode, shown {shown}, that one proposed "
+        f"{look.proposed[step, lane, entry]:.4g} in entry {entry} (in units where the bounds are -1 and 1), this one proposes "
+        f"{proposed[step, lane, entry]:.4g}. Pass the one that was improved, or begin a run of its own in another directory"
+    )
+
+
+def check_same_environment(path: str | Path, lanes: Lanes, name: str) -> None:
+    """Compare how an environment starts, and what it does with a few actions, with how that of a run did.
+
+    Raises:
+        RunError: it is another one of the same name, says how they differ; or what the run keeps is damaged.
+    """
+    look = read_first_look(path)
+    if look is None or look.reward is None:
+        return
+    size = min(lanes.num_envs, look.action.shape[1])
+    seeds = [Purpose.PROBE + lane for lane in range(lanes.num_envs)]
+    actions = np.zeros((len(look.action), lanes.num_envs, look.action.shape[2]))
+    actions[:, :size] = look.action[:, :size]
+    try:
+        shown, _, reward = _rolled_out(lanes, seeds, lambda _, step: actions[step], len(actions))
+    except Exception:  # what fails here fails again where it counts, and is told there
+        return
+    steps = min(len(reward), len(look.reward))
+    there = map_observation(lambda array: array[:steps, :size], look.observation)
+    here = map_observation(lambda array: array[:steps, :size], _stack(shown))
+    what = _difference(there, here)
+    if what is None and len(reward) != len(look.reward):
+        what = f"its first episode lasted {len(look.reward)} of {STEPS} steps at least, and now ends after {len(reward)}"
+    if what is None and not _is_close(look.reward[:steps, :size], reward[:steps, :size]):
+        step, lane = _first_difference(look.reward[:steps, :size], reward[:steps, :size]) or (0, 0)
+        before, now = look.reward[step, lane], reward[step, lane]
+        what = f"step {step} of its first episode was rewarded with {before:.6g}, and now with {now:.6g}"
+    if what is not None:
+        raise RunError(
+            f"{path} was written in another {name!r}: {what}. Pass the environment in which it was written, or begin a run in "
+            "another directory"
+        )
+
+
+def _to_ask(controller: Controller) -> Controller:
+    """A copy, so that no question changes the controller itself; where there can be none, its episodes start anew anyway."""
+    try:
+        return copy_of(controller)
+    except CannotCopy:
+        return controller
+
+
+def _rolled_out(
+    lanes: Lanes, seeds: list[int], act: Any, steps: int = STEPS
+) -> tuple[list[Observation], np.ndarray, np.ndarray]:
+    """What is shown before each of a few steps, the actions before they are clipped, and the rewards; until an episode ends."""
+    observation, info = lanes.reset(seed=list(seeds))
+    shown, actions, rewards = [], [], []
+    for step in range(steps):
+        if info.get("errors"):
+            break
+        shown.append(map_observation(np.array, observation))
+        actions.append(np.array(act(shown[-1], step)))
+        observation, reward, terminated, truncated, info = lanes.step(actions[-1].clip(-1.0, 1.0))
+        rewards.append(np.array(reward))
+        if (terminated | truncated).any():
+            break
+    return shown, np.stack(actions), np.stack(rewards)
+
+
+def _stack(shown: list[Observation]) -> Observation:
+    return map_observation(lambda *arrays: np.stack(arrays), *(without_state(one) for one in shown))
+
+
+def _difference(before: Observation, now: Observation) -> str | None:
+    for key in ("observation", "achieved_goal", "desired_goal"):
+        one, other = before[key], now[key]
+        if one.shape == other.shape and (place := _first_difference(one, other)) is not None:
+            step, entry = place[0], place[-1]
+            when = "its first episode started with" if step == 0 else f"after {step} steps its first episode showed"
+            return f"{when} {one[place]:.6g} in entry {entry} of {key}, and now {other[place]:.6g}"
+    return None
+
+
+def _first_difference(one: np.ndarray, other: np.ndarray, least: float = 0.0) -> tuple[int, ...] | None:
+    """Where two arrays `[T, ...]` of one shape first differ by more than is to be expected, for each last index by its size."""
+    size = np.abs(one).max(axis=tuple(range(one.ndim - 1)), initial=0.0)
+    apart = ~(np.abs(one - other) <= CLOSE * size + 1e-6 * max(size.max(initial=0.0), least))
+    return tuple(np.argwhere(apart)[0].tolist()) if apart.any() else None
+
+
+def _is_close(one: np.ndarray, other: np.ndarray, least: float = 0.0) -> bool:
+    return one.shape == other.shape and _first_difference(one, other, least) is None

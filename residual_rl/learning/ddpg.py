@@ -148,7 +148,8 @@ class DDPG(Algorithm):
         if method == "scratch":
             return rule
         fields: dict[str, Any] = {name: getattr(composition, name) for name in Composition.__dataclass_fields__}
-        rule = replace(rule, composition=ResidualAlone(**fields | {"relabel": "keep"}))
+        fields["relabel"] = "keep"
+        rule = replace(rule, composition=ResidualAlone(**fields))
         return rule if self.expert_ratio else replace(rule, random_ratio=0.6, expert_ratio=0.8)
 
     def update(self, learner: Learner, batch: Transition, spec: Spec, key: Array, train_actor: bool) -> tuple[Learner, Metrics]:

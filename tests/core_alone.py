@@ -58,7 +58,7 @@ def main():
         print(run.verdict())
         print(residual_rl.diagnose(run))
         print(residual_rl.evaluate(Point, too_slow, horizon=20, episodes=20))
-        print(residual_rl.evaluate(run, too_slow, env=Point, episodes=20))
+        print(residual_rl.reevaluate(run, too_slow, env=Point, episodes=20))
         residual_rl.export(run, Path(folder) / "bundle")
         assert (Path(folder) / "bundle").is_dir()
     for ask in (

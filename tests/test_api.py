@@ -146,7 +146,7 @@ def test_a_stop_is_raised_only_after_a_checkpoint(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint.safetensors").exists()
     so_far = residual_rl.diagnose(tmp_path)
     assert so_far.step == 400
-    assert len(so_far.findings) == 10
+    assert len(so_far.findings) == 11
 
 
 def test_a_promoted_policy_acts_and_an_unpromoted_one_is_the_base(finished: Path, tmp_path: Path) -> None:

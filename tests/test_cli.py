@@ -69,9 +69,6 @@ def test_list_shows_everything_that_can_be_asked_for() -> None:
         assert name in shown
 
 
-COMMANDS = [one.name or one.callback.__name__ for one in app.registered_commands if one.callback]
-
-
 def test_help_names_every_command() -> None:
     shown = command("--help").stdout
     assert all(re.search(rf"^. {name} ", shown, re.MULTILINE) for name in COMMANDS)

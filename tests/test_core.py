@@ -27,7 +27,9 @@ def test_a_controller_is_improved_with_no_simulator_and_a_tasks_name_says_what_t
 
 
 def test_what_the_command_line_lists_needs_no_simulator():
-    code = "import sys; sys.modules['mujoco'] = None; import residual_rl.cli as cli; cli.app(['list'], standalone_mode=False)"
+    code = (
+        "import sys; sys.modules['mujoco'] = None; import residual_rl.cli.main as cli; cli.app(['list'], standalone_mode=False)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "slippery-push" in done.stdout

@@ -69,7 +69,7 @@ def test_a_world_that_ends_is_worth_what_it_paid() -> None:
 def test_centred_rewards_shift_every_value_alike_also_where_the_world_ends() -> None:
     envs: Any = None
     spec, layout = Spec(1, 0, 1, 10), layout_of(spaces.Box(-1.0, 1.0, (1,)), spaces.Box(-1.0, 1.0, (1,)))
-    task = CustomTask("", spec, layout, envs, NO_GOALS.reward, NO_GOALS.success, "return", reward_scale=0.5, usual_value=8.0)
+    task = CustomTask("", spec, layout, envs, NO_GOALS.reward, NO_GOALS.success, "return", 0.5, 8.0, episode_steps=3.0)
     for terminated in (True, False):
         episode = rewarded([1.0, 2.0, 3.0], terminated)
         value, centred = 30.0, 0.5 * (30.0 - 8.0)  # of what follows the last step, where anything does

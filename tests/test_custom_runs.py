@@ -176,7 +176,7 @@ def test_another_environment_and_none_are_refused(finished: Path) -> None:
         residual_rl.reevaluate(finished, Aim.off_by(1.0), env=Reach, episodes=4)
     with pytest.raises(RunError, match="its horizon was 20, not 30"):
         residual_rl.improve(Aim, Aim.off_by(1.0), out=finished, steps=3000, **BUDGET | {"horizon": 30})
-    with pytest.raises(ControllerError, match="which is yours"):
+    with pytest.raises(ControllerError, match="which the run directory does not hold"):
         residual_rl.load(finished)
 
 

@@ -133,6 +133,6 @@ def test_a_run_is_judged_against_the_controller_and_delivers_it_if_nothing_was_l
     assert first["base_success_rate"] > first["success_rate"]
     assert not run.verdict().promoted
     assert not residual_rl.load(run.path).promoted
-    assert len(residual_rl.diagnose(run.path).findings) == 10
+    assert len(residual_rl.diagnose(run.path).findings) == 11
     with pytest.raises(ResidualRLError, match="takes no part"):
         residual_rl.export(run.path, tmp_path / "bundle")

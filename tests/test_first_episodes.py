@@ -96,7 +96,7 @@ def test_a_run_goes_on_with_the_time_limit_that_was_found(tmp_path: Path) -> Non
     for _ in range(2):
         residual_rl.improve(Clock, still, out=tmp_path, **few)
     assert read_environment(tmp_path)["horizon"] == 10
-    residual_rl.evaluate(tmp_path, still, env=Clock, episodes=2)
+    residual_rl.reevaluate(tmp_path, still, env=Clock, episodes=2)
 
 
 def test_terminated_at_a_time_limit_is_pointed_out() -> None:
@@ -164,7 +164,7 @@ def test_the_rule_of_success_is_kept_in_the_run(tmp_path: Path) -> None:
     run = residual_rl.improve(make, still, out=tmp_path, success="once", **few)
     assert run.verdict().base.success_rate == 1.0
     assert read_environment(tmp_path)["success"] == "once"
-    assert residual_rl.evaluate(tmp_path, still, env=make, episodes=2).base.success_rate == 1.0
+    assert residual_rl.reevaluate(tmp_path, still, env=make, episodes=2).base.success_rate == 1.0
     with pytest.raises(RunError, match="its rule of success was once, not last"):
         residual_rl.improve(make, still, out=tmp_path, **few)
 

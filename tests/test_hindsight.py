@@ -278,11 +278,13 @@ def test_each_of_several_steps_is_learned_from_as_alone(replay):
     def centred(reward, discount):
         return 2.0 * (reward + (1 - discount) * 5.0)
 
+    learners = Replay(example_transition(SPEC), EPISODES * SPEC.horizon)
+    for number in range(EPISODES):
+        steps = episode(number)
+        learners.add_episode(steps._replace(reward=centred(steps.reward, steps.discount)))
     plain, learned = (
-        Hindsight(relabel_ratio=0.0).sample(
-            replay, np.random.default_rng(0), 500, reward, success, None, steps=3, learner_reward=function
-        )
-        for function in (lambda reward, discount: reward, centred)
+        Hindsight(relabel_ratio=0.0).sample(held, np.random.default_rng(0), 500, reward, success, None, steps=3)
+        for held in (replay, learners)
     )
     # V - u with u = -5, as `learner_reward` promises: r + (1 - d) 5 over one step, and over several.
     np.testing.assert_allclose(learned.reward, 2.0 * (plain.reward + (1 - plain.discount) * 5.0), rtol=1e-5)

@@ -90,7 +90,7 @@ def test_its_configuration_is_kept_and_checked(run: Path) -> None:
 
 
 def test_what_was_learned_is_judged_and_delivered(run: Path) -> None:
-    assert residual_rl.evaluate(run, episodes=5).episodes == 5
+    assert residual_rl.reevaluate(run, episodes=5).episodes == 5
     policy = residual_rl.load(run)
     assert policy.promoted == Run(run, read_config(run)).verdict().promoted
 

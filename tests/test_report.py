@@ -225,7 +225,7 @@ def test_training_succeeds_without_a_report(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     app(["train", "slippery-push"], standalone_mode=False)
     said = capsys.readouterr()
-    assert "promoted" in said.out
+    assert str(path) in said.out
     assert "no report: reports and figures need matplotlib: pip install 'residual-rl[report]'" in said.err
 
 

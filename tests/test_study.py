@@ -26,7 +26,7 @@ from tiny import TINY
 from residual_rl.cli.study_table import carry_out, lines
 from residual_rl.config import to_json
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
-from residual_rl.runs.reading import EVALUATIONS, METRICS
+from residual_rl.runs.reading import EVALUATIONS, metric_columns
 from residual_rl.runs.run import Run
 from residual_rl.studies import STUDIES, runner
 from residual_rl.studies.estimate import estimates
@@ -228,10 +228,14 @@ def test_the_lowest_acting_average_is_over_a_hundred_episodes_and_never_rises(tm
     trial = replace(PROBE, fields={"episodes_per_cycle": 50})
     begin(trial, tmp_path)
     evaluation = dict.fromkeys(EVALUATIONS, 0.5)
+    measured = dict.fromkeys(metric_columns(trial.config().algorithm), 0.0)
     with Run(tmp_path / "run", trial.config()) as run:
         for cycle, rate in enumerate((0.5, 0.3, 0.9, 0.1, 1.0)):
             step = {"step": 2500 * (cycle + 1)}
-            run.append("metrics.csv", dict.fromkeys(METRICS, 0.0) | step | {"acting_success_rate": rate})
+            run.append(
+                "metrics.csv",
+                measured | step | {"acting_success_rate": rate},
+            )
             run.append("evaluations.csv", evaluation | step)
     lowest = [row["lowest_acting_success_rate"] for row in rows_of(trial, tmp_path)]
     assert lowest == ["", 0.4, 0.4, 0.4, 0.4]  # means of two cycles: 0.4, 0.6, 0.5, 0.55

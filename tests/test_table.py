@@ -319,7 +319,7 @@ def test_a_residual_is_not_put_over_another_table(finished, table, tmp_path):
         residual_rl.improve("mbrl-pusher", other, out=finished, **SHORT)
     for name in ("config.json", "policy.safetensors", "verdict.json"):
         (tmp_path / name).write_bytes((finished / name).read_bytes())
-    with pytest.raises(ControllerError, match="which is yours: pass it"):
+    with pytest.raises(ControllerError, match="which the run directory does not hold: pass it"):
         residual_rl.load(tmp_path)
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "artefact.json").write_bytes((finished / "base" / "artefact.json").read_bytes())

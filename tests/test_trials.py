@@ -85,7 +85,7 @@ def test_seeds_are_read_as_ranges(text: str, seeds: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "2-", "-1", "3-1"])
 def test_seeds_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(ResidualRLError, match="seeds are given as"):
+    with pytest.raises(ResidualRLError, match="--seeds must be like"):
         parse_seeds(text)
 
 

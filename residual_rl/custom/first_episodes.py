@@ -9,7 +9,7 @@ from residual_rl.controllers.controller import Controller
 from residual_rl.custom.opened import LONGEST, Opened
 from residual_rl.custom.sources import ForeignLanes
 from residual_rl.errors import ControllerError, ResidualRLError, WorldError
-from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.presets import PRESETS
 from residual_rl.residual import Composition
 from residual_rl.rollout import Actor, collect
 from residual_rl.seeds import Purpose
@@ -51,7 +51,7 @@ def disturbed(lanes: ForeignLanes, base: Controller, composition: Composition) -
 
     A base that never varies shows nothing about the size of differences. None, if base or world cannot stand it.
     """
-    rng, usual = np.random.default_rng(DISTURBED), GatedDDPG()
+    rng, usual = np.random.default_rng(DISTURBED), PRESETS["default"][1]["algorithm"]
 
     def noise(_: object, base_action: np.ndarray, step: int) -> np.ndarray:
         noisy = (usual.noise * rng.standard_normal(base_action.shape)).clip(-1.0, 1.0)

@@ -41,7 +41,8 @@ def gymnasium_maker(name: str, render_mode: str | None = None) -> Callable[[], g
         spec = gymnasium.spec(known_as)
     except (gymnasium.error.Error, ImportError):
         raise UnknownName("task or Gymnasium environment", name, TASKS) from None
-    return lambda: gymnasium.make(spec, render_mode=render_mode, disable_env_checker=True)
+    drawn = {} if render_mode is None else {"render_mode": render_mode}  # not every environment takes the argument
+    return lambda: gymnasium.make(spec, disable_env_checker=True, **drawn)
 
 
 def made(make: Callable[[], gymnasium.Env], called: str) -> gymnasium.Env:

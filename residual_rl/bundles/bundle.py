@@ -61,7 +61,7 @@ class Exported:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The result as plain JSON values."""
+        """Return the result as plain JSON values."""
         return storage.to_json(self)
 
 
@@ -119,7 +119,7 @@ def write_bundle(
 
 
 def config_sha256(config: Config) -> str:
-    """What tells two configurations apart in one word: SHA-256 of the configuration as JSON with sorted keys."""
+    """Return what tells two configurations apart in one word: SHA-256 of the configuration as JSON with sorted keys."""
     return hashlib.sha256(json.dumps(configuration.to_json(config), sort_keys=True).encode()).hexdigest()
 
 
@@ -142,7 +142,7 @@ def probes(
 def differences(
     policy: runtime.Policy, residual: Residual, observation: Observation, proposal: np.ndarray, layout: Layout | None = None
 ) -> np.ndarray:
-    """How far the bundle's action is from the training-side policy's, with the residual on: `[B]`, largest over entries.
+    """Return how far the bundle's action is from the training-side policy's, with the residual on: `[B]`, largest over entries.
 
     In units where the bounds are -1 and 1, in which the proposals `[B, A]` are too.
     """

@@ -173,7 +173,7 @@ class _Repository:
 
 
 def _remote(place: str | Path, revision: str | None, public: bool = False) -> _Remote:
-    """A folder or a repository.
+    """Return a folder or a repository.
 
     Raises:
         HubError: it is neither, or a folder was to have revisions.

@@ -84,5 +84,5 @@ def _row(side: Side) -> str:
 
 
 def _code(text: str) -> str:
-    """A name in a code span, out of which nothing in it can break."""
+    """Return a name in a code span, out of which nothing in it can break."""
     return "`" + "".join(" " if character in "`|\r\n" else character for character in text) + "`"

@@ -75,7 +75,7 @@ class _Graph:
         self._named: dict[tuple[tuple[int, ...], bytes], str] = {}
 
     def constant(self, value: Any, name: str | None = None, dtype: type = np.float32) -> str:
-        """The name of a constant. Equal ones are stored once: the critics' weights are used twice."""
+        """Return the name of a constant. Equal ones are stored once: the critics' weights are used twice."""
         array = np.asarray(value, dtype)
         name = name or self._named.setdefault((array.shape, array.tobytes()), f"constant_{len(self._named)}")
         if all(one.name != name for one in self.constants):
@@ -144,11 +144,11 @@ def _limited(graph: _Graph, limit: float, action: str, alone: str, in_unit: Call
 
 
 def _features(graph: _Graph, policy: Policy, unit: str) -> str:
-    """What the networks see, normalised: `[B, F]`."""
+    """Return what the networks see, normalised: `[B, F]`."""
     manifest, parts = policy.manifest, []
 
     def seen(name: str) -> str:
-        """An input in the units of training."""
+        """Return an input in the units of training."""
         if policy.units is None:
             return name
         count = manifest["sizes"]["observation"]

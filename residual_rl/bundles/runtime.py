@@ -51,7 +51,7 @@ class BundleError(Exception):
 
 
 def load(path: str | os.PathLike[str]) -> Policy:
-    """The policy of a bundle. Where its verdict did not promote it, its scale is 0: it delivers the base.
+    """Return the policy of a bundle. Where its verdict did not promote it, its scale is 0: it delivers the base.
 
     Raises:
         BundleError: the folder holds no bundle, or one that is damaged; the message names the file and what is wrong.
@@ -145,7 +145,7 @@ class Policy:
         self._caution = None if value is None else float(value)
 
     def __call__(self, observation: Any, base_action: Any) -> np.ndarray:
-        """The action for one observation, or for each of a batch.
+        """Return the action for one observation, or for each of a batch.
 
         Args:
             observation: `{"observation": [O], "achieved_goal": [G], "desired_goal": [G]}`, or a batch, `[B, O]` and `[B, G]`;
@@ -186,7 +186,7 @@ class Policy:
         return np.where(acts, action, base).astype(rows.dtype).clip(low, high).reshape(proposal.shape)
 
     def _limited(self, action: np.ndarray, alone: np.ndarray) -> np.ndarray:
-        """The action, no further from the previous one than the rate limit, or than the base action moved: `[B, A]`.
+        """Return the action, no further from the previous one than the rate limit, or than the base action moved: `[B, A]`.
 
         All in units where the bounds are -1 and 1.
         """
@@ -208,7 +208,7 @@ class Policy:
         return [np.concatenate([each, features[..., self._frames * size :]], axis=-1) for each in before]
 
     def _features(self, observation: Any, unit: np.ndarray, batch: Tuple[int, ...]) -> np.ndarray:
-        """What the networks see, normalised: `[B, F]` float32."""
+        """Return what the networks see, normalised: `[B, F]` float32."""
         shown = observation if self._in_parts(observation) else {"observation": observation}
 
         def rows(name: str, size: str) -> np.ndarray:
@@ -240,7 +240,7 @@ class Policy:
         return (own - centre[columns]) / scale[columns]
 
     def _joined(self, shown: Any, size: str, batch: Tuple[int, ...]) -> np.ndarray:
-        """An observation or goal as the environment showed it, its entries joined as in training: `[*batch, N]`."""
+        """Return an observation or goal as the environment showed it, its entries joined as in training: `[*batch, N]`."""
         if not self._is_dictionary(size) or not isinstance(shown, Mapping):
             array = _array(shown, size)
             if not self._entries:
@@ -261,7 +261,7 @@ class Policy:
         return np.concatenate(parts, axis=-1)
 
     def _in_parts(self, observation: Any) -> bool:
-        """Whether this holds observation and goals by their names, and is not a dictionary that is the observation."""
+        """Return whether this holds observation and goals by their names, and is not a dictionary that is the observation."""
         if not self._entries:
             return isinstance(observation, Mapping)
         own = [entry["path"][0] for entry in self._entries.get("observation", []) if entry["path"]]
@@ -270,7 +270,7 @@ class Policy:
         return "observation" in observation and "observation" not in own
 
     def _is_dictionary(self, size: str) -> bool:
-        """Whether an observation, or a goal, was a dictionary in training."""
+        """Return whether an observation, or a goal, was a dictionary in training."""
         return any(entry["path"] for entry in self._entries.get(size, []))
 
     def _margin(
@@ -452,7 +452,7 @@ def _array(value: Any, name: str) -> np.ndarray:
 
 
 def _entries(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an observation and a goal are made of; nothing where they are arrays."""
+    """Return what an observation and a goal are made of; nothing where they are arrays."""
     entries = manifest["entries"]
     if entries is not None and not isinstance(entries, dict):
         raise ValueError("entries must be null or an object")
@@ -479,7 +479,7 @@ def _number(value: Any, name: str, least: float, most: float) -> None:
 
 
 def _read(path: str, most: int) -> bytes:
-    """All of a file that is no larger than `most` bytes."""
+    """Return all of a file that is no larger than `most` bytes."""
     try:
         if not os.path.isfile(path):  # also no pipe, on which one would wait forever
             raise BundleError(f"there is no file {path}")
@@ -504,7 +504,7 @@ def _json_object(content: bytes, path: str) -> dict[str, Any]:
 
 
 def _arrays(content: bytes, shapes: Mapping[str, tuple[int, ...]], path: str) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file: a length, a JSON header, the numbers. They must be exactly the expected ones."""
+    """Return the arrays of a safetensors file: a length, a JSON header, the numbers. They must be exactly the expected ones."""
     start = 8 + int.from_bytes(content[:8], "little")
     if not 8 < start <= len(content):
         raise BundleError(f"{path} is damaged: its header is cut short")

@@ -119,11 +119,11 @@ def _list(trials: list[Trial], out: Path, jobs: int, retry: bool, console: Conso
         table.add_column(column, justify="right" if column in ("steps", "hours left") else "left", no_wrap=True)
     known = {trial: left for trial, left in hours.items() if not isnan(left.hours)}
     for trial in trials:
-        told = (f"{known[trial].hours:.2f}", known[trial].told_from) if trial in known else ("?" if trial in hours else "", "")
+        told = (f"{known[trial].hours:.2f}", known[trial].basis) if trial in known else ("?" if trial in hours else "", "")
         table.add_row(trial.name, str(state_of(out / trial.name)), f"{trial.steps:,}", *told)
     console.print(table)
     for trial in hours.keys() - known.keys():
-        console.print(Text(f"{trial.name} {hours[trial].told_from}", style="yellow"), soft_wrap=True)
+        console.print(Text(f"{trial.name} {hours[trial].basis}", style="yellow"), soft_wrap=True)
     total, longest = sum(left.hours for left in known.values()), max((left.hours for left in known.values()), default=0.0)
     together = max(total / jobs, longest)
     unknown = f", without the {len(hours) - len(known)} that cannot be told" if len(known) < len(hours) else ""

@@ -8,15 +8,15 @@ from residual_rl.controllers.adapted import per_lane
 from residual_rl.controllers.controller import (
     Controller,
     Zero,
-    asked_again,
     batched,
+    can_be_requeried,
     is_random,
+    is_stateful,
     name_of,
     naming_step,
     propose,
     reads_goal,
     reads_state,
-    remembers,
     start_episodes,
 )
 from residual_rl.controllers.hook import ReactiveHook
@@ -43,10 +43,11 @@ __all__ = [
     "ReactivePush",
     "TableController",
     "Zero",
-    "asked_again",
     "batched",
+    "can_be_requeried",
     "in_processes",
     "is_random",
+    "is_stateful",
     "make_controller",
     "name_of",
     "naming_step",
@@ -54,7 +55,6 @@ __all__ = [
     "propose",
     "reads_goal",
     "reads_state",
-    "remembers",
     "start_episodes",
 ]
 
@@ -74,7 +74,7 @@ class Entry:
     """The spec of the only tasks whose states it can plan from; None for those that do not plan."""
 
     def fits(self, spec: Spec) -> bool:
-        """Whether it can be asked about such a task at all."""
+        """Return whether it can be asked about such a task at all."""
         suits = spec.observation_size >= self.reads and self.commands in (None, spec.action_size)
         return suits and self.plans_in in (None, spec)
 
@@ -124,7 +124,7 @@ CONTROLLERS = {
 
 
 def make_controller(name: str, spec: Spec, num_threads: int | None = None) -> Controller:
-    """The controller called `name`, or the table in the file of that name, if it ends in `.npz`.
+    """Return the controller called `name`, or the table in the file of that name, if it ends in `.npz`.
 
     Args:
         name: one of `CONTROLLERS`, or a file.

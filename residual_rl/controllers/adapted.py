@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from residual_rl.controllers.answers import ask_each, numbers_in, shaped, shaped_rows
-from residual_rl.controllers.controller import name_of, remembers, said_by
+from residual_rl.controllers.controller import declared_traits, is_stateful, name_of
 from residual_rl.controllers.copying import CannotCopy, copy_of
 from residual_rl.errors import ControllerError
 from residual_rl.spaces import Layout
@@ -26,9 +26,9 @@ class Character:
     takes_batch: bool
     """Whether it is shown a batch of observations, or one at a time."""
     is_random: bool
-    remembers: bool
+    is_stateful: bool
     reads_goal: bool
-    asked_again: bool
+    can_be_requeried: bool
     """Whether hindsight may ask it about observations that were stored."""
     milliseconds: float
     """Of a call."""
@@ -40,7 +40,7 @@ class Character:
         parts = [
             "asked about a batch" if self.takes_batch else "asked about one observation at a time",
             "random" if self.is_random else "deterministic",
-            memory if self.remembers else "without memory",
+            memory if self.is_stateful else "without memory",
         ]
         parts += ["reads the goal"] if self.reads_goal else []
         return f"{', '.join(parts)}, {self.milliseconds:.2g} ms a call"
@@ -54,16 +54,16 @@ class Adapted:
         self.layout = layout
         self.character = character
         self._takes_batch = character.takes_batch
-        if character.remembers and not keeps_lanes(call):
+        if character.is_stateful and not keeps_lanes(call):
             # What was made for each lane is a function of one observation, whoever is passed in its place.
             call = EpisodeCopies(call, character.takes_batch and character.lanes != "made")
         if isinstance(call, PerLane):
             self._takes_batch = True
         self.call: Any = call
         self.reads_goal = character.reads_goal
-        self.asked_again = character.asked_again
+        self.can_be_requeried = character.can_be_requeried
         self.is_random = character.is_random
-        if character.remembers:
+        if character.is_stateful:
             self.reset = self._reset
 
     def __call__(self, observation: Observation) -> np.ndarray:
@@ -115,14 +115,14 @@ class PerLane:
             self._each = [self._made(lane) for lane in range(len(mask))]
             return
         for lane in np.flatnonzero(mask).tolist():
-            if remembers(self._each[lane]):
+            if is_stateful(self._each[lane]):
                 self._each[lane].reset()
             else:
                 self._each[lane] = self._made(lane)
 
     def _made(self, lane: int) -> Any:
         call: Any = self._new(lane)
-        if remembers(call):
+        if is_stateful(call):
             call.reset()
         return call
 
@@ -130,14 +130,14 @@ class PerLane:
         return self.make()
 
     def __call__(self, shown: Any) -> np.ndarray:
-        """One action for each lane."""
+        """Return one action for each lane."""
         size = size_of(shown)
         if size != len(self._each):
             self.reset(np.ones(size, dtype=bool))
         return ask_each(self._each, self._shown(shown, size), [self.__name__] * size)
 
     def _shown(self, shown: Any, size: int) -> list[Any]:
-        """What each lane's controller is shown."""
+        """Return what each lane's controller is shown."""
         return [row_of(shown, lane) for lane in range(size)]
 
 
@@ -162,14 +162,14 @@ class EpisodeCopies(PerLane):
             self._call = copy_of(call)  # it may be used elsewhere from now on
         except CannotCopy as error:
             self._why = str(error)
-        for name, value in said_by(call).items():
+        for name, value in declared_traits(call).items():
             setattr(self, name, value)
 
     def _new(self, lane: int) -> Any:
         if not self._why:
             self._copies += 1
             return copy_of(self._call, chance=self._copies)
-        if lane == 0 and remembers(self._call):
+        if lane == 0 and is_stateful(self._call):
             return self._call
         raise ControllerError(
             f"the memory of {self.__name__!r} is that of one episode, several run side by side, and it cannot be copied "
@@ -181,7 +181,7 @@ class EpisodeCopies(PerLane):
 
 
 def per_lane(make: Callable[[], Callable[[Any], Any]]) -> PerLane:
-    """A controller with memory, from what makes one for a single episode.
+    """Return a controller with memory, from what makes one for a single episode.
 
     `make()` gives a callable of one observation. Each of the episodes that run side by side has its own; where an episode
     starts, its `reset()` is called, or, without one, a new one is made.
@@ -190,7 +190,7 @@ def per_lane(make: Callable[[], Callable[[Any], Any]]) -> PerLane:
 
 
 def takes_no_mask(call: Any) -> bool:
-    """Whether its `reset` is for a single episode: it can be called without arguments."""
+    """Return whether its `reset` is for a single episode: it can be called without arguments."""
     try:
         inspect.signature(call.reset).bind()
     except (TypeError, ValueError):
@@ -199,12 +199,12 @@ def takes_no_mask(call: Any) -> bool:
 
 
 def keeps_lanes(call: Any) -> bool:
-    """Whether it keeps the memories of episodes that run side by side apart."""
-    return remembers(call) and not takes_no_mask(call)
+    """Return whether it keeps the memories of episodes that run side by side apart."""
+    return is_stateful(call) and not takes_no_mask(call)
 
 
 def _name_of_made(make: Any) -> str:
-    """What is made for a lane has the same name as one that is passed alone, on the robot for example."""
+    """Return what is made for a lane has the same name as one that is passed alone, on the robot for example."""
     if isinstance(make, type):
         return make.__name__
     try:

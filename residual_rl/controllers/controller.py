@@ -11,7 +11,7 @@ from residual_rl.controllers.answers import ask_each, not_finite, numbers_in, re
 from residual_rl.errors import ControllerError
 from residual_rl.types import Observation, map_observation, row_of, select, size_of
 
-SAID = ("reads_goal", "reads_state", "asked_again", "is_random", "is_stateful")
+DECLARED = ("reads_goal", "reads_state", "can_be_requeried", "is_random", "is_stateful")
 FEW = 64  # rows that fail; with more, the others of the batch are not asked any more
 
 
@@ -25,7 +25,7 @@ class Controller(Protocol):
 
     - `reads_goal = False`: the proposal does not depend on the desired goal, which saves hindsight from asking again at every
       relabelled goal; without the attribute it is asked.
-    - `asked_again = False`: the controller is too slow for that; hindsight then keeps the base actions that were recorded,
+    - `can_be_requeried = False`: the controller is too slow for that; hindsight then keeps the base actions that were recorded,
       though the controller would have proposed others at the new goals.
     - `reads_state = True`: it plans, and needs `observation["state"]`. States are not stored, so it is not asked again either.
     - `is_random = True`: it answers the same question in different ways.
@@ -65,7 +65,7 @@ def batched(function: Callable[[Any], Any]) -> Controller:
     Raises:
         ControllerError: the function remembers.
     """
-    if remembers(function):
+    if is_stateful(function):
         raise ControllerError(f"{name_of(function)!r} remembers: residual_rl.per_lane(make) gives each episode one of its own")
 
     one_by_one = each(function)
@@ -73,7 +73,7 @@ def batched(function: Callable[[Any], Any]) -> Controller:
     def controller(observation: Any) -> np.ndarray:
         return one_by_one(observation)
 
-    for name, value in (said_by(function) | {"takes_batch": True}).items():  # what it does not say, a probe finds out
+    for name, value in (declared_traits(function) | {"takes_batch": True}).items():  # what it does not say, a probe finds out
         setattr(controller, name, value)
     controller.__name__ = name_of(function)
     controller.__module__ = getattr(function, "__module__", controller.__module__)
@@ -91,44 +91,44 @@ def each(function: Callable[[Any], Any]) -> Callable[[Any], np.ndarray]:
 
 
 def name_of(controller: Any) -> str:
-    """What to call a controller in messages and in a run's configuration."""
+    """Return what to call a controller in messages and in a run's configuration."""
     return getattr(controller, "__name__", type(controller).__name__)
 
 
-def said_by(controller: Any) -> dict[str, Any]:
-    """What a controller says about itself, of what is said on for it by what is around it."""
-    return {name: getattr(controller, name) for name in SAID if hasattr(controller, name)}
+def declared_traits(controller: Any) -> dict[str, Any]:
+    """Return what a controller says about itself, of what is said on for it by what is around it."""
+    return {name: getattr(controller, name) for name in DECLARED if hasattr(controller, name)}
 
 
 def reads_goal(controller: Any) -> bool:
-    """Whether the proposal may depend on the desired goal."""
+    """Return whether the proposal may depend on the desired goal."""
     return getattr(controller, "reads_goal", True)
 
 
 def reads_state(controller: Any) -> bool:
-    """Whether the observations it is shown must hold the simulator's state."""
+    """Return whether the observations it is shown must hold the simulator's state."""
     return getattr(controller, "reads_state", False)
 
 
-def asked_again(controller: Any) -> bool:
-    """Whether it can be asked again about an observation that was stored."""
-    repeats = not (reads_state(controller) or remembers(controller) or is_random(controller))
-    return repeats and getattr(controller, "asked_again", True)
+def can_be_requeried(controller: Any) -> bool:
+    """Return whether it can be asked again about an observation that was stored."""
+    repeats = not (reads_state(controller) or is_stateful(controller) or is_random(controller))
+    return repeats and getattr(controller, "can_be_requeried", True)
 
 
 def is_random(controller: Any) -> bool:
-    """Whether it says that it answers the same question in different ways."""
+    """Return whether it says that it answers the same question in different ways."""
     return getattr(controller, "is_random", False)
 
 
-def remembers(controller: Any) -> bool:
-    """Whether its proposals depend on what it was shown before."""
+def is_stateful(controller: Any) -> bool:
+    """Return whether its proposals depend on what it was shown before."""
     return callable(getattr(controller, "reset", None))
 
 
 def start_episodes(controller: Any, lanes: int) -> None:
     """Tells a controller with memory that an episode starts in each lane."""
-    if not remembers(controller):
+    if not is_stateful(controller):
         return
     try:
         controller.reset(np.ones(lanes, dtype=bool))
@@ -191,7 +191,7 @@ def _ask_in_parts(
     base_action = np.zeros((size, action_size))
     parts = [np.arange(size)]
     errors = {0: error}
-    if size == 1 or remembers(controller):
+    if size == 1 or is_stateful(controller):
         failed.update(dict.fromkeys(range(size), str(error)))
         return base_action
     failed.clear()

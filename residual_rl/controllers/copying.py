@@ -154,7 +154,7 @@ def _is_filled(cell: CellType) -> bool:
 
 
 def _is_simulator(one: Any) -> bool:
-    """Whether it is a model or the data of MuJoCo, which may be as large as the memory allows."""
+    """Return whether it is a model or the data of MuJoCo, which may be as large as the memory allows."""
     return type(one).__module__.partition(".")[0] == "mujoco"
 
 

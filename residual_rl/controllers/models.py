@@ -17,7 +17,7 @@ ONNX_SUFFIX = ".onnx"
 
 
 def is_stable_baselines(controller: Any) -> bool:
-    """Whether it is a model of Stable-Baselines3, or has its interface."""
+    """Return whether it is a model of Stable-Baselines3, or has its interface."""
     return callable(getattr(controller, "predict", None)) and hasattr(controller, "policy")
 
 
@@ -46,7 +46,7 @@ class StableBaselinesModel:
         self.model = model
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """Actions for a batch of observations."""
+        """Return actions for a batch of observations."""
         if self._normalizer is not None:
             observation = self._normalizer.normalize_obs(observation)
         return self.model.predict(observation, deterministic=True)[0]
@@ -57,7 +57,7 @@ class StableBaselinesModel:
 
 
 def _normalizer_of(model: Any) -> Any:
-    """A model's VecNormalize; None if it has none, or if that leaves observations as they are."""
+    """Return a model's VecNormalize; None if it has none, or if that leaves observations as they are."""
     found = getattr(model, "get_vec_normalize_env", lambda: None)()
     return found if getattr(found, "norm_obs", False) else None
 
@@ -95,7 +95,7 @@ class OnnxModel:
         self._one_at_a_time = bool(first) and first[0] == 1
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """Actions for a batch of observations."""
+        """Return actions for a batch of observations."""
         feeds = self._feeds(observation)
         if not self._one_at_a_time:
             return np.asarray(self._run(feeds))
@@ -121,7 +121,7 @@ Session = tuple[Callable[[dict[str, np.ndarray]], Any], list[tuple[str, list[Any
 
 
 def _session(path: Path) -> Session:
-    """What runs a file; name, shape and type of its inputs; and SHA-256 of it with the weights beside it.
+    """Return what runs a file; name, shape and type of its inputs; and SHA-256 of it with the weights beside it.
 
     ONNX Runtime runs it where that is installed, else ONNX's reference.
 

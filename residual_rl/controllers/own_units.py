@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from residual_rl.controllers.controller import Controller, name_of, remembers, said_by
+from residual_rl.controllers.controller import Controller, declared_traits, is_stateful, name_of
 from residual_rl.spaces import Layout
 from residual_rl.types import Observation
 
@@ -13,9 +13,9 @@ class InOwnUnits:
     def __init__(self, controller: Controller, layout: Layout):
         self.controller, self.layout = controller, layout
         self.__name__ = name_of(controller)
-        for name, value in said_by(controller).items():
+        for name, value in declared_traits(controller).items():
             setattr(self, name, value)
-        if remembers(controller):
+        if is_stateful(controller):
             self.reset = controller.reset  # type: ignore[attr-defined]
 
     def __call__(self, observation: Observation) -> np.ndarray:

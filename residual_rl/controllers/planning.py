@@ -62,7 +62,7 @@ class DiscreteMPC:
 
     reads_goal = True
     reads_state = True
-    asked_again = False
+    can_be_requeried = False
 
     @cached_property
     def world(self) -> "BlockWorld":
@@ -97,7 +97,7 @@ class DiscreteMPC:
         return action
 
     def step(self, states: np.ndarray, moves: np.ndarray) -> np.ndarray:
-        """The packed states `[N, R]` after one move `[N, 3]` from each of the packed states `[N, R]`."""
+        """Return the packed states `[N, R]` after one move `[N, 3]` from each of the packed states `[N, R]`."""
         return self._remembered(states, moves)
 
     def _simulate(self, states: np.ndarray, moves: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ class DiscreteMPC:
         return _packed(self.world.step(self._unpacked(states), action))
 
     def estimate(self, states: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """How far packed states `[N, R]` are from `goal` `[N, 3]`, in multiples of the resolution: `[N, 2]` int.
+        """Return how far packed states `[N, R]` are from `goal` `[N, 3]`, in multiples of the resolution: `[N, 2]` int.
 
         The first number is the block's distance from the goal on the table, the second the gripper's from the push position.
         """
@@ -159,7 +159,7 @@ class Remembered:
 
 
 def _packed(state: "State") -> np.ndarray:
-    """All that the world keeps of each state in one row: `[N, R]`."""
+    """Return all that the world keeps of each state in one row: `[N, R]`."""
     return np.concatenate(state, axis=1)
 
 
@@ -217,7 +217,7 @@ def best_first_search(
     estimate: Callable[[np.ndarray, np.ndarray], np.ndarray],
     expansions: int,
 ) -> np.ndarray:
-    """The first move towards the best state found from each root `[B, R]`: indices `[B]`, STAY where none is better.
+    """Return the first move towards the best state found from each root `[B, R]`: indices `[B]`, STAY where none is better.
 
     Each episode is searched on its own, its nodes expanded in the order of their cost; what all of them try in one round is
     simulated together. The best node is the one of least cost, the youngest of several such. Where the answer is certain before

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, Lanes, PerLane, keeps_lanes, takes_no_mask
-from residual_rl.controllers.controller import name_of, propose, remembers, start_episodes
+from residual_rl.controllers.controller import is_stateful, name_of, propose, start_episodes
 from residual_rl.controllers.copying import CannotCopy, copy_of
 from residual_rl.errors import ControllerError
 from residual_rl.processes import usable_cores
@@ -54,7 +54,7 @@ def character_of(
     batch = select(observation, np.arange(rows) % len(observation["observation"]))
     copies, why = _copies_of(call)
     says = {key: getattr(call, key, None) for key in ("takes_batch", "is_random", "is_stateful")}
-    own_lanes, has_reset = keeps_lanes(call), remembers(call)
+    own_lanes, has_reset = keeps_lanes(call), is_stateful(call)
     if says["is_stateful"] is False and not own_lanes:
         has_reset = False
     takes_batch = True if own_lanes else says["takes_batch"]
@@ -105,9 +105,9 @@ def character_of(
     return Character(
         takes_batch=takes_batch,
         is_random=is_random,
-        remembers=stateful,
+        is_stateful=stateful,
         reads_goal=bool(layout.goal) and getattr(call, "reads_goal", True),
-        asked_again=not (is_random or stateful) and getattr(call, "asked_again", can_be_asked),
+        can_be_requeried=not (is_random or stateful) and getattr(call, "can_be_requeried", can_be_asked),
         milliseconds=round(taken if takes_batch else each, 4),
         lanes=kept,
     )
@@ -115,7 +115,7 @@ def character_of(
 
 def one_to_try(call: Any, character: Character) -> Any:
     """Return a controller to roll out before anything counts: a copy of one that a rollout would change."""
-    if not (character.is_random or character.remembers):
+    if not (character.is_random or character.is_stateful):
         return call  # it may read the very environment that is stepped, which its copy could not
     return _copies_of(call)[0](0)
 
@@ -135,7 +135,7 @@ def judged_by_episodes(
     Returns:
         The character; one that depends on more than what it is shown is not asked again, and the residual sees its proposals.
     """
-    if character.is_random or character.remembers:
+    if character.is_random or character.is_stateful:
         return character
     name, size = base.__name__, base.layout.action_size
     if character.milliseconds > SLOW:
@@ -150,7 +150,7 @@ def judged_by_episodes(
             f"{name} does not answer as it did in its episodes when it is shown the same observations again: it depends on "
             "something that it is not shown, such as a clock, or a simulator that it reads. Its proposals are kept as they were"
         )
-        return replace(character, is_random=True, asked_again=False)
+        return replace(character, is_random=True, can_be_requeried=False)
     if constant:
         tell(
             f"{name} proposes the same whatever it is shown, "
@@ -162,7 +162,7 @@ def judged_by_episodes(
 
 
 def advice(call: Callable[[Any], Any], character: Character, lanes: int | None) -> str:
-    """What would make a slow controller faster; empty where nothing would."""
+    """Return what would make a slow controller faster; empty where nothing would."""
     per_lane = isinstance(call, PerLane)
     each = character.milliseconds / ROWS if per_lane else character.milliseconds
     if (character.takes_batch and not per_lane) or each < WORTH_PROCESSES or lanes == 1 or usable_cores() == 1:
@@ -174,7 +174,7 @@ def advice(call: Callable[[Any], Any], character: Character, lanes: int | None) 
 
 
 def ignores_goal(controller: Adapted, observation: Observation) -> bool:
-    """Whether a controller proposes the same at other goals, for every observation `[N]` of its own episodes."""
+    """Return whether a controller proposes the same at other goals, for every observation `[N]` of its own episodes."""
     desired, achieved = observation["desired_goal"], observation["achieved_goal"]
     size = controller.layout.action_size
     answer = propose(controller, observation, size)
@@ -183,10 +183,10 @@ def ignores_goal(controller: Adapted, observation: Observation) -> bool:
 
 
 def _copies_of(call: Any) -> tuple[Callable[[int], Any], str]:
-    """What gives copies of a controller, or, with the reason, itself if it cannot be copied."""
+    """Return what gives copies of a controller, or, with the reason, itself if it cannot be copied."""
 
     def started(one: Any) -> Any:
-        if remembers(one) and takes_no_mask(one):
+        if is_stateful(one) and takes_no_mask(one):
             one.reset()
         return one
 
@@ -202,7 +202,7 @@ def _copies_of(call: Any) -> tuple[Callable[[int], Any], str]:
 
 
 def _milliseconds(adapted: Adapted, batch: Observation) -> float:
-    """The least that a call takes: whatever else goes on can only add to it. The first call may compile."""
+    """Return the least that a call takes: whatever else goes on can only add to it. The first call may compile."""
     times: list[float] = []
     for _ in range(1 + TIMED):
         start_episodes(adapted, len(batch["observation"]))
@@ -237,7 +237,7 @@ def _questioned(adapted: Adapted, batch: Observation, repeats: int) -> list[np.n
 def _after_start(
     call: Any, layout: Layout, plain: Character, own_lanes: bool, batch: Observation, takes_batch: bool
 ) -> np.ndarray:
-    """What a controller that remembers proposes at the start of episodes, one for each observation of a batch."""
+    """Return what a controller that remembers proposes at the start of episodes, one for each observation of a batch."""
     if own_lanes:
         adapted = Adapted(call, layout, plain)
         start_episodes(adapted, len(batch["observation"]))
@@ -251,7 +251,7 @@ def _differs(answers: list[np.ndarray]) -> bool:
 
 
 def _takes_batch(copies: Callable[[int], Any], layout: Layout, batch: Observation, name: str) -> bool:
-    """Whether it answers a batch with a batch. What fits both, and says two things, is asked about one at a time."""
+    """Return whether it answers a batch with a batch. What fits both, and says two things, is asked about one at a time."""
     answers, complaints = {}, {}
     for takes_batch in (True, False):
         adapted = Adapted(copies(0), layout, Character(takes_batch, False, False, True, False, 0.0))

@@ -6,7 +6,7 @@ from typing import Any
 from residual_rl.controllers import CONTROLLERS, Controller, TableController, make_controller, name_of
 from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, keeps_lanes
 from residual_rl.controllers.artefacts import Artefact, Prepared
-from residual_rl.controllers.controller import asked_again, is_random, reads_goal, reads_state, remembers
+from residual_rl.controllers.controller import can_be_requeried, is_random, is_stateful, reads_goal, reads_state
 from residual_rl.controllers.models import ONNX_SUFFIX, OnnxModel, StableBaselinesModel, is_stable_baselines
 from residual_rl.controllers.own_units import InOwnUnits
 from residual_rl.errors import ControllerError
@@ -22,7 +22,7 @@ class Traits:
     reads_state: bool
     is_random: bool
     is_stateful: bool
-    can_be_asked_again: bool
+    can_be_requeried: bool
     """Whether hindsight may ask it about observations that were stored."""
 
     @property
@@ -32,13 +32,13 @@ class Traits:
 
 
 def traits_of(controller: Any) -> Traits:
-    """What a controller says about itself."""
+    """Return what a controller says about itself."""
     return Traits(
         reads_goal=reads_goal(controller),
         reads_state=reads_state(controller),
         is_random=is_random(controller),
-        is_stateful=remembers(controller),
-        can_be_asked_again=asked_again(controller),
+        is_stateful=is_stateful(controller),
+        can_be_requeried=can_be_requeried(controller),
     )
 
 
@@ -57,7 +57,7 @@ class Base:
     """Whether it takes an environment's own observations, or gives actions in its units."""
 
     def fitted(self, layout: Layout, character: Character | None) -> "Base":
-        """The base for the inside of the library, in an environment with this layout."""
+        """Return the base for the inside of the library, in an environment with this layout."""
         controller: Any = self.controller
         if character is not None:
             controller = Adapted(controller, layout, character)
@@ -69,7 +69,7 @@ class Base:
 
 
 def resolve(controller: Any, spec: Spec, num_threads: int | None = None) -> Base:
-    """The base that was passed, or that a name or a file stands for. Of a base itself that base.
+    """Return the base that was passed, or that a name or a file stands for. Of a base itself that base.
 
     Raises:
         ControllerError, UnknownName: it is none.
@@ -102,7 +102,7 @@ def resolve(controller: Any, spec: Spec, num_threads: int | None = None) -> Base
 
 
 def of_artefact(artefact: Any, name: str = "", in_environments_units: bool = False) -> Base:
-    """The base that an artefact is. Where a user made it, its actions may be in an environment's units."""
+    """Return the base that an artefact is. Where a user made it, its actions may be in an environment's units."""
     return Base(
         artefact, name or name_of(artefact), traits_of(artefact), artefact, speaks_environments_language=in_environments_units
     )
@@ -110,7 +110,7 @@ def of_artefact(artefact: Any, name: str = "", in_environments_units: bool = Fal
 
 def for_lanes(base: Base) -> Base:
     """The base in a task of the library. One whose `reset` is for one episode is taken for a function of one observation."""
-    if not remembers(base.controller) or keeps_lanes(base.controller):
+    if not is_stateful(base.controller) or keeps_lanes(base.controller):
         return base
     controller = EpisodeCopies(base.controller, takes_batch=False)
     return replace(base, controller=controller, traits=traits_of(controller))

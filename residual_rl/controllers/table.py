@@ -79,7 +79,7 @@ class TableController:
     def in_units(
         self, to_unit: Callable[[np.ndarray], np.ndarray], raw: Callable[[Observation], Observation] = lambda shown: shown
     ) -> Self:
-        """The same table in an environment's units.
+        """Return the same table in an environment's units.
 
         Args:
             to_unit: actions in which the bounds are -1 and 1, from the environment's.
@@ -91,7 +91,7 @@ class TableController:
 
     @classmethod
     def from_rollouts(cls, rollouts: Iterable[Transition], rows: int | None = None) -> "TableController":
-        """A table of episodes `[T]` as they were: every observation and the action that was executed there.
+        """Return a table of episodes `[T]` as they were: every observation and the action that was executed there.
 
         Args:
             rollouts: as `rollout.collect` gives them, in `Episode.transitions`.
@@ -116,7 +116,7 @@ class TableController:
 
     @classmethod
     def load(cls, path: str | Path, spec: Spec | None = None) -> "TableController":
-        """The table in a NumPy archive. Nothing in the file is executed.
+        """Return the table in a NumPy archive. Nothing in the file is executed.
 
         Args:
             path: the file, or a directory with a `table.npz`.
@@ -164,7 +164,7 @@ def _check_size(size: int, name: object) -> None:
 
 
 def _numbers(name: str, array: np.ndarray) -> np.ndarray:
-    """A copy `[N, ...]` in double precision.
+    """Return a copy `[N, ...]` in double precision.
 
     Raises:
         ControllerError: it is no table of finite numbers.

@@ -16,7 +16,7 @@ from gymnasium.vector.utils import CloudpickleWrapper
 
 from residual_rl.controllers.adapted import PerLane
 from residual_rl.controllers.answers import reason_of, stacked, tolerated, tolerating_failures
-from residual_rl.controllers.controller import each, name_of, remembers, said_by
+from residual_rl.controllers.controller import declared_traits, each, is_stateful, name_of
 from residual_rl.errors import ControllerError
 from residual_rl.processes import usable_cores
 from residual_rl.types import row_of, size_of
@@ -43,13 +43,13 @@ class InProcesses:
         wrapped: Any = make  # the wrapper is for what makes environments, and does for all that is called
         about = self._asked([(_make, CloudpickleWrapper(wrapped))] * workers)[0]
         self.__name__ = about.pop("name")
-        if about.pop("remembers"):
+        if about.pop("has_memory"):
             self.reset = self._reset
         for name, value in about.items():
             setattr(self, name, value)
 
     def __call__(self, shown: Any) -> np.ndarray:
-        """One action for each observation of a batch.
+        """Return one action for each observation of a batch.
 
         Raises:
             ControllerError: a controller raised, or its process has ended.
@@ -68,12 +68,12 @@ class InProcesses:
         self._asked([(_reset, mask[part]) for part in self._parts(len(mask))])
 
     def _parts(self, size: int) -> list[slice]:
-        """Which rows each process answers for; of fewer rows than processes, some for none."""
+        """Return which rows each process answers for; of fewer rows than processes, some for none."""
         ends = [size * number // len(self._pools) for number in range(len(self._pools) + 1)]
         return [slice(start, end) for start, end in pairwise(ends) if end > start]
 
     def _asked(self, questions: list[tuple[Callable[[Any], Any], Any]]) -> list[Any]:
-        """What the first processes answer, one question each."""
+        """Return what the first processes answer, one question each."""
         try:
             futures = [pool.submit(*question) for pool, question in zip(self._pools, questions, strict=False)]
             return [future.result() for future in futures]
@@ -96,7 +96,7 @@ class InProcesses:
 
 
 def in_processes(make: Callable[[], Call], workers: int | None = None) -> InProcesses:
-    """A controller that takes milliseconds for a proposal, asked in several processes at once.
+    """Return a controller that takes milliseconds for a proposal, asked in several processes at once.
 
     Its proposals are those of `batched(make())`, or with memory of `per_lane(make)`.
 
@@ -141,8 +141,8 @@ def _make(make: CloudpickleWrapper) -> dict[str, Any]:
     with _naming():
         call = made()
     _here["name"] = name_of(call)
-    _here["controller"] = PerLane(made) if remembers(call) else each(call)
-    return {"name": name_of(call), "remembers": remembers(call), **said_by(call)}
+    _here["controller"] = PerLane(made) if is_stateful(call) else each(call)
+    return {"name": name_of(call), "has_memory": is_stateful(call), **declared_traits(call)}
 
 
 def _ask(shown: Any) -> tuple[np.ndarray, dict[int, str]]:
@@ -151,7 +151,7 @@ def _ask(shown: Any) -> tuple[np.ndarray, dict[int, str]]:
 
 
 def _ask_tolerantly(shown: Any) -> tuple[np.ndarray, dict[int, str]]:
-    """The actions of a part of a batch, and which of its rows have none, and why."""
+    """Return the actions of a part of a batch, and which of its rows have none, and why."""
     with _naming(), tolerating_failures() as failed:
         return _here["controller"](shown), dict(failed)
 

@@ -72,7 +72,7 @@ def look(
     steps = seen.steps
     if character is not None and isinstance(base, Adapted):
         observed = map_observation(lambda *arrays: np.concatenate(arrays), *(one.observation for one in steps))
-        if character.reads_goal and character.asked_again and not hasattr(controller, "reads_goal"):
+        if character.reads_goal and character.can_be_requeried and not hasattr(controller, "reads_goal"):
             character = replace(character, reads_goal=not ignores_goal(base, observed))
         character = judged_by_episodes(base, character, observed, np.concatenate([one.base_action for one in steps]), tell)
         tell(f"{name}: {character}")

@@ -25,18 +25,18 @@ class Finding:
 
 
 def finding(name: str, warns: bool, measured: str, sound: str, warning: str, **numbers: float) -> Finding:
-    """A finding that was measured, with what it means if it is sound and if it is not."""
+    """Return a finding that was measured, with what it means if it is sound and if it is not."""
     standing, meaning = ("warning", warning) if warns else ("sound", sound)
     return Finding(name, standing, measured, meaning, {key: round(float(value), 6) for key, value in numbers.items()})
 
 
 def unknown(name: str, why: str) -> Finding:
-    """A finding that could not be measured, and why."""
+    """Return a finding that could not be measured, and why."""
     return Finding(name, "unknown", "", why, {})
 
 
 def to_type(path: str, value: Any) -> str:
-    """What a user types to change a field of the configuration, on the command line and in Python."""
+    """Return what a user types to change a field of the configuration, on the command line and in Python."""
     text = json.dumps(value)
     return f'`--set {path}={text}`, in Python `improve(..., **{{"{path}": {text}}})`'
 
@@ -57,5 +57,5 @@ class Diagnosis:
         return [finding for finding in self.findings if finding.standing == "warning"]
 
     def to_json(self) -> dict[str, Any]:
-        """The diagnosis as plain JSON values."""
+        """Return the diagnosis as plain JSON values."""
         return storage.to_json(self)

@@ -77,7 +77,7 @@ def gather(
     base: Callable[[Observation], np.ndarray] | None,
     own_reward: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda reward, discount: reward,
 ) -> Evidence | None:
-    """The evidence that replay and networks hold; None where no episode is held as a whole.
+    """Return the evidence that replay and networks hold; None where no episode is held as a whole.
 
     Args:
         algorithm: whose networks they are.
@@ -101,7 +101,7 @@ def gather(
         return np.concatenate(_in_chunks(greedy, observation, base_action))[: len(base_action)]
 
     def values_of_each(observation: Observation, base_action: np.ndarray, residual: np.ndarray) -> np.ndarray | None:
-        """The value by each critic: `[Q, B]`; None if the algorithm has none to ask."""
+        """Return the value by each critic: `[Q, B]`; None if the algorithm has none to ask."""
         values = _in_chunks(lambda *chunk: learning.values(algorithm, networks, *chunk), observation, base_action, residual)
         return None if values[0] is None else np.concatenate(values, axis=1)[:, : len(base_action)]
 

@@ -48,7 +48,7 @@ def diagnose(
 
 
 def _outcomes(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
-    """Whether the replay has both good and bad episodes."""
+    """Return whether the replay has both good and bad episodes."""
     if config.measured_by == "return":
         spread = float(evidence.returns.std())
         measured = f"returns of the latest episodes differ by a standard deviation of {spread:.4g}"
@@ -95,7 +95,7 @@ def _outcomes(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
 
 
 def _reward(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
-    """Whether the reward is what the success is."""
+    """Return whether the reward is what the success is."""
     one = evidence.rows.reward[0]
     # Where episodes end early a constant reward tells them apart by their length.
     if (evidence.rows.reward == one).all() and not evidence.rows.terminated.any():
@@ -129,7 +129,7 @@ def _reward(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
 
 
 def _goal(evidence: Evidence) -> Finding:
-    """Whether critics and base see the goal."""
+    """Return whether critics and base see the goal."""
     if evidence.predicted is None:
         return unknown("goal", NO_CRITIC)
     if evidence.goal_values is None:
@@ -156,7 +156,7 @@ def _goal(evidence: Evidence) -> Finding:
 
 
 def _action(config: Config, evidence: Evidence) -> Finding:
-    """Whether the critics are sensitive to the action, by more than they disagree."""
+    """Return whether the critics are sensitive to the action, by more than they disagree."""
     if evidence.predicted is None or evidence.residual_values is None or evidence.disagreement is None:
         return unknown("action", NO_CRITIC)
     effect = float(evidence.residual_values.std(axis=1).mean())
@@ -176,7 +176,7 @@ def _action(config: Config, evidence: Evidence) -> Finding:
 
 
 def _value(evidence: Evidence) -> Finding:
-    """Whether the value is calibrated."""
+    """Return whether the value is calibrated."""
     if evidence.predicted is None:
         return unknown("value", NO_CRITIC)
     predicted, followed = evidence.predicted[evidence.early], evidence.followed[evidence.early]
@@ -206,7 +206,7 @@ def _value(evidence: Evidence) -> Finding:
 
 
 def _preference(evidence: Evidence, metrics: Rows) -> Finding:
-    """How often the residual acts, and whether the critics prefer it when it does."""
+    """Return how often the residual acts, and whether the critics prefer it when it does."""
     acts = (evidence.residual != 0.0).any(axis=1)
     share, never = float(acts.mean()), 1.0 - float(np.mean(np.logical_or.reduceat(acts, evidence.starts)))
     prefers_base = np.zeros(len(acts), dtype=bool) if evidence.advantage is None else evidence.advantage < 0
@@ -233,7 +233,7 @@ def _preference(evidence: Evidence, metrics: Rows) -> Finding:
 
 
 def _size(config: Config, evidence: Evidence) -> Finding:
-    """How large the residual is beside the base."""
+    """Return how large the residual is beside the base."""
     base = evidence.rows.base_action.clip(-1.0, 1.0)
     if not _adds(config, evidence):
         return unknown("size", "There is no base to which anything is added.")
@@ -254,7 +254,7 @@ def _size(config: Config, evidence: Evidence) -> Finding:
 
 
 def _clipping(config: Config, evidence: Evidence) -> Finding:
-    """How often the sum is clipped."""
+    """Return how often the sum is clipped."""
     composition, rows = config.algorithm.composition, evidence.rows
     acting = rows.residual != 0.0  # in training, where every component is tried
     if not acting.any():
@@ -275,7 +275,7 @@ def _clipping(config: Config, evidence: Evidence) -> Finding:
 
 
 def _controller(config: Config, evidence: Evidence) -> Finding:
-    """Whether the controller undoes the residual."""
+    """Return whether the controller undoes the residual."""
     rows = evidence.rows
     base = rows.base_action.clip(-1.0, 1.0).astype(np.float64)
     applied = rows.action - base
@@ -304,12 +304,12 @@ def _scale_line(config: Config, factor: float) -> str:
 
 
 def _adds(config: Config, evidence: Evidence) -> bool:
-    """Whether a base that does something takes part in the sum."""
+    """Return whether a base that does something takes part in the sum."""
     return bool(config.algorithm.composition.alone(evidence.rows.base_action).any())
 
 
 def _acted(evidence: Evidence) -> np.ndarray:
-    """Whether a residual acted in an episode of training: `[E]` bool."""
+    """Return whether a residual acted in an episode of training: `[E]` bool."""
     return np.logical_or.reduceat((evidence.rows.residual != 0.0).any(axis=1), evidence.starts)
 
 

@@ -26,7 +26,7 @@ class SameStarts(NamedTuple):
 
 
 def gain(config: Config, evaluations: Rows) -> Finding:
-    """Whether any evaluated policy did better than the base."""
+    """Return whether any evaluated policy did better than the base."""
     if not evaluations:
         return unknown("gain", "No policy has been evaluated yet.")
     column = "mean_return" if config.measured_by == "return" else "success_rate"
@@ -36,7 +36,7 @@ def gain(config: Config, evaluations: Rows) -> Finding:
 
 
 def with_verdict(diagnosis: Diagnosis, config: Config, verdict: Verdict) -> Diagnosis:
-    """The diagnosis of a finished run: the verdict decides whether anything was gained."""
+    """Return the diagnosis of a finished run: the verdict decides whether anything was gained."""
     by_return = config.measured_by == "return"
     base, policy = (side.mean_return if by_return else side.success_rate for side in (verdict.base, verdict.policy))
     sound = "The policy is better than the base."
@@ -105,7 +105,7 @@ def _larger(config: Config) -> str:
 
 
 def scaled(config: Config, factor: float) -> object:
-    """The scale of a configuration, times a factor: a number, or one for each entry of the action."""
+    """Return the scale of a configuration, times a factor: a number, or one for each entry of the action."""
     return np.multiply(config.algorithm.composition.scale, factor).tolist()
 
 

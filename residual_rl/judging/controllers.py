@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from residual_rl.config import Config
-from residual_rl.controllers import Controller, remembers, start_episodes
+from residual_rl.controllers import Controller, is_stateful, start_episodes
 from residual_rl.controllers.resolve import for_lanes, resolve
 from residual_rl.custom.inspection import look
 from residual_rl.custom.opened import Opened
@@ -86,14 +86,14 @@ def open_both(
 
 
 def one_beside_another(base: Controller, policy: Controller, action_size: int) -> Act:
-    """A policy that does what one controller proposes, and also says what another one would do."""
+    """Return a policy that does what one controller proposes, and also says what another one would do."""
     composition = Composition()
     bases, policies = (base_policy(controller, composition, action_size) for controller in (base, policy))
 
     def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
         return bases(observation), policies(observation)
 
-    return Act(act, _Started(base, policy) if remembers(base) or remembers(policy) else None)
+    return Act(act, _Started(base, policy) if is_stateful(base) or is_stateful(policy) else None)
 
 
 class _Started:

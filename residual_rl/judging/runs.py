@@ -78,7 +78,7 @@ def compare_run(
     policy: str = POLICY,
     sequential: bool = False,
 ) -> Comparison:
-    """The policy in a file of a run beside its base, from the initial states of a purpose."""
+    """Return the policy in a file of a run beside its base, from the initial states of a purpose."""
     arrays, config, _ = read_policy(path, policy)
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
     both = base_plus_residual(controller, residual, task.spec.action_size)
@@ -97,7 +97,7 @@ def compare_run(
 
 
 def verdict_of(config: Config, path: Path, task: AnyTask, controller: Controller, num_threads: int | None) -> Verdict:
-    """The verdict that decides what a run delivers."""
+    """Return the verdict that decides what a run delivers."""
     sequential = config.judging == "bench"
     return Verdict.on(compare_run(path, task, controller, config.verdict_episodes, num_threads, sequential=sequential))
 

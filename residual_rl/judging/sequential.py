@@ -23,7 +23,7 @@ def compare_in_turns(
     pairing: Pairing = "paired",
     sequential: bool = False,
 ) -> Comparison:
-    """A policy beside its base from the same initial states.
+    """Return a policy beside its base from the same initial states.
 
     Args:
         task: its name.

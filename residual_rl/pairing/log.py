@@ -47,5 +47,5 @@ class Log:
         self._step += 1
 
     def path(self, lane: int) -> np.ndarray:
-        """Where an episode went: `[P, O]`, at most `MOST_POINTS` points evenly in time, the start among them."""
+        """Return where an episode went: `[P, O]`, at most `MOST_POINTS` points evenly in time, the start among them."""
         return np.stack([points[lane] for points, live in zip(self._points, self._live, strict=True) if live[lane]])

@@ -65,7 +65,7 @@ class Repeatability:
 
 
 def repeatability(pairs: Pairs, controller_is_random: bool) -> Repeatability:
-    """What pairs say in which the policy did what the base does."""
+    """Return what pairs say in which the policy did what the base does."""
     base, again = bounded(pairs.base, pairs.policy)
     apart = np.abs(again.returns - base.returns)
     return Repeatability(

@@ -77,7 +77,7 @@ class Turns:
         """Batches of base and policy that were lost in a row."""
 
     def play(self, seeds: Sequence[int]) -> Pairs:
-        """One pair of episodes from each seed.
+        """Return one pair of episodes from each seed.
 
         Broken episodes are failures, as in `roll_out`; a warning says how many there were, and why.
 
@@ -108,7 +108,7 @@ class Turns:
         return found
 
     def _batch(self, seeds: list[int], counted: int, of: int) -> tuple[Pairs, list[str]]:
-        """A pair in each lane, and why episodes of the `counted` first lanes broke."""
+        """Return a pair in each lane, and why episodes of the `counted` first lanes broke."""
         policy_first = self._order(counted)
         paths = min(MOST_PATHS - self._kept, counted)
         try:
@@ -137,7 +137,7 @@ class Turns:
         return Pairs(outcomes[0], outcomes[1], prints, starts, went), reasons
 
     def _order(self, counted: int) -> np.ndarray:
-        """Which lanes `[E]` bool the policy has first: half of those that count, in every other batch the other half."""
+        """Return which lanes `[E]` bool the policy has first: half of those that count, in every other batch the other half."""
         if self._last is not None and counted == self.envs.num_envs:
             order, self._last = ~self._last, None
             return order
@@ -147,7 +147,7 @@ class Turns:
         return order
 
     def _round(self, seeds: list[int], driven: np.ndarray, paths: int) -> tuple[Outcome, dict[int, str], Log]:
-        """An episode in each lane, by the policy where `driven` `[E]`, else by the base."""
+        """Return an episode in each lane, by the policy where `driven` `[E]`, else by the base."""
         log = Log(len(seeds), self.envs.horizon, paths)
 
         def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +158,7 @@ class Turns:
         return outcome, why, log
 
     def _alone(self, seeds: list[int], side: int, paths: int, of: int) -> tuple[Outcome, dict[int, str], Log]:
-        """An episode in each lane by the base (0) or the policy (1); failures throughout where they are lost."""
+        """Return an episode in each lane by the base (0) or the policy (1); failures throughout where they are lost."""
         driven = np.full(len(seeds), side == 1)
         try:
             outcome, why, log = self._round(seeds, driven, paths)
@@ -174,6 +174,6 @@ class Turns:
 
 
 def _first(pairs: Pairs, count: int) -> Pairs:
-    """The first so many pairs of a batch."""
+    """Return the first so many pairs of a batch."""
     base, policy = (Outcome(*(values[:count] for values in outcome)) for outcome in (pairs.base, pairs.policy))
     return Pairs(base, policy, pairs.fingerprints[:count], pairs.starts[:count], pairs.paths)

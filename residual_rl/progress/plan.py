@@ -36,7 +36,7 @@ class Plan(NamedTuple):
 
 
 def plan_of(config: Config, episode_steps: float) -> Plan:
-    """The plan of a whole run, if the policy's episodes are as long as the base's."""
+    """Return the plan of a whole run, if the policy's episodes are as long as the base's."""
     judging = judging_steps(config, episode_steps)
     return Plan(
         steps=config.steps,
@@ -85,12 +85,12 @@ class Clock:
 
 
 def rounded(steps: int) -> int:
-    """A number of steps in two significant digits."""
+    """Return a number of steps in two significant digits."""
     return int(float(f"{steps:.1e}"))
 
 
 def duration(seconds: float) -> str:
-    """A duration to be read: `40 s`, `6 min`, `1 h 20 min`."""
+    """Return a duration to be read: `40 s`, `6 min`, `1 h 20 min`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -147,7 +147,7 @@ def reporter_of(tell: Tell) -> Reporter:
 
 
 def _draws(console: Console) -> bool:
-    """Whether a console can show a bar that moves."""
+    """Return whether a console can show a bar that moves."""
     if console.is_jupyter:
         return find_spec("ipywidgets") is not None
     return console.is_terminal and not console.is_dumb_terminal

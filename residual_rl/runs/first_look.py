@@ -85,7 +85,7 @@ def save_first_look(path: Path, look: FirstLook) -> None:
 
 
 def read_first_look(path: str | Path) -> FirstLook | None:
-    """The first look that a run keeps; None if it keeps none.
+    """Return the first look that a run keeps; None if it keeps none.
 
     Raises:
         RunError: the file is damaged.

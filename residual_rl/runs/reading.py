@@ -88,7 +88,7 @@ def checked_format(values: Any, file: Path) -> dict[str, Any]:
 
 
 def read_config(path: str | Path) -> Config:
-    """The configuration of a run directory.
+    """Return the configuration of a run directory.
 
     Raises:
         RunError: it is no run directory, or its configuration cannot be read.
@@ -102,7 +102,7 @@ def read_config(path: str | Path) -> Config:
 
 
 def read_environment(path: str | Path) -> Any:
-    """What a run keeps of an environment that was brought, as JSON values; None for a task of the library.
+    """Return what a run keeps of an environment that was brought, as JSON values; None for a task of the library.
 
     Raises:
         RunError: the file is damaged.
@@ -123,7 +123,7 @@ class KeptBase:
 
 
 def read_kept_base(path: str | Path) -> KeptBase | None:
-    """What a run says of the base that it keeps; None if it keeps none.
+    """Return what a run says of the base that it keeps; None if it keeps none.
 
     Raises:
         RunError: the file is damaged.
@@ -133,7 +133,7 @@ def read_kept_base(path: str | Path) -> KeptBase | None:
 
 
 def read_verdict(path: str | Path) -> Verdict:
-    """The verdict of a finished run.
+    """Return the verdict of a finished run.
 
     Raises:
         RunError: the run is not finished, or the file is damaged.
@@ -146,7 +146,7 @@ def read_verdict(path: str | Path) -> Verdict:
 
 
 def read_repeatability(path: str | Path) -> Repeatability | None:
-    """Whether a run's world repeats itself; None before its first evaluation.
+    """Return whether a run's world repeats itself; None before its first evaluation.
 
     Raises:
         RunError: the file is damaged.
@@ -156,7 +156,7 @@ def read_repeatability(path: str | Path) -> Repeatability | None:
 
 
 def read_judgements(path: str | Path) -> list[Judgement]:
-    """The judgements of an unfinished run, the latest last; none if there was none.
+    """Return the judgements of an unfinished run, the latest last; none if there was none.
 
     Raises:
         RunError: the file is damaged.
@@ -166,17 +166,17 @@ def read_judgements(path: str | Path) -> list[Judgement]:
 
 
 def judged_policy(step: int | str) -> str:
-    """The name of the file that keeps the policy of a judgement."""
+    """Return the name of the file that keeps the policy of a judgement."""
     return f"judged-{step}.safetensors"
 
 
 def judged_policies(path: str | Path) -> list[Path]:
-    """All such files of a run."""
+    """Return all such files of a run."""
     return sorted(Path(path).glob("judged-*.safetensors"))
 
 
 def read_diagnosis(path: str | Path) -> Diagnosis | None:
-    """The diagnosis of a run whose training is over, with the verdict if there is one; None before that.
+    """Return the diagnosis of a run whose training is over, with the verdict if there is one; None before that.
 
     Raises:
         RunError: the file is damaged.

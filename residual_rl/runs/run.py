@@ -171,7 +171,7 @@ class Run:
         write_arrays(self.path / CHECKPOINT, arrays, {"checkpoint": json.dumps(described)})
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """What `save_checkpoint` stored last, or None where there is nothing yet.
+        """Return what `save_checkpoint` stored last, or None where there is nothing yet.
 
         Raises:
             RunError: the file is damaged.
@@ -233,20 +233,20 @@ class Run:
         return (self.path / VERDICT).exists()
 
     def verdict(self) -> Verdict:
-        """What came of it, see `read_verdict`."""
+        """Return what came of it, see `read_verdict`."""
         return reading.read_verdict(self.path)
 
     def judge(self, controller: Any = None, **arguments: Any) -> Verdict:
-        """What the policy selected so far is worth while the run is unfinished, see `residual_rl.judge`."""
+        """Return what the policy selected so far is worth while the run is unfinished, see `residual_rl.judge`."""
         return residual_rl.judge(self, controller, **arguments)
 
     def reevaluate(self, controller: Any = None, **arguments: Any) -> Comparison:
-        """The selected policy beside its base once more, see `residual_rl.reevaluate`."""
+        """Return the selected policy beside its base once more, see `residual_rl.reevaluate`."""
         return residual_rl.reevaluate(self, controller, **arguments)
 
 
 def strangers_in(path: Path) -> list[str]:
-    """Names of what lies in a directory and belongs to no run that is about to begin."""
+    """Return names of what lies in a directory and belongs to no run that is about to begin."""
     ours = {".lock", BASE} if (path / BASE / PREPARATION).exists() else {".lock"}
     return [one.name for one in path.iterdir() if one.name not in ours and one.suffix != PARTIAL]
 

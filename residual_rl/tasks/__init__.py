@@ -235,12 +235,12 @@ def check_worlds() -> None:
 
 
 def is_task(name: str) -> bool:
-    """Whether a task of the library has this name or Gymnasium id."""
+    """Return whether a task of the library has this name or Gymnasium id."""
     return name.startswith((WITH_MESHES, FROM_FILES)) or any(name in (task.name, task.gymnasium_id) for task in TASKS.values())
 
 
 def spec_of(name: str) -> Spec:
-    """What a learner knows about the task called `name`. No folder of meshes is read for it.
+    """Return what a learner knows about the task called `name`. No folder of meshes is read for it.
 
     Raises:
         UnknownName: with the names that exist.
@@ -251,7 +251,7 @@ def spec_of(name: str) -> Spec:
 
 
 def find_task(name: str) -> Task:
-    """The task called `name`, or registered with Gymnasium under that id.
+    """Return the task called `name`, or registered with Gymnasium under that id.
 
     `complex-hook:FOLDER` is ComplexHook, as described, with the meshes of a folder for objects; `racing:PATH` is racing on the
     track in a CSV file, or on those in a folder.

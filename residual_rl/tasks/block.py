@@ -53,16 +53,16 @@ class BlockWorld:
         return self.arm.at(physics), goal
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, 4]` in [-1, 1]."""
+        """Return the state after one action `[E, 4]` in [-1, 1]."""
         return self.arm.step(state, (self.scene.action_gain * action).clip(-1.0, 1.0))
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return what the state looks like to a policy."""
         achieved = self.arm.read(state, "object0_position").copy()
         return Observation(observation=self.arm.observe(state), achieved_goal=achieved, desired_goal=goal.copy())
 
     def model_of(self, state: State, lane: int) -> mujoco.MjModel:
-        """What an episode looks like."""
+        """Return what an episode looks like."""
         return self.arm.physics.model
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ def _start(scene: Scene) -> np.ndarray:
 
 @functools.cache
 def block_model(scene: Scene, *, all_contacts: bool = False) -> mujoco.MjModel:
-    """The scene's model, the same one for all who ask: copy before changing. `all_contacts` as in `fetch_model`."""
+    """Return the scene's model, the same one for all who ask: copy before changing. `all_contacts` as in `fetch_model`."""
     spec = fetch_spec("push.xml" if scene.gripper_blocked else "pick_and_place.xml")
     if scene.friction is not None:
         for geom in spec.geoms:

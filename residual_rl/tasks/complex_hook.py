@@ -103,20 +103,20 @@ class ComplexHookWorld:
         return State(*self.arm.at(physics), np.array(scenes)), goal
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, 4]` in [-1, 1]."""
+        """Return the state after one action `[E, 4]` in [-1, 1]."""
         return State(*self.arm.step(state.of_arm, action, self._models.of(state.scene)), state.scene.copy())
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return what the state looks like to a policy."""
         achieved = self.arm.read(state.of_arm, "object0_position").copy()
         return Observation(observation=observe_hook(self.arm, state.of_arm), achieved_goal=achieved, desired_goal=goal.copy())
 
     def model_of(self, state: State, lane: int) -> mujoco.MjModel:
-        """The model that shows a lane's scene."""
+        """Return the model that shows a lane's scene."""
         return self.drawable(int(state.scene[lane]))
 
     def drawable(self, scene: int) -> mujoco.MjModel:
-        """The model of a scene with the whole robot, compiled from scratch: to be drawn, or to compare with."""
+        """Return the model of a scene with the whole robot, compiled from scratch: to be drawn, or to compare with."""
         return _model(furnish(_spec(), draw_scene(self.variant, scene)))
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ class ComplexHookWorld:
 
 @functools.lru_cache(SCENES_KEPT)
 def scene_model(variant: Variant, scene: int) -> mujoco.MjModel:
-    """A scene without the robot, the same one for all who ask: not to be changed."""
+    """Return a scene without the robot, the same one for all who ask: not to be changed."""
     return furnish(_bare().copy(), draw_scene(variant, scene)).compile()
 
 
@@ -151,7 +151,7 @@ def _settle(variant: Variant, scene: int, place: Sequence[float]) -> np.ndarray:
 
 @functools.lru_cache(8)
 def _master(shapes: Callable[[], tuple[Shape, ...]] | None) -> mujoco.MjModel:
-    """One model for all scenes: where the sensors are, and what the robot is, does not depend on bumps or objects."""
+    """Return one model for all scenes: where the sensors are, and what the robot is, does not depend on bumps or objects."""
     return _model(make_room(_spec(), shapes() if shapes else ()))
 
 
@@ -176,7 +176,7 @@ def _model(spec: mujoco.MjSpec) -> mujoco.MjModel:
 
 
 def _without_robot(spec: mujoco.MjSpec) -> mujoco.MjSpec:
-    """The same scene with nothing of the robot, which touches nothing while things settle; changed and returned."""
+    """Return the same scene with nothing of the robot, which touches nothing while things settle; changed and returned."""
     for element in (*spec.equalities, *spec.actuators, *spec.sensors, *spec.excludes, *spec.textures):
         spec.delete(element)
     for mesh in list(spec.meshes):

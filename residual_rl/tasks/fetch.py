@@ -97,7 +97,7 @@ class FetchArm:
         self._units = np.repeat([1.0, STEP_SECONDS], [14, 11])
 
     def _columns_of_entries(self) -> list[int]:
-        """Where each entry of the observation comes from, in sensors and physics state beside each other."""
+        """Return where each entry of the observation comes from, in sensors and physics state beside each other."""
         numbers = list(range(self.physics.model.nsensordata))
         read = {name: numbers[self.physics.sensor_columns(name)] for name in GRIPPER_AND_OBJECT}
         gripper, gripper_velocity, object_, velocity, angular_velocity = read.values()
@@ -110,15 +110,15 @@ class FetchArm:
         ]
 
     def at(self, physics: np.ndarray) -> State:
-        """The state in which everything stands as in `physics` `[E, S]`."""
+        """Return the state in which everything stands as in `physics` `[E, S]`."""
         return State(physics, self.physics.sense(physics))
 
     def read(self, state: State, sensor: str) -> np.ndarray:
-        """What one sensor reads `[E, N]`."""
+        """Return what one sensor reads `[E, N]`."""
         return state.sensors[:, self.physics.sensor_columns(sensor)]
 
     def step(self, state: State, action: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> State:
-        """The state after one action `[E, 4]` in [-1, 1]: gripper displacement in units of 5 cm, and the fingers.
+        """Return the state after one action `[E, 4]` in [-1, 1]: gripper displacement in units of 5 cm, and the fingers.
 
         The fingers' command is added to their opening in m, and that sum is where their motors push: 1 opens, -1 closes
         with all force, 0 holds. `models`: one for each episode, where they differ (`Physics.trace`).
@@ -144,7 +144,7 @@ class FetchArm:
         return State(physics, self.physics.sense(seen))
 
     def observe(self, state: State) -> np.ndarray:
-        """The 25 entries `[E, 25]`."""
+        """Return the 25 entries `[E, 25]`."""
         # Few calls on all of it: for a few episodes a call costs more than what it computes.
         entries = np.concatenate([state.sensors, state.physics], axis=1)[:, self._entries] * self._units
         entries[:, 6:9] -= entries[:, 0:3]
@@ -158,7 +158,7 @@ class FetchArm:
 
 
 def fetch_spec(name: str) -> mujoco.MjSpec:
-    """One of Gymnasium-Robotics' Fetch scenes. The package is located, not imported: its code is not needed.
+    """Return one of Gymnasium-Robotics' Fetch scenes. The package is located, not imported: its code is not needed.
 
     Raises:
         ResidualRLError: it is not installed.
@@ -259,7 +259,7 @@ Geom = tuple[int, mujoco.MjsGeom]
 
 
 def _meeting(geoms: Sequence[Geom], model: mujoco.MjModel, self_contacts: Sequence[LinkPair]) -> Iterator[tuple[Geom, Geom]]:
-    """The pairs among `geoms` that can ever touch."""
+    """Yield the pairs among `geoms` that can ever touch."""
     excepted = [{BASE, "world"}, *map(set, self_contacts)]  # the base stands on the floor
     for index, one in enumerate(geoms):
         for other in geoms[:index]:
@@ -272,7 +272,7 @@ def _meeting(geoms: Sequence[Geom], model: mujoco.MjModel, self_contacts: Sequen
 
 
 def settled_state(model: mujoco.MjModel, placed: Mapping[str, Sequence[float]], extra_height: float = 0.0) -> np.ndarray:
-    """The physics state `[S]` from which every episode starts: the arm in place, all at rest.
+    """Return the physics state `[S]` from which every episode starts: the arm in place, all at rest.
 
     Args:
         model: from `fetch_model`.

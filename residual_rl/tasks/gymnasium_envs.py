@@ -25,11 +25,11 @@ class World(Protocol):
         ...
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, A]` in [-1, 1]."""
+        """Return the state after one action `[E, A]` in [-1, 1]."""
         ...
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return what the state looks like to a policy."""
         ...
 
     def model_of(self, state: State, lane: int) -> Any:
@@ -148,7 +148,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         return observation
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One action `[E, A]` in every lane; values beyond the action space are clipped to it.
+        """Return one action `[E, A]` in every lane; values beyond the action space are clipped to it.
 
         Returns:
             `Observation[E]`, reward, terminated and truncated `[E]`, and an info with `is_success` `[E]`.
@@ -192,13 +192,13 @@ class WorldEnv(gymnasium.Env):
         self.action_space = self._envs.single_action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """A new episode."""
+        """Return a new episode."""
         super().reset(seed=seed)
         observation, _ = self._envs.reset(seed=None if seed is None else [seed])
         return select(observation, 0), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One action `[A]` in [-1, 1]."""
+        """Return one action `[A]` in [-1, 1]."""
         observation, reward, terminated, truncated, info = self._envs.step(np.asarray(action)[None])
         info = {
             "is_success": bool(info["is_success"][0]),
@@ -210,7 +210,7 @@ class WorldEnv(gymnasium.Env):
     def compute_reward(
         self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo | Sequence[StepInfo] | None = None
     ) -> np.ndarray:
-        """The reward of reaching `achieved_goal` `[..., G]` when `desired_goal` `[..., G]` was asked for.
+        """Return the reward of reaching `achieved_goal` `[..., G]` when `desired_goal` `[..., G]` was asked for.
 
         Args:
             achieved_goal: one goal, or a batch of them.
@@ -225,7 +225,7 @@ class WorldEnv(gymnasium.Env):
 
 
 def _batched_info(info: StepInfo | Sequence[StepInfo] | None) -> StepInfo:
-    """One mapping of arrays, from whatever form the infos of a batch have."""
+    """Return one mapping of arrays, from whatever form the infos of a batch have."""
     if info is None or isinstance(info, Mapping):
         return info or {}
     keys = [key for key in ("observation", "action") if all(key in one for one in info)]

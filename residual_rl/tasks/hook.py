@@ -87,7 +87,7 @@ class Starts:
     """
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """An object's start `[2]` and a goal `[3]`."""
+        """Return an object's start `[2]` and a goal `[3]`."""
         start = np.array([rng.uniform(*self.object_x), rng.uniform(*self.object_y)])
         goal = np.array(self.goal)
         goal[:2] += rng.uniform(-self.goal_range, self.goal_range, 1 if self.shared_goal_draw else 2)
@@ -116,16 +116,16 @@ class HookWorld:
         return self.arm.at(physics), goal
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, 4]` in [-1, 1]."""
+        """Return the state after one action `[E, 4]` in [-1, 1]."""
         return self.arm.step(state, action)
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return what the state looks like to a policy."""
         achieved = self.arm.read(state, "object0_position").copy()
         return Observation(observation=observe_hook(self.arm, state), achieved_goal=achieved, desired_goal=goal.copy())
 
     def model_of(self, state: State, lane: int) -> mujoco.MjModel:
-        """What an episode looks like."""
+        """Return what an episode looks like."""
         return self.arm.physics.model
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ class HookWorld:
 
 
 def observe_hook(arm: FetchArm, state: State) -> np.ndarray:
-    """The 40 entries `[E, 40]`."""
+    """Return the 40 entries `[E, 40]`."""
     hook = arm.read(state, "hook_position")
     return np.concatenate(
         [
@@ -151,13 +151,13 @@ def observe_hook(arm: FetchArm, state: State) -> np.ndarray:
 
 @functools.cache
 def hook_model(*, all_contacts: bool = False) -> mujoco.MjModel:
-    """The scene's model, the same one for all who ask: copy before changing. `all_contacts` as in `fetch_model`."""
+    """Return the scene's model, the same one for all who ask: copy before changing. `all_contacts` as in `fetch_model`."""
     return fetch_model(hook_spec(), ("object0", "hook"), self_contacts=SELF_CONTACTS, all_contacts=all_contacts)
 
 
 @functools.cache
 def hook_start() -> np.ndarray:
-    """The physics state `[S]` from which episodes start, before the object is put in its place."""
+    """Return the physics state `[S]` from which episodes start, before the object is put in its place."""
     placed = {"object0:joint": OBJECT_DROPPED_AT, "hook:joint": HOOK_DROPPED_AT}
     return settled_state(hook_model(), placed, EXTRA_HEIGHT)
 

@@ -36,7 +36,7 @@ class Lanes(Protocol):
         ...
 
     def step(self, actions: np.ndarray) -> Stepped:
-        """One action `[E, A]` in [-1, 1] in every lane."""
+        """Return one action `[E, A]` in [-1, 1] in every lane."""
         ...
 
     def close(self) -> Any:

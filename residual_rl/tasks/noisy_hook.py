@@ -75,7 +75,7 @@ class NoisyHookWorld:
         return State(*scene, shown=np.concatenate([frame, frame], axis=1), elapsed=elapsed, noise=noise), goal
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, 4]` in [-1, 1]."""
+        """Return the state after one action `[E, 4]` in [-1, 1]."""
         scene = self.hook.step(_scene(state), action)
         elapsed = state.elapsed + 1
         noise = state.noise.copy()  # states share no memory
@@ -84,12 +84,12 @@ class NoisyHookWorld:
         return State(*scene, shown=np.concatenate([before, frame], axis=1), elapsed=elapsed, noise=noise)
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return what the state looks like to a policy."""
         achieved = self.hook.arm.read(_scene(state), "object0_position").copy()
         return Observation(observation=state.shown.copy(), achieved_goal=achieved, desired_goal=goal.copy())
 
     def model_of(self, state: State, lane: int) -> mujoco.MjModel:
-        """What an episode looks like."""
+        """Return what an episode looks like."""
         return self.hook.model_of(_scene(state), lane)
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class NoisyHookWorld:
 
 
 def disturb(frame: np.ndarray, draws: np.ndarray, of_rotation: bool) -> np.ndarray:
-    """A frame through noise: `[E, 40], [E, 11] -> [E, 40]`."""
+    """Return a frame through noise: `[E, 40], [E, 11] -> [E, 40]`."""
     seen = frame.copy()
     gripper = frame[:, 0:3]
     seen[:, 3:5] += draws[:, OBJECT_DRAWS]

@@ -68,7 +68,7 @@ class Physics:
         return self.trace(state, control)[:, -1].copy()
 
     def trace(self, state: np.ndarray, control: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> np.ndarray:
-        """The states `[B, substeps, S]` after each time step on the way of `step`; models and lifetime as in `play`."""
+        """Return the states `[B, substeps, S]` after each time step on the way of `step`; models and lifetime as in `play`."""
         states = self.play(state, np.repeat(control[:, None], self.substeps, axis=1), models)
         # MuJoCo resets a state that blows up to the model's own and goes on. Its clock gives that away.
         elapsed = states[:, -1, 0] - state[:, 0] - self.substeps * self.model.opt.timestep
@@ -104,7 +104,7 @@ class Physics:
         return self._states
 
     def sense(self, state: np.ndarray) -> np.ndarray:
-        """What the model's sensors read at `state`: `[B, sensors]`. Position and velocity sensors only."""
+        """Return what the model's sensors read at `state`: `[B, sensors]`. Position and velocity sensors only."""
         sensed = np.empty((len(state), self.model.nsensordata))
         self._this_thread.rollout(
             [self._reader] * len(state),
@@ -120,7 +120,7 @@ class Physics:
         return sensed
 
     def sensor_columns(self, name: str) -> slice:
-        """Where the sensor called `name` lies in what `sense` returns."""
+        """Return where the sensor called `name` lies in what `sense` returns."""
         return self._sensor_columns[name]
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class Physics:
 
 
 def state_columns(model: mujoco.MjModel, joint: str) -> tuple[slice, slice]:
-    """Where position and velocity of a joint lie in a full physics state `[S]`."""
+    """Return where position and velocity of a joint lie in a full physics state `[S]`."""
     size = {mujoco.mjtJoint.mjJNT_FREE: (7, 6), mujoco.mjtJoint.mjJNT_BALL: (4, 3)}
     index = model.joint(joint).id
     nq, nv = size.get(mujoco.mjtJoint(model.jnt_type[index]), (1, 1))

@@ -142,12 +142,12 @@ class PusherWorld:
         return State(physics, self.physics.sense(physics)), goal
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, A]` in [-1, 1]: the torques of the seven motors, in N m."""
+        """Return the state after one action `[E, A]` in [-1, 1]: the torques of the seven motors, in N m."""
         physics = self.physics.step(state.physics, action)
         return State(physics, self.physics.sense(physics))
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return what the state looks like to a policy."""
         physics, sensors = state
         object_ = sensors[:, self._object_position]
         observation = np.concatenate(
@@ -156,7 +156,7 @@ class PusherWorld:
         return Observation(observation=observation, achieved_goal=object_.copy(), desired_goal=goal.copy())
 
     def model_of(self, state: State, lane: int) -> mujoco.MjModel:
-        """What an episode looks like."""
+        """Return what an episode looks like."""
         return self.physics.model
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ NO_EVIDENCE = "this reward depends on the step, not on the goals alone: info mus
 
 
 def success(achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
-    """Whether the object is within 5 cm of the goal in three dimensions: `[..., G], [..., G] -> [...]` bool."""
+    """Return whether the object is within 5 cm of the goal in three dimensions: `[..., G], [..., G] -> [...]` bool."""
     return np.linalg.norm(np.asarray(achieved_goal) - desired_goal, axis=-1) < DISTANCE_THRESHOLD
 
 

@@ -42,7 +42,7 @@ class SceneModels:
         self._last: tuple[np.ndarray, list[mujoco.MjModel]] = np.empty(0, dtype=np.int64), []
 
     def of(self, numbers: np.ndarray) -> list[mujoco.MjModel]:
-        """The model of each scene in `numbers` `[E]`; equal scenes share one. Theirs until the next call."""
+        """Return the model of each scene in `numbers` `[E]`; equal scenes share one. Theirs until the next call."""
         known, models = self._last
         if not np.array_equal(numbers, known):
             wanted = set(numbers.tolist())
@@ -85,7 +85,7 @@ def make_room(spec: mujoco.MjSpec, shapes: Sequence[Shape]) -> mujoco.MjSpec:
 
 
 def slot_mesh(slot: int) -> str:
-    """The name of a master's mesh for the object's part number `slot`."""
+    """Return the name of a master's mesh for the object's part number `slot`."""
     return f"part{slot}"
 
 
@@ -175,7 +175,7 @@ def _keep_only_hulls(spec: mujoco.MjSpec) -> None:
 
 
 def _hull(model: mujoco.MjModel, mesh: int) -> np.ndarray:
-    """Which of a mesh's points are corners of its convex hull."""
+    """Return which of a mesh's points are corners of its convex hull."""
     start = model.mesh_graphadr[mesh]
     size = model.mesh_graph[start]
     return model.mesh_graph[start + 2 + size : start + 2 + 2 * size]

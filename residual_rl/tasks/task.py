@@ -43,11 +43,11 @@ class Task:
         return self.spec.horizon
 
     def learner_reward(self, reward: Array, discount: Array) -> Array:
-        """Rewards `[B]` as the learner sees them, which was tuned on the tasks of this library: as they are."""
+        """Return rewards `[B]` as the learner sees them, which was tuned on the tasks of this library: as they are."""
         return reward
 
     def own_reward(self, reward: Array, discount: Array) -> Array:
-        """The inverse of `learner_reward`."""
+        """Return the inverse of `learner_reward`."""
         return reward
 
     @property
@@ -64,12 +64,12 @@ class Task:
         max_episode_steps: int | None = None,
         with_state: bool = False,
     ) -> WorldVectorEnv:
-        """A vector environment of this task; its arguments are `WorldVectorEnv`'s."""
+        """Return a vector environment of this task; its arguments are `WorldVectorEnv`'s."""
         world = self.make_world(num_threads)
         return WorldVectorEnv(world, self.reward, self.success, num_envs, autoreset_mode, max_episode_steps, with_state)
 
     def make_env(self, *, with_state: bool = False) -> WorldEnv:
-        """A single environment of this task, without its time limit (`gymnasium.make` adds that)."""
+        """Return a single environment of this task, without its time limit (`gymnasium.make` adds that)."""
         return WorldEnv(self.make_world(1), self.reward, self.success, with_state)
 
     def register(self) -> None:
@@ -121,11 +121,11 @@ class AnyTask(Protocol):
         ...
 
     def learner_reward(self, reward: Array, discount: Array) -> Array:
-        """Rewards `[B]` as the learner sees them, if the next state's value counts for `discount` `[B]`."""
+        """Return rewards `[B]` as the learner sees them, if the next state's value counts for `discount` `[B]`."""
         ...
 
     def own_reward(self, reward: Array, discount: Array) -> Array:
-        """The inverse of `learner_reward`: rewards `[B]` as the environment gave them."""
+        """Return the inverse of `learner_reward`: rewards `[B]` as the environment gave them."""
         ...
 
     def make_envs(

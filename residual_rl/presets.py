@@ -202,10 +202,8 @@ def paced(config: Config, task: Task, given: Iterable[str]) -> Config:
 
 def unless_given(config: Config, fields: Mapping[str, Any], given: Iterable[str]) -> Config:
     """Return the configuration with those of the fields that the user has not `given`, by themselves or as part of another."""
-    free = {
-        name: value for name, value in fields.items() if not any(name == one or name.startswith(f"{one}.") for one in given)
-    }
-    return changed(config, free)
+    own = {name: value for name, value in fields.items() if not any(name == one or name.startswith(f"{one}.") for one in given)}
+    return changed(config, own)
 
 
 def _between(least: int, value: float, most: int) -> int:

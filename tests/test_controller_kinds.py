@@ -124,7 +124,7 @@ def test_what_counts_its_own_steps_remembers_and_every_episode_gets_a_copy_of_it
     call, other = make(), make()
     character, lines = found(call)
     assert (character.is_random, character.is_stateful, character.lanes) == (False, True, "copied")
-    assert "remembers" in lines[0]
+    assert "is stateful" in lines[0]
     adapted = Adapted(call, LAYOUT, character)
     for _ in range(2):
         start_episodes(adapted, 3)
@@ -238,7 +238,7 @@ def test_one_that_reads_a_simulator_of_its_own_is_pointed_out() -> None:
 
     lines: list[str] = []
     residual_rl.evaluate(Aim, cheat, horizon=20, episodes=2, tell=lines.append)
-    assert any(line.startswith("cheat proposes the same whatever it is shown") for line in lines), lines
+    assert any(line.startswith("cheat proposes the same action for every observation") for line in lines), lines
 
 
 def test_one_that_reads_the_simulator_that_is_stepped_keeps_its_proposals(tmp_path: Any) -> None:

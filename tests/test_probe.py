@@ -197,7 +197,7 @@ def test_processes_are_advised_where_a_controller_of_one_observation_is_slow(mon
         return advice(call, Character(takes_batch, False, False, False, False, milliseconds), lanes)
 
     assert told(straight, False, 20.0) == (
-        "straight takes 20 ms for each observation: residual_rl.in_processes(make) asks in 8 processes at once"
+        "straight takes 20 ms for each observation: residual_rl.in_processes(make) runs it in 8 processes at once"
     )
     assert "20 ms" in told(per_lane(lambda: straight), True, 100.0)
     assert not any((told(straight, True, 20.0), told(straight, False, 0.5), told(straight, False, 20.0, lanes=1)))

@@ -1,4 +1,4 @@
-"""A controller of the library in a user-supplied environment: it answers in [-1, 1], but reads the environment's numbers."""
+"""A built-in controller in a user-supplied environment: it answers in [-1, 1], but reads the environment's units."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from residual_rl.types import Observation
 
 
 class InOwnUnits:
-    """Shows a controller observations in the environment's units."""
+    """A controller that gets observations in the environment's units."""
 
     def __init__(self, controller: Controller, layout: Layout):
         self.controller, self.layout = controller, layout

@@ -56,7 +56,7 @@ class DiscreteMPC:
     resolution: float = 1e-4
     """m. Distances are compared in whole multiples of it; being one move later counts like one of them."""
     scene: Scene = PUSH
-    """The world that it plans in."""
+    """The world in which it plans."""
     num_threads: int | None = None
     """Physics threads; None for one on each core. Proposals do not depend on it."""
 
@@ -70,8 +70,8 @@ class DiscreteMPC:
         return need("residual_rl.tasks.block", *WORLDS).BlockWorld(self.scene, self.num_threads)
 
     @cached_property
-    def _remembered(self) -> "Remembered":
-        return Remembered(self._simulate)
+    def _cached_step(self) -> "StepCache":
+        return StepCache(self._simulate)
 
     def __call__(self, observation: Observation) -> np.ndarray:
         """`Observation[B] -> base_action [B, 4]`, each in {-move, 0, move}.
@@ -90,7 +90,7 @@ class DiscreteMPC:
             return self.estimate(states, observation["desired_goal"][episodes])
 
         root = _packed(self.world.arm.at(physics))
-        self._remembered.forget()
+        self._cached_step.forget()
         first = best_first_search(root, MOVES, self.step, estimate, self.expansions)
         action = np.zeros((len(first), self.world.spec.action_size))
         action[first != STAY, :3] = self.move * MOVES[first[first != STAY]]
@@ -98,7 +98,7 @@ class DiscreteMPC:
 
     def step(self, states: np.ndarray, moves: np.ndarray) -> np.ndarray:
         """Return the packed states `[N, R]` after one move `[N, 3]` from each of the packed states `[N, R]`."""
-        return self._remembered(states, moves)
+        return self._cached_step(states, moves)
 
     def _simulate(self, states: np.ndarray, moves: np.ndarray) -> np.ndarray:
         action = np.zeros((len(moves), self.world.spec.action_size))
@@ -125,15 +125,15 @@ class DiscreteMPC:
         return need("residual_rl.tasks.fetch", *WORLDS).State(states[:, :size], states[:, size:])
 
     def close(self) -> None:
-        """Ends the simulator's threads, if it has any; asked again, it makes new ones."""
+        """End the simulator's threads, if it has any; the next call makes new ones."""
         if "world" in self.__dict__:
             self.world.close()
             del self.__dict__["world"]
-        self.__dict__.pop("_remembered", None)
+        self.__dict__.pop("_cached_step", None)
 
 
-class Remembered:
-    """A step of a simulator, which computes nothing twice of what it was asked since the last `forget` but one."""
+class StepCache:
+    """A simulator's step with a cache of the results since the last `forget` but one."""
 
     def __init__(self, step: Callable[[np.ndarray, np.ndarray], np.ndarray]):
         self.step = step
@@ -142,11 +142,11 @@ class Remembered:
         self._before: dict[bytes, np.ndarray] = {}
 
     def forget(self) -> None:
-        """Forgets what was asked before the last time that this was called, and not again since."""
+        """Drop the results that were not used since the previous call of this method."""
         self._before, self._now = self._now, {}
 
     def __call__(self, states: np.ndarray, moves: np.ndarray) -> np.ndarray:
-        """`step`'s answer."""
+        """Return the result of `step`."""
         keys = [state.tobytes() + move.tobytes() for state, move in zip(states, moves, strict=True)]
         for key in keys:
             if key in self._before:
@@ -159,7 +159,7 @@ class Remembered:
 
 
 def _packed(state: "State") -> np.ndarray:
-    """Return all that the world keeps of each state in one row: `[N, R]`."""
+    """Return each state as one row: `[N, R]`."""
     return np.concatenate(state, axis=1)
 
 
@@ -187,7 +187,7 @@ class Tree:
         self._tried: set[tuple[int, ...]] = set()  # without the root's, to which a path may return once, as in the original
 
     def expand(self, moves: list[list[int]]) -> Iterator[tuple[Node, int, tuple[int, ...]]]:
-        """The moves from the most promising node that lead to a new displacement: node, index of the move, displacement."""
+        """Yield the moves from the best node that lead to a new displacement: node, index of the move, displacement."""
         if not self._frontier:
             return
         node = heapq.heappop(self._frontier)
@@ -198,13 +198,13 @@ class Tree:
                 yield node, index, displacement
 
     def is_decided(self, expansions: int) -> bool:
-        """Whether so many more cannot change the first move to the best node: all that they could start from share it."""
+        """Return whether so many more expansions cannot change the first move: all nodes that they could expand share it."""
         if self.best.first == STAY:
             return False
         return all(node.first == self.best.first for node in heapq.nsmallest(expansions, self._frontier))
 
     def add(self, node: Node) -> None:
-        """Takes in the node that a move has led to."""
+        """Add the node at which a move ended."""
         heapq.heappush(self._frontier, node)
         if node.cost <= self.best.cost:
             self.best = node
@@ -217,14 +217,14 @@ def best_first_search(
     estimate: Callable[[np.ndarray, np.ndarray], np.ndarray],
     expansions: int,
 ) -> np.ndarray:
-    """Return the first move towards the best state found from each root `[B, R]`: indices `[B]`, STAY where none is better.
+    """Return the first move towards the best state found from each root `[B, R]`: indices `[B]`, STAY if none is better.
 
-    Each episode is searched on its own, its nodes expanded in the order of their cost; what all of them try in one round is
-    simulated together. The best node is the one of least cost, the youngest of several such. Where the answer is certain before
-    the last round, the episode is in no further one.
+    Each episode has its own search, whose nodes are expanded in the order of their cost; the moves of all episodes in one round
+    are simulated together. The best node has the lowest cost; among equals it is the youngest. An episode whose first move is
+    certain takes no part in further rounds.
 
     Args:
-        root: where to start from.
+        root: the states to start from.
         moves: `[M, D]` whole numbers.
         step: states `[N, R]`, moves `[N, D]` -> states `[N, R]`.
         estimate: states `[N, R]`, the episodes `[N]` that they belong to -> `[N, 2]` whole numbers, less being better, the

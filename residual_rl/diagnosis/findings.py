@@ -1,4 +1,4 @@
-"""Why did learning not help? One function for each question about a run."""
+"""Interpret the evidence: why did learning not help? One function for each question about a run."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ LOOSE = 0.3  # correlation
 IDLE = 0.001  # mean |change of the action|; an action ranges from -1 to 1
 TAKEN_BACK = 0.5  # share of a residual
 POINTS = 300
-NO_CRITIC = "This algorithm has no critic that could be asked."
+NO_CRITIC = "This algorithm has no critic to query."
 
 
 def diagnose(
@@ -95,9 +95,9 @@ def _outcomes(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
 
 
 def _reward(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
-    """Return whether the reward is what the success is."""
+    """Return whether the reward agrees with success."""
     one = evidence.rows.reward[0]
-    # Where episodes end early a constant reward tells them apart by their length.
+    # If episodes end early, they differ by their length even with a constant reward.
     if (evidence.rows.reward == one).all() and not evidence.rows.terminated.any():
         if config.hindsight.relabel_ratio > 0 and evidence.moved is not None and evidence.moved.any():
             return unknown(
@@ -284,7 +284,7 @@ def _controller(config: Config, evidence: Evidence) -> Finding:
     if np.abs(applied).mean() < IDLE:
         return unknown("controller", "Hardly any residual acted in the latest training episodes.")
     change = rows.next_base_action.clip(-1.0, 1.0) - base
-    # What the base would have changed anyway depends on where it is: that is taken out by regressing on the base action too.
+    # The base's own change depends on its action; regressing on the base action too removes it.
     causes = np.stack([(column - column.mean(axis=0)).ravel() for column in (-applied, base)], axis=1)
     effect = (change - change.mean(axis=0)).ravel()
     share = float(np.linalg.lstsq(causes, effect, rcond=None)[0][0])
@@ -304,7 +304,7 @@ def _scale_line(config: Config, factor: float) -> str:
 
 
 def _adds(config: Config, evidence: Evidence) -> bool:
-    """Return whether a base that does something takes part in the sum."""
+    """Return whether the residual is added to a base other than zero."""
     return bool(config.algorithm.composition.alone(evidence.rows.base_action).any())
 
 

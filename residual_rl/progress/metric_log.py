@@ -11,14 +11,14 @@ from residual_rl.optional import need
 
 WANDB_PROJECT = "residual-rl"
 GROUPS = {"metrics.csv": "training", "evaluations.csv": "evaluation"}
-"""File of a run: what its numbers are called under."""
+"""A run's file, and the prefix of its numbers' names."""
 
 
 class MetricLog(Protocol):
-    """Where numbers go besides the run directory."""
+    """A destination of numbers besides the run directory."""
 
     def resume(self, step: int) -> None:
-        """Begin, or begin again, after `step`: what was written for later steps no longer counts."""
+        """Begin, or resume after `step`: rows of later steps no longer count."""
         ...
 
     def add(self, name: str, row: Mapping[str, Any]) -> None:

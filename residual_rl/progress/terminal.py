@@ -1,4 +1,4 @@
-"""Two streams to print on, for programs that keep their result apart from everything else."""
+"""Two output streams, for programs that separate their result from everything else."""
 
 from rich.console import Console
 from rich.text import Text

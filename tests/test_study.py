@@ -267,7 +267,7 @@ def test_a_trial_that_cannot_be_measured_has_no_hours_and_gives_the_reason(
     assert re.search(rf"{BASE.name} +waiting +{BASE.steps:,} +0\.\d\d +a try", said), said
     assert re.search(rf"{over_nothing.name} +waiting +{over_nothing.steps:,} +\?", said), said
     assert f"\n{over_nothing.name} {found[over_nothing].basis}" in said
-    assert "without the 1 that cannot be told" in " ".join(said.split())
+    assert "without the 1 that cannot be estimated" in " ".join(said.split())
 
 
 def test_the_command_lists_without_running_and_then_runs_and_prints_the_results(

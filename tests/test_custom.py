@@ -282,7 +282,7 @@ def test_pendulum_is_evaluated_by_its_id() -> None:
     lines: list[str] = []
     found = residual_rl.evaluate("Pendulum-v1", still, episodes=8, tell=lines.append)
     assert -1800 < found.base.mean_return < -600
-    assert lines[1:] == ["Pendulum-v1: judged by its return, because the first episodes did not tell info['is_success']"]
+    assert lines[1:] == ["Pendulum-v1: judged by its return, because the first episodes did not report info['is_success']"]
     assert lines[0].startswith("still: asked about a batch, deterministic, without memory, ")
 
 

@@ -1,4 +1,4 @@
-"""Compare the policy and the training episodes with the base: was anything gained, and is there anything to gain?"""
+"""Compare the policy and the training episodes with the base, to find what was gained and what could be."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

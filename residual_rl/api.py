@@ -123,7 +123,7 @@ def improve(
     if method == "scratch" and controller is None:
         controller = "zero"
     given = {"method": method, "preset": preset, "steps": steps, "seed": seed, **fields}
-    numbers = _checked(horizon=horizon, num_threads=num_threads, checkpoint_seconds=checkpoint_seconds)
+    numbers = _check_numbers(horizon=horizon, num_threads=num_threads, checkpoint_seconds=checkpoint_seconds)
     horizon, num_threads, checkpoint_seconds = numbers.horizon, numbers.num_threads, numbers.checkpoint_seconds
     with reporter_of(tell) as report:
         request = Request(controller, given, num_threads, report.line, Path(out) if out else None)
@@ -242,7 +242,7 @@ class _Numbers:
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 0.0
 
 
-def _checked(**values: Any) -> _Numbers:
+def _check_numbers(**values: Any) -> _Numbers:
     try:
         return _Numbers(**values)
     except ValidationError as error:
@@ -295,7 +295,7 @@ def evaluate(
     Raises:
         ResidualRLError: a name or controller that cannot be used.
     """
-    numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
+    numbers = _check_numbers(episodes=episodes, horizon=horizon, num_threads=num_threads)
     episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
     if isinstance(env, Path | Run):
         raise RunError(f"{Path(env)} is no environment; reevaluate(run) compares the policy of a run with its base")
@@ -343,7 +343,7 @@ def compare(
     Raises:
         ResidualRLError: a name or controller that cannot be used.
     """
-    numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
+    numbers = _check_numbers(episodes=episodes, horizon=horizon, num_threads=num_threads)
     episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
     line = reporter_of(tell).line
     both = open_both(env, base, policy, horizon, success or "last", processes, num_threads, line)

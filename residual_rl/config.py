@@ -95,15 +95,15 @@ def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
 
 def described_fields(config: Config) -> Iterator[tuple[str, Any, str]]:
     """Yield the path, the JSON value and the meaning of every field, those of its parts included."""
-    yield from _described(config, to_json(config), "")
+    yield from _describe(config, to_json(config), "")
 
 
-def _described(record: Any, values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
+def _describe(record: Any, values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
     meanings = _field_docs(type(record))
     for field in dataclasses.fields(record):
         part = getattr(record, field.name)
         if dataclasses.is_dataclass(part):
-            yield from _described(part, values[field.name], f"{prefix}{field.name}.")
+            yield from _describe(part, values[field.name], f"{prefix}{field.name}.")
         else:
             yield prefix + field.name, values[field.name], meanings.get(field.name, "")
 

@@ -142,15 +142,15 @@ class Policy:
         Raises:
             ResidualRLError: the base acts alone, or the residual was learned without a gate; or, when set, it is out of range.
         """
-        return self._gated.algorithm.knobs["caution"]
+        return self._require_gate.algorithm.knobs["caution"]
 
     @caution.setter
     def caution(self, value: float | None) -> None:
-        self._residual = self._gated.tuned(caution=value)
+        self._residual = self._require_gate.tuned(caution=value)
         self._refresh()
 
     @property
-    def _gated(self) -> Residual:
+    def _require_gate(self) -> Residual:
         if self._residual is None:
             raise ResidualRLError("the base acts alone: there is no residual that could be gated")
         if "caution" not in self._residual.algorithm.knobs:

@@ -49,7 +49,7 @@ def push(bundle: str | Path, to: str | Path, *, public: bool = False) -> str:
     with TemporaryDirectory() as directory:
         staged, bundle = Path(directory), Path(bundle)
         _Folder(bundle).fetch(staged)
-        policy = _loaded(staged, bundle)
+        policy = _load_staged(staged, bundle)
         if (bundle / ONNX).is_file():
             shutil.copyfile(bundle / ONNX, staged / ONNX)
         shutil.copyfile(runtime.__file__, staged / RUNTIME)
@@ -85,7 +85,7 @@ def pull(source: str | Path, out: str | Path, *, revision: str | None = None) ->
         staged = Path(directory) / "bundle"
         staged.mkdir()
         remote.fetch(staged)
-        policy = _loaded(staged, source)
+        policy = _load_staged(staged, source)
         shutil.copyfile(runtime.__file__, staged / RUNTIME)
         with _naming(out):
             os.replace(staged, out)
@@ -198,7 +198,7 @@ def _check_size(place: str | Path, name: str, size: int | None, most: int) -> No
         raise HubError(f"{place}: {name} has {size} bytes, more than the {most} that it may have")
 
 
-def _loaded(staged: Path, source: str | Path) -> runtime.Policy:
+def _load_staged(staged: Path, source: str | Path) -> runtime.Policy:
     try:
         return runtime.load(staged)
     except runtime.BundleError as error:

@@ -214,7 +214,7 @@ class Policy:
         def rows(name: str, size: str) -> np.ndarray:
             if name not in shown:
                 raise ValueError(f"the observation has no {name!r}")
-            own = self._rows(self._joined(shown[name], size, batch), name, self._sizes[size], len(unit))
+            own = self._rows(self._join(shown[name], size, batch), name, self._sizes[size], len(unit))
             return self._finite(self._in_units(own, size).astype(np.float32), name)
 
         parts = []
@@ -239,7 +239,7 @@ class Policy:
         centre, scale = self.units
         return (own - centre[columns]) / scale[columns]
 
-    def _joined(self, shown: Any, size: str, batch: Tuple[int, ...]) -> np.ndarray:
+    def _join(self, shown: Any, size: str, batch: Tuple[int, ...]) -> np.ndarray:
         """Return an observation or goal in the environment's form with its entries joined as in training: `[*batch, N]`."""
         if not self._is_dictionary(size) or not isinstance(shown, Mapping):
             array = _array(shown, size)

@@ -112,15 +112,15 @@ class PerLane:
         """Reset or replace the controllers in the lanes `[E]` of the mask."""
         if len(mask) != len(self._each):
             self._each = []  # frees their resources before others are made
-            self._each = [self._made(lane) for lane in range(len(mask))]
+            self._each = [self._controller_of(lane) for lane in range(len(mask))]
             return
         for lane in np.flatnonzero(mask).tolist():
             if is_stateful(self._each[lane]):
                 self._each[lane].reset()
             else:
-                self._each[lane] = self._made(lane)
+                self._each[lane] = self._controller_of(lane)
 
-    def _made(self, lane: int) -> Any:
+    def _controller_of(self, lane: int) -> Any:
         call: Any = self._new(lane)
         if is_stateful(call):
             call.reset()

@@ -87,7 +87,7 @@ def _prepare(
         if isinstance(one, gymnasium.Env | gymnasium.vector.VectorEnv) or _is_simulator(one):
             memo[id(one)] = one
             continue
-        if chance and (generator := _other_generator(one, chance)) is not None:
+        if chance and (generator := _reseed(one, chance)) is not None:
             memo[id(one)] = generator
             continue
         if hasattr(type(one), "__deepcopy__"):
@@ -158,7 +158,7 @@ def _is_simulator(one: Any) -> bool:
     return type(one).__module__.partition(".")[0] == "mujoco"
 
 
-def _other_generator(one: Any, chance: int) -> Any:
+def _reseed(one: Any, chance: int) -> Any:
     """Return a generator of the same kind in another state; None for what is none."""
     if isinstance(one, np.random.Generator):
         copied = deepcopy(one)

@@ -69,7 +69,7 @@ def character_of(
     if stateful:
         if says["is_random"] is None:
             is_random = _differs(
-                [_after_start(copies(chance), layout, plain, own_lanes, batch, takes_batch) for chance in range(REPEATS)]
+                [_propose_at_start(copies(chance), layout, plain, own_lanes, batch, takes_batch) for chance in range(REPEATS)]
             )
     elif says["is_random"] is not True:
         first = _query_repeatedly(Adapted(copies(0), layout, plain), batch, repeats)
@@ -235,7 +235,7 @@ def _query_repeatedly(adapted: Adapted, batch: Observation, repeats: int) -> lis
     return answers
 
 
-def _after_start(
+def _propose_at_start(
     call: Any, layout: Layout, plain: Character, own_lanes: bool, batch: Observation, takes_batch: bool
 ) -> np.ndarray:
     """Return the proposals of a stateful controller at the start of episodes, one for each observation of a batch."""

@@ -139,7 +139,7 @@ def gather(
         success=success(achieved, desired).astype(bool) if success and spec.goal_size else None,
         moved=~success(first_achieved, achieved).astype(bool) if success and spec.goal_size else None,
         predicted=value(rows.observation, rows.base_action, rows.residual),
-        followed=_followed(rows.reward, starts, final_values, spec.discount),
+        followed=_discounted_sums(rows.reward, starts, final_values, spec.discount),
         residual=residual,
         advantage=differing(
             value(rows.observation, rows.base_action, residual), value(rows.observation, rows.base_action, none)
@@ -168,7 +168,7 @@ def _query(base: Callable[[Observation], np.ndarray] | None, observation: Observ
         return None
 
 
-def _followed(reward: np.ndarray, starts: np.ndarray, final_values: np.ndarray, discount: float) -> np.ndarray:
+def _discounted_sums(reward: np.ndarray, starts: np.ndarray, final_values: np.ndarray, discount: float) -> np.ndarray:
     """Return the discounted sums of the rewards after each row `[N]`, with the value after each episode's last row `[E]`."""
     followed = np.zeros(len(reward))
     for start, end, value in zip(starts, [*starts[1:], len(reward)], final_values, strict=True):

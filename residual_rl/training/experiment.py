@@ -142,7 +142,7 @@ def library_experiment(task: Task, request: Request) -> Experiment:
             envs = task.make_envs(1, num_threads=request.num_threads, autoreset_mode=AutoresetMode.DISABLED)
             with closing(envs):
                 first_look = take_first_look(envs, base.controller, with_environment=False)
-    return Experiment(config, task, base, Run(path, config), None, first_look, *_prepared(path, request))
+    return Experiment(config, task, base, Run(path, config), None, first_look, *_read_preparation_cost(path, request))
 
 
 def custom_experiment(opened: Opened, request: Request, success: str) -> Experiment:
@@ -185,7 +185,7 @@ def custom_experiment(opened: Opened, request: Request, success: str) -> Experim
             "another goal would have been worth: it must be 0"
         )
     task = opened.task(about, config.episodes_per_cycle)
-    return Experiment(config, task, base, Run(path, config), about, first_look, *_prepared(path, request))
+    return Experiment(config, task, base, Run(path, config), about, first_look, *_read_preparation_cost(path, request))
 
 
 def _base(controller: Any, where: Task | Opened, spec: Spec, path: Path, request: Request) -> Base:
@@ -205,7 +205,8 @@ def unexplored(opened: Opened) -> AnyTask:
     return opened.task(Description(opened.name, opened.layout, horizon, findings, None), opened.fixed_lanes or 1)
 
 
-def _prepared(path: Path, request: Request) -> tuple[int, float]:
+def _read_preparation_cost(path: Path, request: Request) -> tuple[int, float]:
+    """Return the environment steps and seconds that a preparation of the base has taken."""
     progress = read_preparation(path) if request.writes and isinstance(request.controller, Prepared) else None
     return (0, 0.0) if progress is None else (progress.steps, progress.wall_seconds)
 

@@ -154,7 +154,7 @@ class Policy:
         if self._residual is None:
             raise ResidualRLError("the base acts alone: there is no residual that could be gated")
         if "caution" not in self._residual.algorithm.knobs:
-            raise ResidualRLError("this residual was learned without a gate, and has no critics to ask")
+            raise ResidualRLError("this residual was learned without a gate, and has no critics")
         return self._residual
 
     def _refresh(self) -> None:

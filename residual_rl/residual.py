@@ -20,7 +20,7 @@ def _some_entry_above_zero(scale: tuple[float, ...]) -> tuple[float, ...]:
 
 PerEntry = Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(min_length=1)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Annotated[PerEntry, AfterValidator(_some_entry_above_zero)]
-"""One number for all entries of an action, or one for each, where 0 leaves the entry to the base."""
+"""One number for all entries of an action, or one for each; 0 leaves the entry to the base."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -126,7 +126,7 @@ class Composer:
         if previous_action.shape != action.shape:
             raise ValueError(
                 f"with a rate limit steps follow each other: {len(previous_action)} episodes were under way, now there are"
-                f" {len(action)}; call reset({len(action)}) where episodes start"
+                f" {len(action)}; call reset({len(action)}) when episodes start"
             )
         action = composition.limited(action, base_action, previous_action, previous_base_action)
         self._previous = action, base_action

@@ -193,7 +193,7 @@ def looks(episodes: int, alpha: float = ALPHA) -> list[Look]:
 
     Looks come at `episodes` divided by 16, 8, 4, 2 and 1, if these are enough pairs for a result at all. The last one spends
     half of the error, the earlier ones share the other half. By the union bound the probability of any false result is at most
-    `alpha`, whatever the dependence between the looks, so every interval that is exact for a fixed number of pairs can be used.
+    `alpha`, for any dependence between the looks, so every interval that is exact for a fixed number of pairs can be used.
 
     Source: the error-spending approach of Lan and DeMets 1983, "Discrete sequential boundaries for clinical trials".
     Differs: Bonferroni's inequality in place of the joint normal distribution of the looks.

@@ -376,4 +376,4 @@ def test_the_line_about_a_controller_is_told_once(tmp_path: Path) -> None:
     for _ in range(2):
         residual_rl.improve(Reach, straight, out=tmp_path, **budget)
     (line,) = (line for line in lines if line.startswith("straight"))
-    assert line.startswith("straight: asked about one observation at a time, deterministic, without memory, reads the goal, ")
+    assert line.startswith("straight: called with one observation at a time, deterministic, stateless, goal-conditioned, ")

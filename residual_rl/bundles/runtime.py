@@ -139,7 +139,7 @@ class Policy:
     @caution.setter
     def caution(self, value: float | None) -> None:
         if self._gate is None:
-            raise ValueError("this policy was learned without a gate, and has no critics to ask")
+            raise ValueError("this policy was learned without a gate, and has no critics")
         if value is not None and not 0.0 <= value < math.inf:
             raise ValueError(f"caution must be None or at least 0, not {value}")
         self._caution = None if value is None else float(value)
@@ -439,7 +439,7 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
         if size not in ("observation", "goal") or not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
             raise ValueError(f"entries may hold those of an observation and of a goal, {MAX_ENTRIES} at most")
         if sum(_entry_size(entry, size) for entry in entries) != manifest["sizes"][size]:
-            raise ValueError(f"entries.{size} must be as large together as sizes.{size} says")
+            raise ValueError(f"entries.{size} must be as large together as sizes.{size}")
     if not isinstance(manifest["verdict"], dict) or not isinstance(manifest["verdict"]["promoted"], bool):
         raise ValueError("verdict.promoted must be true or false")
 
@@ -521,7 +521,7 @@ def _arrays(content: bytes, shapes: Mapping[str, tuple[int, ...]], path: str) ->
         size = width * math.prod(shape)
         offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
         if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(offset) is int for offset in offsets):
-            raise BundleError(f"{path}: array {name!r} does not say where it lies")
+            raise BundleError(f"{path}: array {name!r} has no offsets")
         if entry.get("dtype") != f"F{8 * width}" or entry.get("shape") != list(shape) or offsets[1] - offsets[0] != size:
             raise BundleError(f"{path}: array {name!r} is not float{8 * width}{list(shape)}")
         if not 0 <= offsets[0] <= len(content) - start - size:

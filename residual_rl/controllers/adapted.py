@@ -36,13 +36,13 @@ class Character:
     """How a stateful one keeps its lanes apart."""
 
     def __str__(self) -> str:
-        memory = "with memory, a copy for each episode" if self.lanes == "copied" else "with memory"
+        stateful = "stateful, a copy for each episode" if self.lanes == "copied" else "stateful"
         parts = [
-            "asked about a batch" if self.takes_batch else "asked about one observation at a time",
-            "random" if self.is_random else "deterministic",
-            memory if self.is_stateful else "without memory",
+            "batched" if self.takes_batch else "called with one observation at a time",
+            "stochastic" if self.is_random else "deterministic",
+            stateful if self.is_stateful else "stateless",
         ]
-        parts += ["reads the goal"] if self.reads_goal else []
+        parts += ["goal-conditioned"] if self.reads_goal else []
         return f"{', '.join(parts)}, {self.milliseconds:.2g} ms a call"
 
 

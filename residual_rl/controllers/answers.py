@@ -97,7 +97,7 @@ def ask_each(calls: Sequence[Callable[[Any], Any]], shown: Sequence[Any], names:
     """Ask for one action for each observation, `[B, ...]`. A row that fails is NaN if failures are tolerated.
 
     Raises:
-        ControllerError: an answer is no action, or the answers differ in shape.
+        ControllerError: an answer is not an action, or the answers differ in shape.
         Exception: what a controller raises, if failures are not tolerated.
     """
     failed = tolerated()

@@ -33,16 +33,16 @@ class DiscreteMPC:
     coarse, and states in which the block lies nearer to its goal by 0.1 mm outrank any in which only the hand is better placed.
     All episodes' expansions of one round go to the physics in one call, without the moves that the search before has tried from
     the very same state. An episode's search ends as soon as the expansions that are left cannot change its first move. On Push
-    the former saves a third of the simulations where the planner moves alone, and the latter two fifths where something else
-    moves the hand too (`studies/planner.py`).
+    the former saves a third of the simulations if only the planner moves the hand, and the latter two fifths if something else
+    moves it too (`studies/planner.py`).
 
     Each proposal is a full move on one axis, or nothing. Moves are 5 cm on Push and on MPCPush alike, where a proposal of 1
     is multiplied by 10 and clipped. On a task whose physics is not `scene`'s, such as SlipperyPush, its model is wrong.
 
     Source: Silver et al. 2018, section V-B1; constants from the code published with it.
-    Differs: the older of two equally promising nodes is expanded first, where the original draws lots, because a controller has
+    Differs: the older of two equally promising nodes is expanded first, while the original draws lots, because a controller has
     to answer the same to the same observation.
-    Differs: a node's whole state is restored, where the original restores positions and velocities, because it costs nothing.
+    Differs: a node's whole state is restored; the original restores positions and velocities, but this costs nothing.
     """
 
     expansions: int = 10
@@ -164,7 +164,7 @@ def _packed(state: "State") -> np.ndarray:
 
 
 class Node(NamedTuple):
-    """The end of a path of moves. Nodes compare like their costs, and like their age where those are equal."""
+    """The end of a path of moves. Nodes compare by cost, and by age if costs are equal."""
 
     cost: tuple[int, int]
     """The estimate, with the path's length added to its second number."""

@@ -53,11 +53,11 @@ def character_of(
         rows += 1  # so that no axis of a single observation looks like a batch
     batch = select(observation, np.arange(rows) % len(observation["observation"]))
     copies, why = _copies_of(call)
-    says = {key: getattr(call, key, None) for key in ("takes_batch", "is_random", "is_stateful")}
+    declared = {key: getattr(call, key, None) for key in ("takes_batch", "is_random", "is_stateful")}
     own_lanes, has_reset = keeps_lanes(call), is_stateful(call)
-    if says["is_stateful"] is False and not own_lanes:
+    if declared["is_stateful"] is False and not own_lanes:
         has_reset = False
-    takes_batch = True if own_lanes else says["takes_batch"]
+    takes_batch = True if own_lanes else declared["takes_batch"]
     if takes_batch is None:
         takes_batch = _takes_batch(copies, layout, batch, name)
     plain = Character(takes_batch, False, own_lanes, bool(layout.goal), False, 0.0)
@@ -65,25 +65,25 @@ def character_of(
     taken = _milliseconds(Adapted(copies(0), layout, plain), batch)
     each = taken / rows
     repeats = MORE_REPEATS if each < FAST else REPEATS
-    is_random, stateful = bool(says["is_random"]), has_reset or bool(says["is_stateful"])
+    is_random, stateful = bool(declared["is_random"]), has_reset or bool(declared["is_stateful"])
     if stateful:
-        if says["is_random"] is None:
+        if declared["is_random"] is None:
             is_random = _differs(
                 [_propose_at_start(copies(chance), layout, plain, own_lanes, batch, takes_batch) for chance in range(REPEATS)]
             )
-    elif says["is_random"] is not True:
+    elif declared["is_random"] is not True:
         first = _query_repeatedly(Adapted(copies(0), layout, plain), batch, repeats)
         changes = _differs(first)
         if why and changes:
-            is_random = says["is_random"] is None
+            is_random = declared["is_random"] is None
             tell(
                 f"{name} gives different actions for the same observation, and cannot be copied ({why}), so whether it is "
                 "stochastic or stateful is not known: declare is_random = True or is_stateful = True. It is taken to be random"
             )
-        elif says["is_random"] is None:
+        elif declared["is_random"] is None:
             second = _query_repeatedly(Adapted(copies(1), layout, plain), batch, repeats)
             is_random = len(first) != len(second) or _differs([np.stack(first), np.stack(second)])
-        if changes and not is_random and not why and says["is_stateful"] is None:
+        if changes and not is_random and not why and declared["is_stateful"] is None:
             stateful = True
             tell(
                 f"{name} is stateful: its action for the same observation depends on earlier ones, alike in all copies. Each "
@@ -97,8 +97,8 @@ def character_of(
         kept = "copied"
         if why and not (lanes == 1 and has_reset):
             raise ControllerError(
-                f"the memory of {name!r} is that of one episode (its reset takes no mask), several run side by side, and it "
-                f"cannot be copied ({why}): pass residual_rl.per_lane(make), where make() gives a fresh one, or let "
+                f"the state of {name!r} is that of one episode (its reset takes no mask), several run in parallel, and it "
+                f"cannot be copied ({why}): pass residual_rl.per_lane(make), where make() returns a fresh one, or let "
                 "reset(mask) and the call take a batch"
             )
     can_be_asked = not (is_random or stateful) and each <= SLOW

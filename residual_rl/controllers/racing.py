@@ -136,7 +136,7 @@ class FollowTheGap:
 
 @dataclass(frozen=True)
 class PotentialField:
-    """Is pushed away by every wall that the scan shows and drawn to where it is free, and is as fast as it can still brake.
+    """Is repelled by every wall in the scan and attracted by free space, and is as fast as it can still brake.
 
     Source: Khatib 1986 (International Journal of Robotics Research 5). That a range pulls along its beam is what becomes of the
     goal's attraction if there is no goal, but a track to go on along.

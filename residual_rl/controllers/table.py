@@ -106,7 +106,7 @@ class TableController:
         states = np.concatenate([rollout.observation["observation"] for rollout in rollouts])
         actions = np.concatenate([rollout.action for rollout in rollouts])
         if rows is not None and len(states) < rows:
-            raise ControllerError(f"{rows} rows were asked for, but the episodes have only {len(states)} steps")
+            raise ControllerError(f"{rows} rows were requested, but the episodes have only {len(states)} steps")
         return cls(states[:rows], actions[:rows])
 
     def save(self, path: str | Path) -> None:
@@ -148,7 +148,7 @@ class TableController:
         sizes = table.states.shape[1], table.actions.shape[1]
         if spec is not None and sizes != (spec.observation_size, spec.action_size):
             raise ControllerError(
-                f"{path} is for another task: its states have {sizes[0]} numbers and its actions {sizes[1]}, where"
+                f"{path} is for another task: its states have {sizes[0]} numbers and its actions {sizes[1]}, but"
                 f" {spec.observation_size} and {spec.action_size} are needed"
             )
         return table

@@ -187,7 +187,7 @@ def update_many(
         learner, metrics = algorithm.update(carry, batch, spec, jax.random.fold_in(key, number), train_actor)
         if set(metrics) != set(algorithm.metrics):
             raise ResidualRLError(
-                f"algorithm {algorithm.name!r} says that its metrics are {sorted(algorithm.metrics)}, but `update` reports"
+                f"algorithm {algorithm.name!r} declares the metrics {sorted(algorithm.metrics)}, but `update` reports"
                 f" {sorted(metrics)}"
             )
         return learner, metrics

@@ -47,7 +47,7 @@ class DDPG(Algorithm):
     """Deterministic policy gradient with one critic, Gaussian and uniform exploration.
 
     Source: Silver et al. 2018, section IV and appendix; where they differ, the published code. Differs: bootstrap targets are
-    clipped to what the task's rewards allow, which on MBRLPusher has no lower end, where the code clipped them to that of a
+    clipped to what the task's rewards allow, which on MBRLPusher has no lower bound, while the code clipped them to that of a
     reward of -1; and a full replay loses its oldest rows, not random episodes.
     """
 

@@ -96,7 +96,7 @@ class GatedDDPG(Algorithm):
         return init_learner(spec, feature_size, self.hidden, self.num_critics, True, optimizers, key)
 
     def features(self, observation: Observation, base_action: Array) -> Array:
-        """Return observation, desired goal, the way from achieved to desired goal; the base action where shown: `[B, F]`."""
+        """Return observation, desired goal, desired minus achieved goal, and the base action if it is shown: `[B, F]`."""
         to_goal = observation["desired_goal"] - observation["achieved_goal"]
         parts = [observation["observation"], observation["desired_goal"], to_goal]
         if self.composition.actor_sees_base:

@@ -5,7 +5,7 @@ from rich.text import Text
 
 
 class Terminal:
-    """A function that prints a line; it also knows where a progress bar and where the result go."""
+    """A function that prints a line; it also knows the streams of a progress bar and of the result."""
 
     def __init__(self, lines: Console, results: Console):
         self.lines = lines

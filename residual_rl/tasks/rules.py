@@ -62,7 +62,7 @@ class Rules:
     square_action: bool = True
     """Whether that size is the sum of squares, or the Euclidean length."""
     goal_height: float = -0.323
-    """m. The object's centre always is at -0.275 m. The gap of 4.8 cm costs 9.0 of the return, whatever a policy does, and
+    """m. The object's centre always is at -0.275 m. The gap of 4.8 cm costs 9.0 of the return with any policy, and
     leaves 1.4 cm of the 5 cm within which success lies; only at the object's own height are they 5 cm on the table. Relabelled
     goals were achieved, so they lie at the object's height: a network can distinguish them from the original one."""
 

@@ -206,7 +206,7 @@ def _sample(training: Experiment, replay: Replay, rng: np.random.Generator, size
             raise WorldError(f"the reward at goals that were achieved raised {type(error).__name__}: {error}") from error
         if not np.isfinite(reward).all():
             row = int(np.argmin(np.isfinite(reward)))
-            raise WorldError(f"the reward is {reward[row]} where {achieved[row]} is achieved and {desired[row]} desired")
+            raise WorldError(f"the reward is {reward[row]} if {achieved[row]} is achieved and {desired[row]} desired")
         return task.learner_reward(reward, info["discount"])
 
     ask = base_at_goal if training.requeries_base else None

@@ -105,7 +105,7 @@ class Request:
     """Whether there is a run at all."""
 
     def path(self, task: str) -> Path:
-        """Return where the run is."""
+        """Return the run's directory."""
         return self.directory or _directory(task, self.fields["method"], self.fields["preset"], self.fields["seed"])
 
 

@@ -1,6 +1,6 @@
-"""What a user calls: `improve` a controller; `evaluate`, `compare`, `diagnose`, `load` or `export` what came of it.
+"""The library's functions: `improve` a controller; `evaluate`, `compare`, `diagnose`, `load` or `export` the result.
 
-The command line does the same for tasks, environments and controllers that have a name or a file.
+The command line does the same for tasks, environments and controllers that are given by a name or a file.
 """
 
 from collections.abc import Callable
@@ -74,47 +74,47 @@ def improve(
     tell: Tell = print,
     **fields: Any,
 ) -> Run:
-    """Learns a residual over a controller, and judges whether it made the controller better.
+    """Learn a residual over a controller, and judge whether it made the controller better.
 
-    The work is kept in the directory `out`. Called again with the same arguments it goes on where it was stopped, and
-    returns at once where it was finished. Another controller or environment is refused, also one of the same name: the run
-    keeps how its base answered in a few first steps, and what the environment did.
+    The run is saved in the directory `out`. Called again with the same arguments, it resumes from the last checkpoint, or
+    returns at once if the run is finished. Another controller or environment is refused, even one of the same name: the run
+    records the base's actions and the environment's observations in the first few steps.
 
     Args:
         env: a task's name (`residual-rl list` shows them), any Gymnasium id, a function without arguments that makes a
             `gymnasium.Env`, a `gymnasium.Env`, or a `gymnasium.vector.VectorEnv`. Observations may be a `Box`, a `Dict` of
-            them, or a goal environment's; actions a `Box` with bounds. Of an id or a function as many are made as a cycle has
-            episodes, and one more where hindsight asks about goals.
-        controller: a callable of what the environment shows, one observation or a batch, to an action in the environment's
-            units; a model of Stable-Baselines3; the name of an `.onnx` file, of a table's `.npz` file, or of one of
-            `CONTROLLERS`; None for the task's own. In a task of the library a callable takes a batch, see `Controller`. Or one
-            that is made inside of the run, see `Prepared`; its environment steps are the first of `steps`.
+            them, or a goal environment's; actions a `Box` with bounds. For an id or a function, one environment is made for
+            each episode of a cycle, and one more if hindsight needs the reward of other goals.
+        controller: a callable that maps an observation of the environment, or a batch of them, to an action in the
+            environment's units; a model of Stable-Baselines3; the name of an `.onnx` file, of a table's `.npz` file, or of one
+            of `CONTROLLERS`; None for the task's own. In a task of the library a callable takes a batch, see `Controller`. Or a
+            base that is made inside the run, see `Prepared`; its environment steps are the first of `steps`.
         steps: environment steps, base and burn-in included, evaluations excluded.
-        seed: decides all chance of the run.
-        out: the run's directory; None for `runs/<task>/<method>/seed-<seed>`, with `-<preset>` after the method where it is not
+        seed: seeds all randomness of the run.
+        out: the run's directory; None for `runs/<task>/<method>/seed-<seed>`, with `-<preset>` after the method if it is not
             the default.
-        method: "rpl"; "scratch" to learn without the controller; "expert-explore", with preset "silver2018" alone, to learn
-            from what the controller does.
+        method: "rpl"; "scratch" to learn without the controller; "expert-explore", only with preset "silver2018", to learn
+            from the controller's demonstrations.
         preset: "default" or "silver2018".
         horizon: the steps after which an episode of your environment is cut; needed if it has no time limit and its first
             episodes do not show one.
         success: which steps of your environment's info["is_success"] make an episode a success: "last", the last one; "once",
             any; "held:N", N in a row.
-        processes: whether each of your environments gets a process of its own, which pays where a step takes milliseconds. The
+        processes: whether each of your environments gets a process of its own, which pays if a step takes milliseconds. The
             script that calls this then needs an `if __name__ == "__main__":`, and the function that makes an environment must
             not be a lambda with open files or the like.
-        num_threads: physics threads; None for one a core.
-        checkpoint_seconds: what a kill may cost at most; a checkpoint is written at the end of the cycle after that.
+        num_threads: physics threads; None for one per core.
+        checkpoint_seconds: seconds between checkpoints; each is written at the end of a cycle.
         on_progress: called after each cycle.
         log: "tensorboard" or "wandb" to write metrics and evaluations there too; needs the extra of that name.
-        tell: what to do with the plan, the progress, what was found out about controller and environment, and the verdict:
-            `print` shows a bar in a terminal and a notebook, and elsewhere prints a line for each evaluation; another function
-            is given these lines; None for silence.
-        **fields: any other field of `Config`; one of its parts by its path, `**{"algorithm.actor_rate": 1e-4}`. Those not given
+        tell: receives the plan, the progress, the properties found of controller and environment, and the verdict: `print`
+            shows a bar in a terminal and a notebook, and elsewhere prints a line for each evaluation; another function is
+            called with these lines; None for silence.
+        **fields: any other field of `Config`; one of a part by its path, `**{"algorithm.actor_rate": 1e-4}`. Fields not given
             follow the length of the episodes, see `pace`.
 
     Returns:
-        The run; `run.verdict()` says what came of it.
+        The run; `run.verdict()` is its result.
 
     Raises:
         ResidualRLError: a name, value, controller or directory that cannot be used; the message says what would be right.
@@ -122,11 +122,11 @@ def improve(
     """
     if method == "scratch" and controller is None:
         controller = "zero"
-    said = {"method": method, "preset": preset, "steps": steps, "seed": seed, **fields}
-    numbers = _checked(horizon=horizon, num_threads=num_threads, checkpoint_seconds=checkpoint_seconds)
+    given = {"method": method, "preset": preset, "steps": steps, "seed": seed, **fields}
+    numbers = _check_numbers(horizon=horizon, num_threads=num_threads, checkpoint_seconds=checkpoint_seconds)
     horizon, num_threads, checkpoint_seconds = numbers.horizon, numbers.num_threads, numbers.checkpoint_seconds
     with reporter_of(tell) as report:
-        request = Request(controller, said, num_threads, report.line, Path(out) if out else None)
+        request = Request(controller, given, num_threads, report.line, Path(out) if out else None)
         with open_experiment(env, request, horizon, processes, success) as experiment:
             _improve(experiment, report, on_progress, num_threads, checkpoint_seconds, log)
     return experiment.run
@@ -177,34 +177,34 @@ def configure(
     """
     if method == "scratch" and controller is None:
         controller = "zero"
-    said = {"method": method, "preset": preset, "seed": 0, **fields}
-    request = Request(controller, said, None, reporter_of(tell).line, None, writes=False)
+    given = {"method": method, "preset": preset, "seed": 0, **fields}
+    request = Request(controller, given, None, reporter_of(tell).line, None, writes=False)
     with open_experiment(env, request, horizon, processes) as experiment:
         return experiment.config
 
 
 def load(path: str | Path | Run, controller: Any = None, *, unfinished: bool = False) -> Policy:
-    """The policy that a run delivers: base plus residual if the verdict promoted it, else the base alone.
+    """Return the policy that a run delivers: base plus residual if the verdict promoted it, else the base alone.
 
     Args:
         path: a finished run, or its directory. Nothing in it is executed.
-        controller: the same that was improved; needed only if it is one of your own. Over `per_lane(make)`, the result of
-            `make()` will do.
-        unfinished: whether to load from an unfinished run, by its latest judgement: the policy that was judged if `judge`
-            promoted it, else the base. A finished run delivers by its verdict all the same.
+        controller: the one that was improved; needed only if it is user-supplied. For `per_lane(make)`, the result of `make()`
+            is enough.
+        unfinished: whether to load from an unfinished run by its latest judgement: the policy that was judged if `judge`
+            promoted it, else the base. For a finished run the verdict decides all the same.
 
     Returns:
-        `observation -> action`, one or a batch, as the environment shows and takes them. Where the controller remembers, call
+        `observation -> action`, one or a batch, in the environment's own form and units. If the controller is stateful, call
         `reset` at the start of an episode.
 
     Raises:
         RunError: the run is unfinished or damaged; or, if it may be unfinished, was never judged.
-        ControllerError: the run's controller is not one of the library's, and none was given, or another one was.
+        ControllerError: the run's controller is user-supplied, and none or another one was passed.
     """
     path = Path(path)
     if not unfinished or (path / "verdict.json").exists():
         return _stored_policy(path, controller, POLICY, read_verdict(path).promoted)
-    read_config(path)  # says so if it is no run at all
+    read_config(path)  # raises if it is no run at all
     judgements = read_judgements(path)
     if not judgements:
         raise RunError(f"{path} was never judged: `residual-rl judge {path}` or residual_rl.judge(...) does that")
@@ -212,7 +212,7 @@ def load(path: str | Path | Run, controller: Any = None, *, unfinished: bool = F
 
 
 def export(path: str | Path | Run, out: str | Path, *, onnx: bool = False) -> Exported:
-    """Writes the policy of a finished run as a bundle that runs with NumPy alone (`bundles.runtime`). No controller is in it.
+    """Write the policy of a finished run as a bundle that runs with NumPy alone (`bundles.runtime`), without the controller.
 
     Args:
         path: the run, or its directory.
@@ -221,7 +221,7 @@ def export(path: str | Path | Run, out: str | Path, *, onnx: bool = False) -> Ex
 
     Raises:
         RunError: the run is unfinished or damaged, or `out` cannot be written.
-        ResidualRLError: ONNX was asked for and is not installed.
+        ResidualRLError: `onnx` is set, but ONNX is not installed.
     """
     path = Path(path)
     verdict = read_verdict(path)
@@ -234,7 +234,7 @@ def export(path: str | Path | Run, out: str | Path, *, onnx: bool = False) -> Ex
 
 @dataclass(frozen=True)
 class _Numbers:
-    """Arguments that are no fields of a configuration."""
+    """Arguments that are not fields of a configuration."""
 
     episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)] = 1
     horizon: Annotated[int, Field(ge=1)] | None = None
@@ -242,7 +242,7 @@ class _Numbers:
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 0.0
 
 
-def _checked(**values: Any) -> _Numbers:
+def _check_numbers(**values: Any) -> _Numbers:
     try:
         return _Numbers(**values)
     except ValidationError as error:
@@ -251,17 +251,17 @@ def _checked(**values: Any) -> _Numbers:
 
 @dataclass(frozen=True)
 class Baseline:
-    """How a controller does on its own."""
+    """The result of evaluating a controller alone."""
 
     task: str
     controller: str
     episodes: int
     base: Side
     measured_by: Measure = "success"
-    """What the task is measured by."""
+    """The measure of the task."""
 
     def to_json(self) -> dict[str, Any]:
-        """The result as plain JSON values."""
+        """Return the result as plain JSON values."""
         return storage.to_json(self)
 
 
@@ -284,24 +284,24 @@ def evaluate(
     Args:
         env: an environment as for `improve`.
         controller: as for `improve`.
-        episodes: how many.
+        episodes: their number.
         horizon: as for `improve`.
         success: as for `improve`.
         processes: as for `improve`.
-        num_threads: physics threads; None for one a core.
-        fresh: on initial states that no verdict has seen either.
-        tell: is told, in a line, what a controller of your own was found to be.
+        num_threads: physics threads; None for one per core.
+        fresh: whether to use initial states that no verdict uses either.
+        tell: called with a line about the properties found of a user-supplied controller.
 
     Raises:
         ResidualRLError: a name or controller that cannot be used.
     """
-    numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
+    numbers = _check_numbers(episodes=episodes, horizon=horizon, num_threads=num_threads)
     episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
     if isinstance(env, Path | Run):
         raise RunError(f"{Path(env)} is no environment; reevaluate(run) compares the policy of a run with its base")
-    said = {"method": "rpl", "preset": "default", "seed": 0}
+    given = {"method": "rpl", "preset": "default", "seed": 0}
     purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
-    request = Request(controller, said, num_threads, reporter_of(tell).line, None, writes=False)
+    request = Request(controller, given, num_threads, reporter_of(tell).line, None, writes=False)
     with open_experiment(env, request, horizon, processes, success or "last") as experiment:
         task = experiment.task
         outcome = base_outcome(task, experiment.controller, Composition(), episodes, num_threads, purpose)
@@ -322,20 +322,20 @@ def compare(
 ) -> Comparison:
     """Compare any two controllers: did a change make it better, or worse? Nothing is learned.
 
-    Both are played in turns from the same initial states. The result is looked at several times, and the comparison stops as
-    soon as it is certain; the error of 5 % is that of all looks together, see `statistics.looks`. The initial states are none
-    that a verdict uses, so a controller may be tuned on them before it is improved.
+    Both run in turns from the same initial states. The result is tested several times, and the comparison stops as soon as it
+    is certain; the error of 5 % is that of all tests together, see `statistics.looks`. No verdict uses these initial states, so
+    a controller may be tuned on them before it is improved.
 
     Args:
         env: an environment as for `improve`.
         base: a controller as for `improve`.
-        policy: the controller that is compared with it. None for the task's own, as for `base`.
-        episodes: the most that each of them plays.
+        policy: the controller to compare with it; None for the task's own, as for `base`.
+        episodes: the maximum for each of them.
         horizon: as for `improve`.
         success: as for `improve`.
         processes: as for `improve`.
-        num_threads: physics threads; None for one a core.
-        tell: is told, in a line, what a controller of your own was found to be.
+        num_threads: physics threads; None for one per core.
+        tell: called with a line about the properties found of a user-supplied controller.
 
     Returns:
         `better`, `worse` or neither, with the difference and its interval.
@@ -343,7 +343,7 @@ def compare(
     Raises:
         ResidualRLError: a name or controller that cannot be used.
     """
-    numbers = _checked(episodes=episodes, horizon=horizon, num_threads=num_threads)
+    numbers = _check_numbers(episodes=episodes, horizon=horizon, num_threads=num_threads)
     episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
     line = reporter_of(tell).line
     both = open_both(env, base, policy, horizon, success or "last", processes, num_threads, line)
@@ -355,7 +355,7 @@ def compare(
 
 
 def diagnose(path: str | Path | Run, controller: Any = None, *, env: AnyEnv | None = None) -> Diagnosis:
-    """Measure why learning did not help; for an unfinished run, so far.
+    """Measure why learning did not help; also works for an unfinished run.
 
     Args:
         path: the run, or its directory.
@@ -377,7 +377,7 @@ def diagnose(path: str | Path | Run, controller: Any = None, *, env: AnyEnv | No
         if controller is not None:
             raise
         base = None
-    unasked = resolve(Zero(spec.action_size), spec)  # reads no goal, and so is never asked about one
+    unasked = resolve(Zero(spec.action_size), spec)  # reads no goal, so it is never queried at one
     if about is None:
         return diagnosis_so_far(
             Experiment(config, find_task(config.task), base or unasked, Run(path, config)), base is not None

@@ -43,7 +43,7 @@ class Config:
     method: Literal["rpl", "scratch", "expert-explore"] = "rpl"
     seed: int = Field(default=0, ge=0, lt=2**32)
     measured_by: Measure = "success"
-    """What selects the checkpoint and decides the verdict; `improve` takes the task's own."""
+    """The measure that selects the checkpoint and decides the verdict; `improve` takes the task's own."""
     steps: int = Field(default=100_000, gt=0)
     """Environment steps, base and burn-in included, evaluations excluded. Rounded up to whole cycles."""
     algorithm: AnyAlgorithm = Field(default_factory=DEFAULT)
@@ -52,22 +52,22 @@ class Config:
     updates_per_cycle: int = Field(default=160, gt=0)
     episodes_per_cycle: int = Field(default=16, gt=0)
     overlap: bool = True
-    """Whether a cycle's episodes are collected while the updates on the earlier ones are made, with the networks from before
-    them. Faster; what is acted with and learned from is a cycle older."""
+    """Whether to collect episodes while the updates on the previous cycles run. Faster, but acts with networks, and learns from
+    data, that are one cycle old."""
     replay_capacity: int = Field(default=1_000_000, gt=0)
     """Transitions."""
     evaluation_interval: int = Field(default=5_000, gt=0)
     """Environment steps between evaluations."""
     evaluation_episodes: int = Field(default=100, gt=0, le=1_000_000)
-    """Episodes of an evaluation, on the states that select the checkpoint."""
+    """Episodes of an evaluation, on the initial states that select the checkpoint."""
     verdict_episodes: int = Field(default=500, gt=0, le=1_000_000)
-    """Episodes of base and policy each, on states that nothing else uses; at most so many if `judging` is "bench"."""
+    """Episodes of base and policy each, on held-out initial states; the maximum if `judging` is "bench"."""
     judging: Literal["fixed", "bench"] = "fixed"
     """"bench" is for a single real plant: few episodes, base and policy in turns, and the verdict stops when it is certain."""
 
 
 def changed(config: Config, paths: dict[str, Any]) -> Config:
-    """The configuration with other values at `{"part.field": value}`.
+    """Return the configuration with other values at `{"part.field": value}`.
 
     Raises:
         UnknownName: no such path.
@@ -86,7 +86,7 @@ def changed(config: Config, paths: dict[str, Any]) -> Config:
 
 
 def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
-    """The path of every entry: `["seed", "algorithm", "algorithm.actor_rate", ...]`."""
+    """Return the path of every entry: `["seed", "algorithm", "algorithm.actor_rate", ...]`."""
     names = []
     for key, value in values.items():
         names += [prefix + key, *(_paths(value, f"{prefix}{key}.") if isinstance(value, dict) else ())]
@@ -94,22 +94,22 @@ def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def described_fields(config: Config) -> Iterator[tuple[str, Any, str]]:
-    """The path, the JSON value and the meaning of every field, those of its parts included."""
-    yield from _described(config, to_json(config), "")
+    """Yield the path, the JSON value and the meaning of every field, those of its parts included."""
+    yield from _describe(config, to_json(config), "")
 
 
-def _described(record: Any, values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
+def _describe(record: Any, values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
     meanings = _field_docs(type(record))
     for field in dataclasses.fields(record):
         part = getattr(record, field.name)
         if dataclasses.is_dataclass(part):
-            yield from _described(part, values[field.name], f"{prefix}{field.name}.")
+            yield from _describe(part, values[field.name], f"{prefix}{field.name}.")
         else:
             yield prefix + field.name, values[field.name], meanings.get(field.name, "")
 
 
 def _field_docs(kind: type) -> dict[str, str]:
-    """The text below each field of a class, its parents' fields included."""
+    """Return the text below each field of a class, its parents' fields included."""
     docs: dict[str, str] = {}
     for one in reversed([parent for parent in kind.__mro__ if dataclasses.is_dataclass(parent)]):
         body = ast.parse(inspect.cleandoc(inspect.getsource(one))).body[0]
@@ -121,12 +121,12 @@ def _field_docs(kind: type) -> dict[str, str]:
 
 
 def to_json(config: Config) -> dict[str, Any]:
-    """The configuration as plain JSON values."""
+    """Return the configuration as plain JSON values."""
     return storage.to_json(config)
 
 
 def from_json(values: dict[str, Any]) -> Config:
-    """The configuration that `to_json` wrote.
+    """Return the configuration that `to_json` wrote.
 
     Raises:
         ResidualRLError: something in it is missing, unknown or out of range.

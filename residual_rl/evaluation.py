@@ -1,4 +1,4 @@
-"""Roll a policy out on given initial states and note how each episode went."""
+"""Roll a policy out on given initial states and record the outcome of each episode."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -23,7 +23,7 @@ MAX_LANES = 64
 GIVES_UP = 40  # times in a row that all episodes of a batch are lost
 
 Note = Callable[[Observation, np.ndarray, np.ndarray], None]
-"""Is shown what each lane shows `[E]`, its latest reward `[E]`, and whether its episode is under way `[E]` bool."""
+"""Called with the observations `[E]`, the latest rewards `[E]`, and whether each lane's episode is running `[E]` bool."""
 
 
 @dataclass(frozen=True)
@@ -32,30 +32,30 @@ class Act:
 
     call: Callable[[Observation], tuple[np.ndarray, np.ndarray]]
     controller: Controller | None = None
-    """The one that it asks, to be told of the start of episodes."""
+    """The controller inside, if it must be reset when episodes start."""
     composer: Composer | None = None
-    """What composes its actions, if that depends on the step before."""
+    """The composer of its actions, if that depends on the previous step."""
 
     def start(self, episodes: int) -> None:
-        """Tell those who remember that an episode starts in each lane."""
+        """Reset the stateful parts: an episode starts in each lane."""
         if self.composer is not None:
             self.composer.start()
         start_episodes(self.controller, episodes)
 
     def __call__(self, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
-        """Base action and action."""
+        """Return base action and action."""
         return self.call(observation)
 
 
 class Outcome(NamedTuple):
-    """What came of each episode: `[N]`, in the order of the seeds."""
+    """The outcome of each episode: `[N]`, in the order of the seeds."""
 
     success: np.ndarray
     """bool, the task's predicate at the last step."""
     returns: np.ndarray
-    """Undiscounted sum of rewards; the worst possible where the world broke: -inf where rewards have no lower bound."""
+    """Undiscounted sum of rewards; the worst possible if the environment failed: -inf if rewards have no lower bound."""
     steps_to_success: np.ndarray
-    """Steps until the goal was first reached; NaN where it never was."""
+    """Steps until the goal was first reached; NaN if it never was."""
     deviation: np.ndarray
     """Mean |action - base action| over steps and components, in units where the action box is [-1, 1]."""
     jerk: np.ndarray
@@ -82,19 +82,19 @@ class Outcome(NamedTuple):
         return mean_interval(bounded(self)[0].returns)
 
     def fixed_and_broken(self, base: "Outcome") -> tuple[int, int]:
-        """How many episodes only this solves, and how many only the base does, from the same initial states."""
+        """Return how many episodes only this one solves, and how many only the base, from the same initial states."""
         return int((self.success & ~base.success).sum()), int((base.success & ~self.success).sum())
 
     def measured(self, by: Measure) -> float:
-        """The success rate or the mean return: the more, the better."""
+        """Return the success rate or the mean return; higher is better."""
         return self.success_rate if by == "success" else self.mean_return
 
 
 def bounded(*outcomes: Outcome) -> tuple[Outcome, ...]:
-    """The outcomes with a number for -inf, the same in all of them: the least of all their other returns, or 0.
+    """Return the outcomes with -inf replaced by one number: the lowest of all their other returns, or 0.
 
-    So an episode that breaks under two policies tells nothing of their difference, and one that breaks under one of them
-    alone never speaks for it.
+    So an episode that fails under two policies does not affect their difference, and one that fails under only one of them
+    never counts in its favour.
     """
     returns = np.concatenate([outcome.returns for outcome in outcomes])
     least = min(returns[np.isfinite(returns)], default=0.0)
@@ -102,7 +102,7 @@ def bounded(*outcomes: Outcome) -> tuple[Outcome, ...]:
 
 
 def evaluation_row(step: int, wall_seconds: float, policy: Outcome, base: Outcome) -> dict[str, float]:
-    """An evaluation as a row of `evaluations.csv`: a policy beside its base, from the same initial states."""
+    """Return an evaluation as a row of `evaluations.csv`: a policy beside its base, from the same initial states."""
     base, policy = bounded(base, policy)
     (low, high), (return_low, return_high) = policy.interval, policy.return_interval
     base_return_low, base_return_high = base.return_interval
@@ -128,7 +128,7 @@ def evaluation_row(step: int, wall_seconds: float, policy: Outcome, base: Outcom
 
 
 def base_alone(controller: Controller, composition: Composition, action_size: int) -> Act:
-    """The controller as a policy."""
+    """Return the controller as a policy."""
     base = base_policy(controller, composition, action_size)
 
     def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
@@ -141,29 +141,28 @@ def base_alone(controller: Controller, composition: Composition, action_size: in
 def base_outcome(
     task: AnyTask, controller: Controller, composition: Composition, episodes: int, num_threads: int | None, purpose: Purpose
 ) -> Outcome:
-    """How the controller alone does on the initial states of a purpose."""
+    """Return the outcome of the controller alone on the initial states of a purpose."""
     act = base_alone(controller, composition, task.spec.action_size)
     with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
         return roll_out(envs, act, evaluation_seeds(purpose, episodes))
 
 
 def evaluation_envs(task: AnyTask, episodes: int, num_threads: int | None, with_state: bool = False) -> Any:
-    """Lanes enough for so many episodes, to be given to `roll_out`."""
+    """Make lanes for `roll_out`: no more than are useful for so many episodes."""
     lanes = min(episodes, MAX_LANES)
     return task.make_envs(lanes, num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED, with_state=with_state)
 
 
 def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
-    """One episode from each seed.
+    """Roll out one episode from each seed and return the outcomes.
 
-    An episode in which the world raises, or shows something not finite, or the controller fails, is a failure and has the least
-    return that is possible: in every step of the horizon the least reward of the task. A warning says how many there were,
-    and why.
+    If the environment raises, an observation is not finite, or the controller fails, the episode is a failure with the lowest
+    possible return: the lowest reward of the task in every step of the horizon. A warning gives their number and the reason.
 
     Raises:
         ControllerError: the controller fails at the start of every episode; names it and what is wrong with its proposal.
-        WorldError: there are no environments any more, or whole batches of episodes were lost `GIVES_UP` times in a row or from
-            the first seed to the last.
+        WorldError: no environment is left, or whole batches of episodes were lost `GIVES_UP` times in a row or from the first
+            seed to the last.
     """
     parts: list[Outcome] = []
     failures: list[EpisodesLost | ControllerError] = []
@@ -178,7 +177,7 @@ def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
         except (EpisodesLost, ControllerError) as error:
             failures.append(error)
             gives_up = len(failures) == GIVES_UP and isinstance(error, EpisodesLost)
-            # Whether the controller answers at the start of an episode does not depend on the policy; what it does later may.
+            # A failure at the start of an episode does not depend on the policy; a later one may.
             is_nobodys = isinstance(error, EpisodesLost) or error.step == 0
             if gives_up or (is_nobodys and len(failures) * envs.num_envs >= len(seeds)):
                 raise
@@ -191,28 +190,28 @@ def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
 
 
 def joined(parts: Sequence[Outcome]) -> Outcome:
-    """The outcomes of one batch after another as one."""
+    """Concatenate the outcomes of several batches."""
     return Outcome(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
 def _broken_return(envs: Lanes) -> float:
-    """What an episode is worth in which the world breaks: 0 at most, since its end is unknown."""
+    """Return the return of an episode in which the environment fails: at most 0, since its end is unknown."""
     return envs.horizon * min(0.0, envs.task_spec.reward_range[0])
 
 
 def lost(envs: Lanes) -> Outcome:
-    """Failures in all lanes."""
+    """Return failures in all lanes."""
     zero, never = np.zeros(envs.num_envs), np.full(envs.num_envs, np.nan)
     return Outcome(np.zeros(envs.num_envs, dtype=bool), zero + _broken_return(envs), never, zero, zero)
 
 
 def play(envs: Lanes, act: Act, seeds: list[int], note: Note = lambda *shown: None) -> tuple[Outcome, dict[int, str]]:
-    """One episode in each lane, and why some of them broke, by lane.
+    """Roll out one episode in each lane; return the outcomes, and the reasons of failures by lane.
 
     Raises:
-        EpisodesLost: nothing is left of any of them.
+        EpisodesLost: all of them are lost.
         ControllerError: names the controller, the step and what is wrong with its proposal.
-        WorldError: there are no environments any more.
+        WorldError: no environment is left.
     """
     watch = Watch(envs)
     observation = watch.reset(seeds)

@@ -37,5 +37,5 @@ def need(module: str, extra: str, purpose: str) -> Any:
 
 
 def missing(package: str, extra: str, purpose: str) -> ResidualRLError:
-    """Return the error that says what to install, where `package`, as it is imported, is not installed."""
+    """Return the error that says what to install if `package` (its import name) is not installed."""
     return ResidualRLError(f"{purpose} need {DISTRIBUTIONS.get(package, package)}: pip install 'residual-rl[{extra}]'")

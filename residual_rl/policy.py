@@ -1,4 +1,4 @@
-"""What is left when learning is over: a base, a residual, and the verdict on whether the residual acts."""
+"""The trained policy: a base, a residual, and the verdict that decides whether the residual acts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,24 +22,24 @@ from residual_rl.types import Observation, Spec, map_observation, size_of, witho
 class Residual:
     """A learned residual, which never changes: `Observation[B], base_action [B, A] -> residual [B, A]`.
 
-    Those that differ in the scale or in the algorithm's knobs alone share the compiled code.
+    Residuals that differ only in the scale or in the algorithm's knobs share the compiled code.
     """
 
     def __init__(self, algorithm: Algorithm, networks: Networks, scale: Any = None):
-        """Make a residual that is to be scaled by `scale`, a number or `[A]`; None for what it was trained with."""
+        """Make a residual for a `scale`, a number or `[A]`; None for the one that it was trained with."""
         self.algorithm = algorithm
         self.networks = networks
         self.scale = algorithm.composition.scale if scale is None else scale
         self._rule, self._settings = algorithm.rule, algorithm.settings(self.scale)
-        self._key = jax.random.key(0)  # without exploration no chance is involved
+        self._key = jax.random.key(0)  # not used without exploration
 
     def __call__(self, observation: Observation, base_action: np.ndarray) -> np.ndarray:
-        """Return what the learner adds, in [-1, 1]."""
+        """Return the residual, in [-1, 1]."""
         roles, shown = greedy(len(base_action)), without_state(observation)
         return np.asarray(act(self._rule, self.networks, shown, base_action, self._key, roles, self._settings).residual)
 
     def scaled(self, scale: Any) -> "Residual":
-        """Return the residual that is to be scaled by another scale, as its gate must know."""
+        """Return the residual for another scale, which its gate depends on."""
         return Residual(self.algorithm, self.networks, scale)
 
     def tuned(self, **knobs: Any) -> "Residual":
@@ -52,7 +52,7 @@ class Residual:
 
 
 def base_plus_residual(controller: Controller, residual: Residual, action_size: int, composer: Composer | None = None) -> Act:
-    """Return controller and residual as one policy. A composer goes on from the step before that it remembers."""
+    """Return controller and residual as one policy. A composer continues from the previous step that it holds."""
     composition = residual.algorithm.composition
     base, compose = base_policy(controller, composition, action_size), composer or Composer(composition)
 
@@ -74,7 +74,7 @@ def restore_residual(algorithm: Algorithm, spec: Spec, arrays: dict[str, np.ndar
 
 
 class Policy:
-    """A base and, where the verdict promoted it, a residual: `observation -> action`.
+    """A base and, if the verdict promoted it, a residual: `observation -> action`.
 
     Takes one observation, `{"observation": [O], ...} -> [A]`, or a batch, `{"observation": [B, O], ...} -> [B, A]`; with a
     layout, observations and actions are those of the environment that has it.
@@ -91,9 +91,9 @@ class Policy:
         self.controller = controller
         self.layout = layout
         self.composition = composition
-        """With which the residual was trained."""
+        """The scale with which the residual was trained."""
         self.composer = Composer(composition)
-        """What remembers the step before, if there is a rate limit."""
+        """The composer, which holds the previous step if there is a rate limit."""
         self._residual = residual
         self._action_size = spec.action_size
         self._trained = _per_entry(composition.scale, spec.action_size)
@@ -107,15 +107,15 @@ class Policy:
 
     @property
     def residual(self) -> Residual | None:
-        """What is added to the base, with the present scale and caution; None where the base acts alone."""
+        """The residual with the present scale and caution; None if the base acts alone."""
         return self._residual
 
     @property
     def scale(self) -> float | tuple[float, ...]:
-        """Multiplies the residual: 0 is the base, exactly; what it was trained with is what the verdict speaks of.
+        """The factor of the residual: 0 is exactly the base; the verdict holds for the scale that it was trained with.
 
-        Where it was trained with a scale for each entry of the action, it is a tuple, and can be set to one, or to a number,
-        beyond which no entry then goes. Setting it costs nothing, and changes no other policy.
+        If it was trained with a scale for each entry of the action, it is a tuple, and can be set to a tuple, or to a number
+        that limits every entry. Setting it costs nothing, and changes no other policy.
 
         Raises:
             ResidualRLError: when set: the base acts alone; or it is below 0, or above what it was trained with.
@@ -142,23 +142,23 @@ class Policy:
         Raises:
             ResidualRLError: the base acts alone, or the residual was learned without a gate; or, when set, it is out of range.
         """
-        return self._gated.algorithm.knobs["caution"]
+        return self._require_gate.algorithm.knobs["caution"]
 
     @caution.setter
     def caution(self, value: float | None) -> None:
-        self._residual = self._gated.tuned(caution=value)
+        self._residual = self._require_gate.tuned(caution=value)
         self._refresh()
 
     @property
-    def _gated(self) -> Residual:
+    def _require_gate(self) -> Residual:
         if self._residual is None:
             raise ResidualRLError("the base acts alone: there is no residual that could be gated")
         if "caution" not in self._residual.algorithm.knobs:
-            raise ResidualRLError("this residual was learned without a gate, and has no critics to ask")
+            raise ResidualRLError("this residual was learned without a gate, and has no critics")
         return self._residual
 
     def _refresh(self) -> None:
-        """Act by the present residual and scale."""
+        """Rebuild the policy from the present residual and scale."""
         if self._residual is None or not self._scale.any():
             self._act = base_alone(self.controller, self.composition, self._action_size)
             self.composer.start()
@@ -169,11 +169,11 @@ class Policy:
         self._act = base_plus_residual(self.controller, self._residual, self._action_size, self.composer)
 
     def reset(self, episodes: int = 1) -> None:
-        """Start an episode, or so many in parallel: to be called if the controller is stateful, or if there is a rate limit."""
+        """Start one or more parallel episodes. Call it if the controller is stateful, or if there is a rate limit."""
         self._act.start(episodes)
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """The action for one observation, or for each of a batch.
+        """Return the action for one observation, or for each of a batch.
 
         Args:
             observation: as the environment shows it, or a batch of them with a leading axis `[B]`.
@@ -182,8 +182,8 @@ class Policy:
             `[A]` or `[B, A]`, in the units of the environment: in [-1, 1] for tasks of the library.
 
         Raises:
-            ControllerError: the base raised, or proposed something that is no action.
-            ValueError, KeyError: the observation is none of this environment.
+            ControllerError: the base raised, or proposed an invalid action.
+            ValueError, KeyError: the observation does not fit this environment.
         """
         layout = self.layout
         single = layout.is_single(observation) if layout else np.ndim(observation["observation"]) == 1
@@ -197,5 +197,5 @@ class Policy:
 
 
 def _per_entry(scale: float | tuple[float, ...], action_size: int) -> np.ndarray:
-    """Return `[A]` numbers."""
+    """Return the scale of each entry: `[A]`."""
     return np.broadcast_to(np.asarray(scale, np.float64), action_size).copy()

@@ -5,7 +5,7 @@ burn-in steps; a cycle has fewer of them. With fewer parallel environments than 
 keeps its number of updates, so there are more updates per step and fewer burn-in steps.
 
 Judging costs at most as many steps as training. The verdict may take half as many steps as the budget, base and policy
-together, and the evaluations what the verdict leaves. An evaluation or a verdict never has more episodes than the preset's, and
+together, and the evaluations the rest. An evaluation or a verdict never has more episodes than the preset's, and
 never fewer than `FEWEST`. See `judging`.
 """
 
@@ -26,9 +26,9 @@ from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.hindsight import Hindsight
 from residual_rl.tasks.task import Task
 
-EPISODE_STEPS = 50  # of the episodes for which the presets are
+EPISODE_STEPS = 50  # the episode length for which the presets are tuned
 LONGEST_CYCLE = 1600  # steps, if more than one episode fits into it
-EVALUATIONS = 10  # in a run, if judging has to be cut down to the budget
+EVALUATIONS = 10  # in a run, if judging has to be reduced to fit the budget
 ROLLOUTS_AT_START = 2  # the base, and the policy before any update, which is the base again
 DIAGNOSED_EPISODES = 20  # of the base at the end of training, for the doctor; fewer if an evaluation has fewer
 PACED = ("episodes_per_cycle", "updates_per_cycle", "evaluation_episodes", "evaluation_interval", "verdict_episodes")
@@ -44,7 +44,7 @@ METHODS = {
 
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
-        "the recommended learner: the residual acts only where the critics agree that it beats the base",
+        "the recommended learner: the residual acts only if the critics agree that it beats the base",
         {"algorithm": GatedDDPG(), "hindsight": Hindsight(keep_achieved_ratio=0.25)},
     ),
     "silver2018": (
@@ -58,11 +58,11 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-"""Name: a line about it, and the fields that it sets. Everything else is the default of `Config`."""
+"""Name: a one-line description, and the fields that it sets. Everything else is the default of `Config`."""
 
 
 def make_config(preset: str = "default", **fields: Any) -> Config:
-    """A configuration from a preset and the fields that differ from it.
+    """Return a configuration from a preset and the fields that differ from it.
 
     A field of a part is named by its path: `make_config("default", task=..., controller=..., **{"algorithm.pessimism": 0.5})`.
 
@@ -100,12 +100,12 @@ def _for_method(algorithm: Algorithm, method: str) -> Algorithm:
 
 
 class JudgingSteps(NamedTuple):
-    """What judging costs, in environment steps."""
+    """The cost of judging, in environment steps."""
 
     evaluations: int
-    """Those that select the policy, the base's from the same initial states, and the base's for the doctor."""
+    """For the evaluations that select the policy, the base's from the same initial states, and the base's for the doctor."""
     verdict: int
-    """Of base and policy together."""
+    """For base and policy together."""
 
     @property
     def total(self) -> int:
@@ -114,23 +114,23 @@ class JudgingSteps(NamedTuple):
 
 
 def judging_steps(config: Config, episode_steps: float) -> JudgingSteps:
-    """What the evaluations and the verdict of a run cost, for episodes of this mean length."""
+    """Return the cost of a run's evaluations and verdict, for episodes of this mean length."""
     rollouts = ROLLOUTS_AT_START + math.ceil(config.steps / config.evaluation_interval)
     evaluations = rollouts * config.evaluation_episodes + min(DIAGNOSED_EPISODES, config.evaluation_episodes)
     return JudgingSteps(round(evaluations * episode_steps), round(2 * config.verdict_episodes * episode_steps))
 
 
 def judging(steps: int, episode_steps: float, usual: Mapping[str, int]) -> dict[str, int]:
-    """Fields of `Config` with which evaluations and verdict cost no more than the training.
+    """Return fields of `Config` with which evaluations and verdict cost no more than the training.
 
-    The verdict may take half of the budget, the evaluations what the verdict leaves. If the usual evaluations cost more than
-    that, there are fewer of them, but not fewer than `EVALUATIONS`; if these still cost more, each has fewer episodes, and at
-    last there are fewer evaluations. With a budget of very few episodes, `FEWEST` can cost more than the training.
+    The verdict may take half of the budget, the evaluations the rest. If the usual evaluations cost more than that, there are
+    fewer of them, but not fewer than `EVALUATIONS`; if these still cost more, each has fewer episodes, and finally there are
+    fewer evaluations. With a budget of very few episodes, `FEWEST` can cost more than the training.
 
     Args:
         steps: the budget.
         episode_steps: mean length of an episode.
-        usual: the fields with which nothing has to be cut down.
+        usual: the fields for a budget that is large enough.
     """
     budget = steps / episode_steps  # in episodes
     judged = _between(FEWEST["verdict_episodes"], budget // 4, usual["verdict_episodes"])
@@ -138,7 +138,7 @@ def judging(steps: int, episode_steps: float, usual: Mapping[str, int]) -> dict[
     most, count = usual["evaluation_episodes"], math.ceil(steps / usual["evaluation_interval"])
     count = min(count, max(EVALUATIONS, int((budget - DIAGNOSED_EPISODES) // most) - ROLLOUTS_AT_START))
     rollouts = ROLLOUTS_AT_START + count
-    # The doctor's episodes are as many as an evaluation's, up to a number.
+    # The doctor uses as many episodes as an evaluation, up to `DIAGNOSED_EPISODES`.
     each = max((budget - DIAGNOSED_EPISODES) // rollouts, min(budget // (rollouts + 1), DIAGNOSED_EPISODES))
     evaluated = _between(FEWEST["evaluation_episodes"], each, most)
     affordable = int((budget - min(DIAGNOSED_EPISODES, evaluated)) // evaluated) - ROLLOUTS_AT_START
@@ -150,12 +150,12 @@ def judging(steps: int, episode_steps: float, usual: Mapping[str, int]) -> dict[
 
 
 def pace(episode_steps: float, lanes: int | None, preset: str, steps: int) -> dict[str, int]:
-    """Fields of `Config` for episodes of this mean length and this budget.
+    """Return fields of `Config` for episodes of this mean length and this budget.
 
     Args:
         episode_steps: of the base alone.
-        lanes: episodes in a cycle; None for as many as suit.
-        preset: what is scaled; its burn-in only if its length is fixed.
+        lanes: episodes in a cycle; None to choose their number.
+        preset: the preset to scale; its burn-in only if its length is fixed.
         steps: the budget.
 
     Raises:
@@ -180,30 +180,30 @@ def pace(episode_steps: float, lanes: int | None, preset: str, steps: int) -> di
 
 
 def bench_pace(steps: int) -> dict[str, int]:
-    """Fields of `Config` for a single real plant, on which every episode costs time: few of them judge, and they judge seldom.
+    """Return fields of `Config` for a single real plant, where every episode costs time: few and short evaluations.
 
     48 pairs are at least enough for looks after 12 and 24, see `statistics.looks`.
     """
     return BENCH_EPISODES | {"evaluation_interval": max(1, steps // BENCH_EVALUATIONS)}
 
 
-def paced(config: Config, task: Task, said: Iterable[str]) -> Config:
-    """The configuration of a task of the library, with those fields that were not `said` adapted to episodes and budget.
+def paced(config: Config, task: Task, given: Iterable[str]) -> Config:
+    """Return the configuration for a built-in task, with the fields that are not `given` adapted to episodes and budget.
 
-    The published preset gets what was published for the task instead.
+    The published preset gets the published values for the task instead.
     """
     fields: dict[str, Any] = dict(task.published)
     if config.preset == "default":
         fields = dict(pace(task.spec.horizon, None, "default", config.steps))
     if config.judging == "bench":
         fields |= bench_pace(config.steps)
-    return unless_said(config, fields, said)
+    return unless_given(config, fields, given)
 
 
-def unless_said(config: Config, fields: Mapping[str, Any], said: Iterable[str]) -> Config:
-    """The configuration with those of the fields that nobody has `said`, neither themselves nor a part that they belong to."""
-    mine = {name: value for name, value in fields.items() if not any(name == one or name.startswith(f"{one}.") for one in said)}
-    return changed(config, mine)
+def unless_given(config: Config, fields: Mapping[str, Any], given: Iterable[str]) -> Config:
+    """Return the configuration with those of the fields that the user has not `given`, by themselves or as part of another."""
+    own = {name: value for name, value in fields.items() if not any(name == one or name.startswith(f"{one}.") for one in given)}
+    return changed(config, own)
 
 
 def _between(least: int, value: float, most: int) -> int:

@@ -1,4 +1,4 @@
-"""The project's idea on one page: how a base action and a residual become an action.
+"""The composition: how a base action and a residual become an action.
 
 base_action = clip(controller(observation), -1, 1)
 action      = clip(base_action + scale * residual, -1, 1)        residual in [-1, 1], exactly 0 at the start
@@ -20,26 +20,26 @@ def _some_entry_above_zero(scale: tuple[float, ...]) -> tuple[float, ...]:
 
 PerEntry = Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(min_length=1)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Annotated[PerEntry, AfterValidator(_some_entry_above_zero)]
-"""One number for all entries of an action, or one for each, where 0 leaves the entry to the base."""
+"""One number for all entries of an action, or one for each; 0 leaves the entry to the base."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Composition:
     """How base action and residual become the action, and which of them the critic scores. Works on NumPy and JAX alike.
 
-    Source: Silver et al. 2018, eq. 1; the fields name where the paper, its code and later work differ.
+    Source: Silver et al. 2018, eq. 1; the fields are the points in which the paper, its code and later work differ.
     """
 
     scale: Scale = 1.0
-    """Multiplies the residual. 1 can cancel any base action, 2 can reverse it. A number for each entry of the action: 0 leaves
-    that entry to the base, such as a gripper that only opens and closes."""
+    """The factor of the residual. 1 can cancel any base action, 2 can reverse it. With a number for each entry of the action, 0
+    leaves that entry to the base, such as a gripper that only opens and closes."""
     clip_base: bool = True
     """Whether the base action is clipped before the sum. Without it, no residual can move a base action beyond 1 + scale."""
     critic_scores: Literal["action", "residual"] = "action"
-    """What the critic is a function of. Only the executed action keeps its meaning when the goal is relabelled."""
+    """The critic's second input. Only the executed action keeps its meaning when the goal is relabelled."""
     relabel: Literal["ask", "keep"] = "ask"
-    """At a relabelled goal the base is queried again, for this and the next observation; or its recorded action is kept, as
-    published: then the stored residual would have had another effect than the one that was seen."""
+    """Whether to re-query the base at a relabelled goal, for this and the next observation, or to keep its recorded action, as
+    published: then the stored residual does not match the executed action at the new goal."""
     actor_sees_base: bool = False
     """Whether the base action is an input of the actor and the critic."""
     rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -55,9 +55,9 @@ class Composition:
         return base_action.clip(-1.0, 1.0)
 
     def action(self, base_action: Array, residual: Array, scale: Any = None) -> Array:
-        """Return what the world receives, but for the rate limit: `[B, A], [B, A] -> [B, A]` in [-1, 1].
+        """Return the executed action before the rate limit: `[B, A], [B, A] -> [B, A]` in [-1, 1].
 
-        `scale`, a number or `[A]`, takes the place of the one that it was trained with.
+        `scale`, a number or `[A]`, replaces the one that it was trained with.
         """
         return self.unclipped(base_action, residual, scale).clip(-1.0, 1.0)
 
@@ -70,21 +70,21 @@ class Composition:
         if self.rate_limit is None:
             return action
         xp = action.__array_namespace__()
-        # Where the base acted before, this is the base action to the last bit.
+        # If the base acted before, this is the base action to the last bit.
         with_base = self.alone(base_action) + (previous_action - self.alone(previous_base_action))
         low = xp.minimum(previous_action - self.rate_limit, with_base)
         return action.clip(low, xp.maximum(previous_action + self.rate_limit, with_base))
 
     def residual(self, base_action: Array, action: Array) -> Array:
-        """Return the inverse of `action` where nothing was clipped, 0 where the scale is: `[B, A], [B, A] -> [B, A]`."""
+        """Return the residual that gives `action` if nothing was clipped, 0 if the scale is 0: `[B, A], [B, A] -> [B, A]`."""
         return self._unscaled(action - base_action)
 
     def scored(self, base_action: Array, residual: Array, scale: Any = None) -> Array:
-        """Return what the critic is asked about, for a residual that might be applied: `[B, A]`."""
+        """Return the critic's input for a candidate residual: `[B, A]`."""
         return self.action(base_action, residual, scale) if self.critic_scores == "action" else residual
 
     def scored_of(self, transition: Transition) -> Array:
-        """Return what the critic is taught about, for a residual that was applied: `[B, A]`."""
+        """Return the critic's input for a stored transition: `[B, A]`."""
         return transition.action if self.critic_scores == "action" else transition.residual
 
     def _scale(self, residual: Array, scale: Any) -> Any:
@@ -102,21 +102,21 @@ class Composition:
 
 
 class Composer:
-    """Base actions and residuals to actions, step after step: it remembers what the rate limit needs of the step before."""
+    """Compose base actions and residuals step by step; it holds the previous step, which the rate limit needs."""
 
     def __init__(self, composition: Composition):
         self._composition = composition
         self._previous: tuple[Array, Array] | None = None
 
     def start(self) -> None:
-        """Forget the step before: an episode starts, as if the base had acted until now."""
+        """Drop the previous step: an episode starts, as if the base had acted before."""
         self._previous = None
 
     def __call__(self, base_action: Array, residual: Array, scale: Any = None) -> Array:
-        """Return what the world receives: `[B, A], [B, A] -> [B, A]` in [-1, 1]; for `scale` see `Composition.action`.
+        """Return the executed action: `[B, A], [B, A] -> [B, A]` in [-1, 1]; for `scale` see `Composition.action`.
 
         Raises:
-            ValueError: there is a rate limit, and the step before was that of another number of episodes.
+            ValueError: there is a rate limit, and the previous step had another number of episodes.
         """
         composition = self._composition
         action = composition.action(base_action, residual, scale)
@@ -126,7 +126,7 @@ class Composer:
         if previous_action.shape != action.shape:
             raise ValueError(
                 f"with a rate limit steps follow each other: {len(previous_action)} episodes were under way, now there are"
-                f" {len(action)}; call reset({len(action)}) where episodes start"
+                f" {len(action)}; call reset({len(action)}) when episodes start"
             )
         action = composition.limited(action, base_action, previous_action, previous_base_action)
         self._previous = action, base_action
@@ -134,4 +134,4 @@ class Composer:
 
 
 SILVER2018 = Composition(scale=2.0, clip_base=False, critic_scores="residual", relabel="keep")
-"""As the published code ran it. Differs from the paper's eq. 1, which neither doubles nor bounds the residual."""
+"""The composition of the published code. Differs from the paper's eq. 1, which neither doubles nor bounds the residual."""

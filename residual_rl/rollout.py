@@ -1,8 +1,8 @@
-"""One cycle of episodes with base plus residual; the one place that knows how episodes end.
+"""Roll out one cycle of episodes with base plus residual; the only place that handles the ends of episodes.
 
-Environments do not reset themselves here (autoreset mode DISABLED): what `step` returns is always what followed the action,
-also when the episode ends there, and the base is asked about it like about any other observation. Where episodes end at
-different times, a lane that has ended shows the same until the last one has; what it shows then is not recorded.
+Environments do not reset themselves here (autoreset mode DISABLED): `step` always returns the observation that followed the
+action, also at the end of an episode, and the base is queried at it like at any other. If episodes end at different times, a
+lane that has ended repeats its last observation until all have ended; these repetitions are not recorded.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,42 +19,42 @@ from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Acted, Array, Measure, Observation, Transition, map_observation, row_of, select, without_state
 
 LARGEST = float(np.finfo(np.float32).max)
-"""Beyond it single precision, in which the replay keeps things and the networks compute, knows only infinity."""
+"""The largest number in single precision, which replay and networks use."""
 
 Actor = Callable[[Observation, np.ndarray, int], np.ndarray | Acted]
-"""`Observation[E], base_action [E, A], step -> residual [E, A]`, or with it what is stored besides."""
+"""`Observation[E], base_action [E, A], step -> residual [E, A]`, or with it the extra arrays to store."""
 
 
 class Episode(NamedTuple):
-    """One episode, as it was."""
+    """One recorded episode."""
 
     transitions: Transition
     """[T]"""
     success: bool
     """Whether the goal was reached at the last step."""
     lane: int
-    """Where it took place."""
+    """Its lane."""
 
     def score(self, by: Measure) -> float:
-        """Its success or its return: the more, the better."""
+        """Return its success or its return; higher is better."""
         return float(self.success) if by == "success" else float(self.transitions.reward.sum())
 
 
 class ControllerFailure(str):
-    """Why an episode was lost, if the controller failed in it, and not the environment."""
+    """The reason for a lost episode if the controller failed in it, not the environment."""
 
     @property
     def is_at_start(self) -> bool:
-        """Whether nothing had been done yet, so that it failed whoever acted."""
+        """Whether it failed before any action, so that it fails with any policy."""
         return self.endswith("(step 0 of the episode)")
 
 
 class Watch:
-    """Steps environments and keeps an eye on them.
+    """Step environments and detect lanes that break.
 
-    A lane that shows something not finite is broken from then on. Its controller is shown sound observations instead, so that
-    it is not blamed for what the world did, and the other lanes can go on. A lane in which the controller fails is broken too,
-    and goes on showing what it answered last.
+    A lane with an observation that is not finite is broken from then on. Its controller gets valid observations instead, so
+    that it does not fail because of the environment, and the other lanes continue. A lane in which the controller fails is
+    broken too, and continues with its last action.
     """
 
     def __init__(self, envs: Lanes):
@@ -66,18 +66,18 @@ class Watch:
         self.lengths = np.zeros(envs.num_envs, dtype=int)
         """Steps of each episode that has ended."""
         self.reasons: dict[int, str] = {}
-        """Of broken lanes, what went wrong."""
+        """The reasons of broken lanes."""
         self.steps = 0
         self._shown: Observation | None = None
         self._answered: Observation | None = None
         self._terminated = np.zeros(envs.num_envs, dtype=bool)
 
     def reset(self, seeds: Sequence[int]) -> Observation:
-        """Starts an episode in each lane.
+        """Start an episode in each lane.
 
         Raises:
             EpisodesLost: the environment raised, or none could be reset.
-            WorldError: there are no environments any more.
+            WorldError: no environment is left.
         """
         try:
             observation, info = self.envs.reset(seed=list(seeds))
@@ -101,14 +101,14 @@ class Watch:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Ask the controller about all lanes. A lane in which it fails is broken, its action is zero, and the others go on.
+        """Query the controller for all lanes. A lane in which it fails is broken, its action is zero, and the others continue.
 
         Raises:
-            ControllerError: it cannot be asked about any lane; names the step.
+            ControllerError: it fails in every lane; names the step.
         """
         with naming_step(self.steps), tolerating_failures() as failed:
             yield
-            # Of a lane that the world has ended, no answer is needed any more; of one that was cut, the first.
+            # A lane that the environment terminated needs no further action; a truncated one needs the first.
             just_cut = (self.lengths == self.steps) & ~self._terminated
             new = [lane for lane in failed if not self.broken[lane] and (not self.ended[lane] or just_cut[lane])]
             if len(new) == len(self.broken):
@@ -129,21 +129,21 @@ class Watch:
         self._shown = _where(failed, self._answered or sound, self._shown)
 
     def why(self) -> dict[int, str]:
-        """Of each broken lane, what went wrong."""
+        """Return the reason of each broken lane."""
         return {lane: self.reasons[lane] for lane in np.flatnonzero(self.broken).tolist()}
 
     def _explain(self, observation: Observation, reward: np.ndarray, where: str) -> None:
-        """Names, for each lane that has just broken for no other reason, what is not finite."""
+        """Record, for each lane that has just broken for no other reason, which value is not finite."""
         for lane in np.flatnonzero(self.broken).tolist():
             if lane not in self.reasons:
                 self.reasons[lane] = where + _not_finite(self.envs, observation, reward, lane)
 
     def step(self, action: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What `envs.step` gives, with success `[E]` for its info. A broken lane has reward 0 and no success.
+        """Return the result of `envs.step` with success `[E]` in place of info. A broken lane has reward 0 and no success.
 
         Raises:
             EpisodesLost: the environment raised.
-            WorldError: there are no environments any more.
+            WorldError: no environment is left.
         """
         try:
             observation, reward, terminated, truncated, info = self.envs.step(action)
@@ -172,18 +172,18 @@ class Watch:
 
 
 def base_policy(controller: Controller, composition: Composition, action_size: int) -> Callable[[Observation], np.ndarray]:
-    """`Observation[B] -> base_action [B, A]`: the controller's proposal, checked, as it takes part in the sum."""
+    """Return `Observation[B] -> base_action [B, A]`: the controller's proposal, checked, as it takes part in the sum."""
     return lambda observation: composition.base_action(propose(controller, observation, action_size))
 
 
 def collect(
     envs: Lanes, controller: Controller, composition: Composition, act: Actor, seeds: list[int]
 ) -> tuple[list[Episode], list[str]]:
-    """One episode in each lane, from `seeds` `[E]`.
+    """Roll out one episode in each lane, from `seeds` `[E]`.
 
     Returns:
-        The episodes, and why others were dropped: the environment raised, or showed something that is not finite; or the
-        controller raised, or proposed something that is no action, which is a `ControllerFailure`.
+        The episodes, and the reasons why others were dropped: the environment raised, or an observation was not finite; or the
+        controller raised, or proposed an invalid action, which is a `ControllerFailure`.
     """
     base = base_policy(controller, composition, envs.task_spec.action_size)
     compose = Composer(composition)
@@ -224,19 +224,19 @@ def collect(
 
 
 def _all_finite(observation: Observation, reward: np.ndarray) -> bool:
-    """A cheap test: where sums of squares are in single precision, so is every entry. Else `_sound` must look."""
+    """Test cheaply: if the sums of squares fit into single precision, so does every entry. Else `_sound` decides."""
     arrays: list[Any] = [*observation.values(), reward]
     return all(np.vdot(array, array) <= LARGEST for array in arrays)
 
 
 def _sound(observation: Observation, reward: np.ndarray) -> np.ndarray:
-    """Whether all that a lane shows is finite, as the replay will keep it: `[E]`."""
+    """Return whether all values of a lane are finite in the replay's precision: `[E]`."""
     arrays: list[Any] = [*observation.values(), reward[:, None]]
     return np.all(np.abs(np.concatenate(arrays, axis=1)) <= LARGEST, axis=1)
 
 
 def _not_finite(envs: Lanes, observation: Observation, reward: np.ndarray, lane: int) -> str:
-    """What a lane shows that is not finite, or too large for single precision, by its name and value."""
+    """Return name and value of a lane's entry that is not finite, or too large for single precision."""
     rows = {"reward": reward[lane : lane + 1]} | {key: array[lane] for key, array in observation.items()}  # type: ignore
     layout = getattr(envs, "layout", None)  # of a user-supplied environment, whose entries have names
     if layout is not None:  # its state, if there is one, holds the environment's own numbers
@@ -261,7 +261,7 @@ def _over_time(
     extras: list[Mapping[str, Array]],
     discount: float,
 ) -> Transition:
-    """What happened in all lanes, from what was shown and proposed before and after each step: leading axes `[T, E]`."""
+    """Return the transitions of all lanes from observations and proposals before and after each step: axes `[T, E]`."""
     observation = map_observation(lambda *arrays: _stacked(arrays), *shown)
     base_action = _stacked(proposed)
     residual, action, reward, terminated, truncated = (_stacked(values) for values in zip(*done, strict=True))
@@ -281,10 +281,10 @@ def _over_time(
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """`np.stack`, which takes several times as long where there are hundreds of small arrays."""
+    """Return the result of `np.stack`, which takes several times as long for hundreds of small arrays."""
     return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)
 
 
 def _lane(steps: Transition, lane: int, length: int) -> Transition:
-    """What happened in one lane until its end: leading axis `[T]`."""
+    """Return the transitions of one lane until its end: leading axis `[T]`."""
     return Transition(*(row_of(values, np.s_[:length, lane]) for values in steps))

@@ -54,7 +54,7 @@ def training_seed(run_seed: int, episode: int) -> int:
 def seed_32(seed: int) -> int:
     """Return the seed for a simulator that takes 32 bits: the same up to 2^31, else one below it that trains as well.
 
-    A training seed never becomes one of those that evaluations use, whatever the run's seed.
+    A training seed never becomes one of those that evaluations use, for any seed of the run.
     """
     last = LARGEST_SEED - MOST_LANES
     return seed if seed <= last else Purpose.TRAINING + (seed - Purpose.TRAINING) % (last - Purpose.TRAINING)

@@ -1,4 +1,4 @@
-"""How an environment's own observations and actions lie in the library's arrays."""
+"""Convert between an environment's observations and actions and the library's arrays."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from residual_rl.types import Observation, map_observation
 from residual_rl.units import Units, undone
 
 GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
-LARGEST_BOUND = 1e6  # of an action; beyond it, a bound stands for none
+LARGEST_BOUND = 1e6  # of an action; larger bounds count as none
 LARGEST_SIZE = 1 << 24  # of an observation
 Bound = Annotated[float, Field(ge=-LARGEST_BOUND, le=LARGEST_BOUND)]
 Shape = tuple[Annotated[int, Field(ge=0, le=LARGEST_SIZE)], ...]
@@ -47,28 +47,28 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """The number of its values."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Layout:
-    """Which entries an observation has, in the order in which they are joined; and what an action looks like.
+    """The entries of an observation, in the order in which they are joined, and the form of an action.
 
-    Inside of the library an observation is an `Observation` of flat float64 arrays, centred and scaled if there are units, and
-    actions lie in [-1, 1]. An environment and its controller never see either: with units, an observation keeps the numbers
-    that the environment showed in its `state`, for the controller.
+    In the library an observation is an `Observation` of flat float64 arrays, centred and scaled if there are units, and actions
+    lie in [-1, 1]. An environment and its controller never see either: with units, an observation keeps the environment's
+    numbers in its `state`, for the controller.
     """
 
     observation: tuple[Entry, ...]
     goal: tuple[Entry, ...]
-    """Of the achieved and of the desired goal, paths without that key; empty for an environment without goals."""
+    """Entries of the achieved and of the desired goal, paths without that key; empty for an environment without goals."""
     action_shape: Shape
     action_dtype: Numbers
     low: tuple[Bound, ...]
     high: tuple[Bound, ...]
     units: Units | None = None
-    """None: observations are used as the environment shows them."""
+    """None: observations are in the environment's units."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -103,7 +103,7 @@ class Layout:
 
     @cached_property
     def width(self) -> int:
-        """Of an observation and both goals."""
+        """Width of an observation and both goals."""
         return self.observation_size + 2 * self.goal_size
 
     @property
@@ -112,20 +112,20 @@ class Layout:
         return len(self.low)
 
     def flatten(self, shown: Any, batch: tuple[int, ...] = ()) -> Observation:
-        """What an environment shows, as arrays `[*batch, O]` and `[*batch, G]`.
+        """Return an environment's observation as arrays `[*batch, O]` and `[*batch, G]`.
 
         Raises:
-            KeyError, ValueError: it is not what the space said.
+            KeyError, ValueError: it does not fit the space.
         """
         rows = np.empty((*batch, self.width))
         self.write(shown, rows)
         return self.split(rows)
 
     def write(self, shown: Any, rows: np.ndarray) -> None:
-        """Puts what an environment shows into rows `[*batch, O + 2 G]`, or longer: the observation, both goals.
+        """Write an environment's observation into rows `[*batch, O + 2 G]`, or longer: the observation, both goals.
 
         Raises:
-            KeyError, ValueError: it is not what the space said.
+            KeyError, ValueError: it does not fit the space.
         """
         batch = rows.shape[:-1]
         for path, shape, start, stop, whole in self._places:
@@ -141,12 +141,12 @@ class Layout:
             rows[..., start:stop] = array if array.ndim == rows.ndim else array.reshape(*batch, stop - start)
 
     def split(self, rows: np.ndarray) -> Observation:
-        """The observation that lies in rows `[*batch, O + 2 G]`, or more, of the environment's own numbers."""
+        """Return the observation from rows `[*batch, O + 2 G]`, or longer, in the environment's units."""
         if self._columns is None:
             return self._split(rows)
         rows = rows[..., : self.width]
         centre, scale, _ = self._columns
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found out by whoever steps the environment
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller checks that values are finite
             observation = self._split((rows - centre) / scale)
         observation["state"] = rows
         return observation
@@ -160,9 +160,9 @@ class Layout:
         )
 
     def raw(self, observation: Observation) -> Observation:
-        """The observation `[..., O]` and goals `[..., G]` in the environment's numbers.
+        """Return the observation `[..., O]` and goals `[..., G]` in the environment's units.
 
-        Exactly those if it still has its `state`, else but for rounding, as after the replay's single precision.
+        They are exact if it still has its `state`, else up to rounding, as after the replay's single precision.
         """
         if "state" in observation:
             return self._split(observation["state"])
@@ -171,7 +171,7 @@ class Layout:
         return map_observation(lambda flat, columns: undone(flat, *columns), observation, self._parts_of_columns)
 
     def unflatten(self, observation: Observation) -> Any:
-        """The inverse of `flatten`: what the environment showed, with a leading axis `[B]`."""
+        """Return the inverse of `flatten`: the environment's observation, with a leading axis `[B]`."""
         observation = self.raw(observation)
         if not self.goal:
             return _parted(observation["observation"], self.observation)
@@ -179,34 +179,34 @@ class Layout:
         return {key: _parted(observation[key], entries) for key, entries in parts}
 
     def goals(self, flat: np.ndarray) -> Any:
-        """Goals `[B, G]` as the environment knows them."""
+        """Return goals `[B, G]` in the environment's form."""
         if self._columns is not None:
             flat = undone(flat, *self._parts_of_columns["desired_goal"])
         return _parted(flat, self.goal)
 
     def name_of(self, column: int) -> str:
-        """What to call a number of a row `[O + 2 G]` in messages: its keys, and its place if there is more than one."""
+        """Return the name of a number of a row `[O + 2 G]` for messages: its keys, and its index if there are several."""
         path, shape, start, _, _ = next(place for place in self._places if place[2] <= column < place[3])
         index = ", ".join(str(each) for each in np.unravel_index(column - start, shape)) if shape else ""
         return ("/".join(path) or "observation") + (f"[{index}]" if index else "")
 
     def is_single(self, shown: Any) -> bool:
-        """Whether this is one observation, not a batch."""
+        """Return whether this is one observation, not a batch."""
         entry = self.observation[0]
         path = ("observation", *entry.path) if self.goal else entry.path
         return np.ndim(_at(shown, path)) == len(entry.shape)
 
     def to_world(self, action: np.ndarray) -> np.ndarray:
-        """Actions `[..., A]` in [-1, 1] in the environment's own units, type and shape."""
+        """Convert actions `[..., A]` in [-1, 1] to the environment's own units, type and shape."""
         low, high, _, _ = self._bounds
         own = self._as_it_was(self.from_unit(action))
-        own = np.minimum(np.maximum(own, low), high)  # `clip` takes twice as long on so little
+        own = np.minimum(np.maximum(own, low), high)  # `clip` takes twice as long on small arrays
         return own.astype(self.action_dtype).reshape(*action.shape[:-1], *self.action_shape)
 
     def _as_it_was(self, own: np.ndarray) -> np.ndarray:
-        """Actions `[..., A]` as they were before the way to [-1, 1] and back left a rounding error of some 1e-16.
+        """Return actions `[..., A]` without the rounding error, some 1e-16, of the conversion to [-1, 1] and back.
 
-        Those that are 0, or that float32 can hold, exactly: a motor that is on above 0 is off at 0.
+        Actions that are 0, or that float32 can hold, are restored exactly: a motor that is on above 0 is off at 0.
         """
         slack = self._rounding
         with np.errstate(over="ignore"):
@@ -214,12 +214,12 @@ class Layout:
         return np.where(np.abs(own - short) <= slack, short, own)
 
     def from_unit(self, action: np.ndarray) -> np.ndarray:
-        """Actions `[..., A]` in the environment's own units, from those in which the bounds are -1 and 1."""
+        """Convert actions `[..., A]` from units where the bounds are -1 and 1 to the environment's own."""
         _, _, middle, half = self._bounds
         return middle + half * action
 
     def to_unit(self, own: np.ndarray) -> np.ndarray:
-        """Actions `[B, A]` in the environment's own units, so that the bounds are -1 and 1."""
+        """Convert actions `[B, A]` from the environment's own units to those where the bounds are -1 and 1."""
         _, _, middle, half = self._bounds
         return (own - middle) / half
 
@@ -248,13 +248,13 @@ class Layout:
 
     @cached_property
     def _rounding(self) -> np.ndarray:
-        """The most by which `from_unit(to_unit(...))` can be off: `[A]`."""
+        """The largest possible error of `from_unit(to_unit(...))`: `[A]`."""
         low, high, _, half = self._bounds
         return 4 * np.finfo(np.float64).eps * np.maximum(np.maximum(np.abs(low), np.abs(high)), half)
 
     @cached_property
     def _places(self) -> list[tuple[tuple[str, ...], tuple[int, ...], int, int, bool]]:
-        """Path and shape of each array of an observation, where it begins and ends in a row, whether it is whole numbers."""
+        """Path and shape of each array of an observation, its begin and end in a row, whether it holds whole numbers."""
         entries = [(entry.path, entry) for entry in self.observation]
         if self.goal:
             parts = zip(GOAL_KEYS, (self.observation, self.goal, self.goal), strict=True)
@@ -267,10 +267,10 @@ class Layout:
 
 
 def layout_of(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Layout:
-    """The layout of an environment with these spaces, of a single episode.
+    """Return the layout of an environment with these spaces, of a single episode.
 
     Raises:
-        ResidualRLError: they cannot work; says why.
+        ResidualRLError: they are not supported; says why.
     """
     shape, dtype, low, high = _action(action_space)
     observation, goal = observation_space, ()

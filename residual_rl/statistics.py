@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 
-FEWEST_PAIRS = 6  # so many must differ before a two-sided test at 5 % can be significant: 2 / 2^6 = 0.03
+FEWEST_PAIRS = 6  # that must differ before a two-sided test at 5 % can be significant: 2 / 2^6 = 0.03
 RESAMPLES = 2_000
 ALPHA = 0.05
 """Two-sided error of every interval and test, unless another one is given."""
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a rate. Source: Wilson 1927."""
+    """Return the 95 % interval of a rate. Source: Wilson 1927."""
     interval = scipy.stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean of `values` `[N]`. Source: Student 1908. A single value is its own interval."""
+    """Return the 95 % interval of the mean of `values` `[N]`. Source: Student 1908. A single value is its own interval."""
     if len(values) == 1:
         return float(values[0]), float(values[0])
     half = scipy.special.stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
@@ -30,17 +30,18 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def mcnemar(fixed: int, broken: int) -> float:
-    """Two-sided p-value of the exact McNemar test. Source: McNemar 1947, with the binomial distribution."""
+    """Return the two-sided p-value of the exact McNemar test. Source: McNemar 1947, with the binomial distribution."""
     return float(scipy.stats.binomtest(fixed, fixed + broken, 0.5).pvalue) if fixed + broken else 1.0
 
 
 def paired_interval(fixed: int, broken: int, episodes: int, alpha: float = ALPHA) -> tuple[float, float]:
-    """Interval of the difference of two paired success rates, at confidence `1 - alpha`.
+    """Return the interval of the difference of two paired success rates, at confidence `1 - alpha`.
 
-    How large the difference is: Wald's interval with one more pair of each kind that differs. Which is better, only the pairs
-    that differ say: given their number, how many of them were fixed is binomial, and its exact (Clopper-Pearson) interval is
-    that of a difference too. Alone it would be far too narrow, because their number is chance as well. Each end is the outer
-    one of the two, so the interval excludes zero exactly where the one-sided binomial evidence reaches `1 - alpha / 2`.
+    Each end is the outer one of two intervals. The first is for the size of the difference: Wald's, with one more pair of each
+    discordant kind. The second is for its sign, which only discordant pairs decide: given their number, the number of fixed
+    ones is binomial, and its exact (Clopper-Pearson) interval converts to a difference. Alone it is far too narrow, because the
+    number of discordant pairs is random too. So the interval excludes zero exactly if the one-sided binomial evidence reaches
+    `1 - alpha / 2`.
 
     Source: Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired
     data".
@@ -57,11 +58,11 @@ def paired_interval(fixed: int, broken: int, episodes: int, alpha: float = ALPHA
 
 
 def compare_returns(differences: np.ndarray, alpha: float = ALPHA) -> tuple[float, tuple[float, float], float]:
-    """Mean of the paired differences `[N]`, its interval at `1 - alpha`, and the two-sided p-value of no difference.
+    """Return the mean of paired differences `[N]`, its interval at `1 - alpha`, and the two-sided p-value of no difference.
 
-    Student's paired t, corrected for skewness: `skewed_t`. As in McNemar's test, only pairs that differ say which is better:
-    with `k` of them no p-value is below `2 / 2^k`, and with too few for a p-value below `alpha` the interval is the range of
-    all differences and zero.
+    Student's paired t, corrected for skewness: `skewed_t`. As in McNemar's test, only pairs that differ are evidence: with `k`
+    of them no p-value is below `2 / 2^k`, and with too few for a p-value below `alpha` the interval is the range of all
+    differences and zero.
     """
     differing = int(np.count_nonzero(differences))
     interval, p_value = skewed_t(differences, alpha)
@@ -71,14 +72,14 @@ def compare_returns(differences: np.ndarray, alpha: float = ALPHA) -> tuple[floa
 
 
 def skewed_t(values: np.ndarray, alpha: float = ALPHA) -> tuple[tuple[float, float], float]:
-    """Interval of the mean of `values` `[N]` at `1 - alpha`, and the two-sided p-value of a mean of zero.
+    """Return the interval of the mean of `values` `[N]` at `1 - alpha`, and the two-sided p-value of a mean of zero.
 
-    Where most values are small gains and few are great losses, a sample often has too few of the losses, and Student's t then
-    finds a gain far too often. Hall's transformation corrects that; here each end of the interval is corrected only outwards.
+    If most values are small gains and few are large losses, a sample often has too few losses, and Student's t then finds a
+    gain far too often. Hall's transformation corrects that; here each end of the interval is corrected only outwards.
 
     Source: Hall 1992, "On the removal of skewness by transformation".
-    Differs: the quantile is Student's t, not the normal one: without skewness this is Student's interval. And each end is only
-    moved outwards, as said.
+    Differs: the quantile is Student's t, not the normal one: without skewness this is Student's interval. And each end only
+    moves outwards.
     """
     size, mean = len(values), float(values.mean())
     deviation = float(values.std(ddof=1)) if size > 1 else 0.0
@@ -89,10 +90,10 @@ def skewed_t(values: np.ndarray, alpha: float = ALPHA) -> tuple[tuple[float, flo
 
 
 def welch(base: np.ndarray, policy: np.ndarray, alpha: float = ALPHA) -> tuple[float, tuple[float, float], float]:
-    """Difference of the means of two independent samples `[N]` each, its interval at `1 - alpha`, and the two-sided p-value.
+    """Return the difference of the means of two independent samples `[N]`, its interval at `1 - alpha`, and the p-value.
 
-    Welch's t with the correction for skewness of `skewed_t`; what is skewed here is the difference of the two means. With fewer
-    than `FEWEST_PAIRS` values the interval is the range of all differences and zero.
+    The p-value is two-sided. Welch's t with the correction of `skewed_t` for the skewness of the difference of means. With
+    fewer than `FEWEST_PAIRS` values the interval is the range of all differences and zero.
 
     Source: Welch 1947, "The generalization of Student's problem"; Hall 1992, as in `skewed_t`.
     """
@@ -114,7 +115,7 @@ def welch(base: np.ndarray, policy: np.ndarray, alpha: float = ALPHA) -> tuple[f
 def _hall(
     mean: float, deviation: float, skewness: float, size: int, freedom: float, alpha: float
 ) -> tuple[tuple[float, float], float]:
-    """Interval and p-value of a mean of `size` values, by Student's t with `freedom` degrees, corrected for skewness."""
+    """Return interval and p-value of a mean of `size` values: Student's t with `freedom` degrees, corrected for skewness."""
     left, right, root = min(skewness, 0.0), max(skewness, 0.0), float(np.sqrt(size))
     quantile = float(scipy.special.stdtrit(freedom, 1 - alpha / 2)) / root
     low = mean - deviation * _skewed(quantile, left, size)
@@ -127,7 +128,7 @@ def _hall(
 
 
 def newcombe(base: int, policy: int, episodes: int, alpha: float = ALPHA) -> tuple[tuple[float, float], float]:
-    """Interval of the difference of two independent success rates at `1 - alpha`, and the two-sided p-value of no difference.
+    """Return the interval of the difference of two independent success rates at `1 - alpha`, and the two-sided p-value.
 
     The p-value is the `alpha` at which the interval just touches zero, so the two never contradict each other.
 
@@ -152,7 +153,7 @@ def _newcombe_p(base: int, policy: int, episodes: int) -> float:
     less, more = sorted((base, policy))
 
     def end(log_alpha: float) -> float:
-        """The end of the interval that is nearer to zero."""
+        """Return the end of the interval that is nearer to zero."""
         alpha = 10.0**log_alpha
         above, below = _wilson_corrected(less, episodes, alpha)[1], _wilson_corrected(more, episodes, alpha)[0]
         return (more - less) / episodes - float(np.hypot(more / episodes - below, above - less / episodes))
@@ -166,7 +167,7 @@ def _newcombe_p(base: int, policy: int, episodes: int) -> float:
 
 
 def _wilson_corrected(successes: int, trials: int, alpha: float) -> tuple[float, float]:
-    """Wilson's interval of a rate with continuity correction. Source: Newcombe 1998, method 4 for single proportions."""
+    """Return Wilson's interval of a rate, continuity-corrected. Source: Newcombe 1998, method 4 for single proportions."""
     z, rate = float(scipy.special.ndtri(1 - alpha / 2)), successes / trials
     inner = 2 * successes + z**2
     low = (inner - 1 - z * np.sqrt(max(0.0, z**2 - 2 - 1 / trials + 4 * rate * (trials * (1 - rate) + 1)))) / (
@@ -182,17 +183,17 @@ class Look(NamedTuple):
     """A point at which a sequential comparison may stop."""
 
     episodes: int
-    """Pairs that have been seen by then."""
+    """Pairs that are complete by then."""
     alpha: float
     """Two-sided error that is spent there."""
 
 
 def looks(episodes: int, alpha: float = ALPHA) -> list[Look]:
-    """When a sequential comparison of at most so many pairs looks at its result, and which error it spends each time.
+    """Return the looks of a sequential comparison of at most `episodes` pairs, and the error that each of them spends.
 
-    Looks come at `episodes` divided by 16, 8, 4, 2 and 1, where these are enough pairs for a result at all. The last one spends
+    Looks come at `episodes` divided by 16, 8, 4, 2 and 1, if these are enough pairs for a result at all. The last one spends
     half of the error, the earlier ones share the other half. By the union bound the probability of any false result is at most
-    `alpha`, whatever the dependence between the looks, so every interval that is exact for a fixed number of pairs can be used.
+    `alpha`, for any dependence between the looks, so every interval that is exact for a fixed number of pairs can be used.
 
     Source: the error-spending approach of Lan and DeMets 1983, "Discrete sequential boundaries for clinical trials".
     Differs: Bonferroni's inequality in place of the joint normal distribution of the looks.
@@ -204,36 +205,36 @@ def looks(episodes: int, alpha: float = ALPHA) -> list[Look]:
 
 
 def _unskewed(ratio: float, skewness: float, size: int) -> float:
-    """What the ratio of a mean's error to the standard deviation would be without skewness. Source: Hall 1992."""
+    """Return the ratio of a mean's error to the standard deviation with the skewness removed. Source: Hall 1992."""
     return ratio + skewness * ratio**2 / 3 + skewness**2 * ratio**3 / 27 + skewness / (6 * size)
 
 
 def _skewed(ratio: float, skewness: float, size: int) -> float:
-    """The inverse of `_unskewed`, written so that nothing cancels where the skewness is small."""
+    """Return the inverse of `_unskewed`, written so that nothing cancels if the skewness is small."""
     shifted = ratio - skewness / (6 * size)
     root = float(np.cbrt(1 + skewness * shifted))
     return 3 * shifted / (root**2 + root + 1)
 
 
 def bootstrap_interval(values: np.ndarray) -> tuple[Any, Any]:
-    """95 % interval of the mean over seeds: `[S] -> [], []` or `[S, N] -> [N], [N]`."""
+    """Return the 95 % interval of the mean over seeds: `[S] -> [], []` or `[S, N] -> [N], [N]`."""
     return _bootstrapped([values], np.mean)
 
 
 def iqm(scores: Sequence[np.ndarray]) -> float:
-    """Interquartile mean of the scores of all tasks, each `[S]`: the mean of the middle half."""
+    """Return the interquartile mean of the scores of all tasks, each `[S]`: the mean of the middle half."""
     return float(scipy.stats.trim_mean(np.concatenate(scores), 0.25))
 
 
 def iqm_interval(scores: Sequence[np.ndarray]) -> tuple[float, float]:
-    """95 % interval of `iqm`, seeds resampled within each task."""
+    """Return the 95 % interval of `iqm`, with seeds resampled within each task."""
     return _bootstrapped(
         list(scores), lambda *samples, axis: scipy.stats.trim_mean(np.concatenate(samples, axis=axis), 0.25, axis=axis)
     )
 
 
 def _bootstrapped(samples: list[np.ndarray], statistic: Callable[..., Any]) -> tuple[Any, Any]:
-    """Each sample is resampled on its own, along its first axis."""
+    """Return the bootstrap interval of a statistic; each sample is resampled on its own, along its first axis."""
     rng = np.random.default_rng(0)
     found = scipy.stats.bootstrap(
         samples, statistic, n_resamples=RESAMPLES, method="percentile", rng=rng, vectorized=True, axis=0

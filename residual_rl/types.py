@@ -66,20 +66,20 @@ class Transition(NamedTuple):
     next_base_action: Array
     """[B, A] the controller's proposal at `next_observation`."""
     extras: Mapping[str, Array] = {}
-    """What the algorithm stores with a step besides, by name: `[B, ...]`, such as the log-probability of what it drew."""
+    """Extra arrays that the algorithm stores with a step, by name: `[B, ...]`, such as the log-probability of its action."""
 
 
 class Acted(NamedTuple):
-    """What a learner does in a step."""
+    """The output of a learner in a step."""
 
     residual: Array
     """[B, A] in [-1, 1]."""
     extras: Mapping[str, Array]
-    """What is stored with the step besides, by name: `[B, ...]`."""
+    """Extra arrays to store with the step, by name: `[B, ...]`."""
 
 
 class Spec(NamedTuple):
-    """What a learner knows about a task."""
+    """The properties of a task that a learner uses."""
 
     observation_size: int
     goal_size: int

@@ -1,4 +1,4 @@
-"""The units in which a learner sees an observation: about zero on average, about one in spread, whatever the environment's.
+"""The units in which a learner sees an observation: about zero on average and about one in spread, in any environment.
 
 Centre and scale are found once, and are applied in double precision, before anything is stored in single precision: a position
 of 1e7 that changes by 1e-3 is one number in single precision. The learner's own running normalization (`learning.normalizer`)

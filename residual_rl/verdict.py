@@ -1,4 +1,4 @@
-"""Is base plus residual better than the base? Both are run from the same initial states, so episodes come in pairs."""
+"""Compare base plus residual with the base. Both run from the same initial states, so episodes are paired."""
 
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -13,19 +13,19 @@ from residual_rl.statistics import ALPHA, compare_returns, mcnemar, newcombe, pa
 from residual_rl.types import Measure
 
 Pairing = Literal["paired", "unpaired"]
-"""Whether episodes from the same start are compared with each other, or two samples as if they were independent."""
+"""Whether episodes from the same initial state are compared with each other, or the two samples as independent ones."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """How one of the two did."""
+    """The result of base or policy."""
 
     success_rate: Annotated[float, Field(ge=0, le=1)]
     interval: tuple[float, float]
     """95 % Wilson interval of the success rate."""
     mean_return: float
     steps_to_success: float | None
-    """Median over the successful episodes; None where there are none."""
+    """Median over the successful episodes; None if there are none."""
     deviation: float
     """Mean |action - base action|."""
     jerk: float
@@ -53,17 +53,17 @@ class Comparison:
     """95 % interval of the difference: `paired_interval` or `compare_returns`; unpaired `newcombe` or `welch`. If the policy
     did in every step what the base did, it is widened to hold zero."""
     p_value: float
-    """Two-sided: how likely so large a difference is if the two were equally good. For success the exact McNemar test."""
+    """Two-sided probability of so large a difference if the two were equally good. For success the exact McNemar test."""
     measured_by: Measure = "success"
-    """What difference, interval and p-value are about."""
+    """The measure of difference, interval and p-value."""
     pairing: Pairing = "paired"
     """Unpaired if the world was found not to repeat itself, see `Repeatability`."""
     copies: int = 0
-    """Further pairs that were copies of the counted ones in every observation and reward. They count for nothing."""
+    """Further pairs that were copies of the counted ones in every observation and reward. They do not count."""
     planned: int | None = None
     """Pairs that a sequential comparison would have played at most; None if their number was fixed."""
     style_distance: float | None = None
-    """How differently base and policy move, see `pairing.style`; None if it was not measured."""
+    """Distance between the movements of base and policy, see `pairing.style`; None if it was not measured."""
 
     @property
     def deviates(self) -> bool:
@@ -89,7 +89,7 @@ class Comparison:
 
     @property
     def remarks(self) -> list[str]:
-        """What has to be known to read the numbers."""
+        """Remarks that are needed to read the numbers."""
         remarks = []
         if not self.deviates and self.difference:
             remarks.append(
@@ -119,30 +119,30 @@ class Comparison:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers as plain JSON values."""
+        """Return the numbers as plain JSON values."""
         return storage.to_json(self)
 
 
 @dataclass(frozen=True)
 class Verdict(Comparison):
-    """The comparison that decides what a run delivers."""
+    """The comparison that decides whether `load` returns the policy or the base."""
 
     promoted: bool = field(kw_only=True)
-    """Whether the policy is delivered: only if it is `better`. Otherwise the base is."""
+    """Whether `load` returns the policy: only if it is `better`. Otherwise it returns the base."""
 
     @classmethod
     def on(cls, comparison: Comparison) -> "Verdict":
-        """The verdict that follows from a comparison."""
+        """Return the verdict that follows from a comparison."""
         return cls(**vars(comparison), promoted=comparison.better)
 
     @property
     def conclusion(self) -> str:
-        """What is delivered."""
+        """Whether the policy is promoted, in words."""
         return "promoted" if self.promoted else "not promoted, the base is delivered"
 
 
 def judge(task: str, controller: str, base: Outcome, policy: Outcome, measured_by: Measure = "success", **how: Any) -> Verdict:
-    """The verdict on two outcomes on the same seeds, see `compared`."""
+    """Return the verdict on two outcomes on the same seeds, see `compared`."""
     return Verdict.on(compared(task, controller, base, policy, measured_by, **how))
 
 
@@ -166,13 +166,13 @@ def compared(
         controller: the base's name.
         base: of the base.
         policy: of the policy, episode by episode from the same initial states.
-        measured_by: what the difference is about.
+        measured_by: the measure of the difference.
         pairing: "unpaired" if equal starts and equal actions do not give equal episodes.
         distinct: the numbers of the pairs that are no copies of others `[M]`; None if all are.
-        style_distance: is passed on.
-        alpha: error that may be spent. The p-value is brought to the scale of 0.05: it is below that if and only if the
-            interval at `1 - alpha` excludes zero.
-        planned: is passed on.
+        style_distance: a field of the result.
+        alpha: error that may be spent. The p-value is rescaled to 0.05: it is below that if and only if the interval at
+            `1 - alpha` excludes zero.
+        planned: a field of the result.
     """
     total = len(base.success)
     if distinct is not None:
@@ -213,7 +213,7 @@ def compared(
 
 
 def side_of(outcome: Outcome) -> Side:
-    """An outcome in a few numbers."""
+    """Return the summary of an outcome."""
     reached = outcome.steps_to_success[outcome.success]
     return Side(
         success_rate=outcome.success_rate,
@@ -227,7 +227,7 @@ def side_of(outcome: Outcome) -> Side:
 
 
 def in_digits(value: float) -> str:
-    """A return in four significant digits: nobody but its task knows how large it is."""
+    """Format a return with four significant digits, since returns can have any magnitude."""
     return np.format_float_positional(value, precision=4, fractional=False, trim="-")
 
 

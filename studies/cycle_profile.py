@@ -24,8 +24,8 @@ from residual_rl.training import cycle
 BURN_IN = 15  # cycles of the default preset on episodes of 50 steps
 ROUNDS = 3
 PARTS = {
-    "_collected": "collecting: physics, base, networks",
-    "_sampled": "sampling and relabelling",
+    "_collect_cycle": "collecting: physics, base, networks",
+    "_sample": "sampling and relabelling",
     "update_many": "waiting for updates",
 }
 
@@ -46,7 +46,7 @@ def profiled(cycles: int, overlap: bool) -> dict[str, float]:
 
         return call
 
-    rooms = {"_collected": cycle, "_sampled": cycle, "update_many": cycle.learning}
+    rooms = {"_collect_cycle": cycle, "_sample": cycle, "update_many": cycle.learning}
     with tempfile.TemporaryDirectory() as out:
         patches = [mock.patch.object(room, name, timed(name, getattr(room, name))) for name, room in rooms.items()]
         for patch in patches:

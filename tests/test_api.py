@@ -210,10 +210,10 @@ def test_a_planner_is_shown_the_state_and_hindsight_keeps_what_it_proposed(
 @pytest.mark.parametrize(
     ("says", "relabel", "kept"),
     [
-        ({"asked_again": False}, "ask", True),
+        ({"can_be_requeried": False}, "ask", True),
         ({"reads_state": True}, "ask", True),
-        ({"asked_again": False}, "keep", False),  # the method keeps them anyway
-        ({"asked_again": False, "reads_goal": False}, "ask", False),  # they would be the same
+        ({"can_be_requeried": False}, "keep", False),  # the method keeps them anyway
+        ({"can_be_requeried": False, "reads_goal": False}, "ask", False),  # they would be the same
         ({}, "ask", False),
     ],
 )

@@ -1,4 +1,4 @@
-"""A controller may fail: the episode counts as failed, is told of, and the run goes on, or ends with what was learned."""
+"""A controller may fail: the episode counts as failed, is reported, and the run continues, or ends with the policy so far."""
 
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,7 @@ def test_too_many_failures_end_the_run_with_what_was_learned(tmp_path: Path) -> 
 
     tires: Any = Tires(5.0)
     tires.is_stateful = tires.is_random = False
-    with pytest.warns(RuntimeWarning, match="training ends with what was learned"):
+    with pytest.warns(RuntimeWarning, match="training ends with the policy so far"):
         run = residual_rl.improve(Far, tires, out=tmp_path, **FEW)
     rows = read_rows(tmp_path / "metrics.csv")
     assert rows[-1]["step"] < 2000

@@ -123,8 +123,8 @@ class Seeded:
 def test_what_counts_its_own_steps_remembers_and_every_episode_gets_a_copy_of_it(make: Any) -> None:
     call, other = make(), make()
     character, lines = found(call)
-    assert (character.is_random, character.remembers, character.lanes) == (False, True, "copied")
-    assert "remembers" in lines[0]
+    assert (character.is_random, character.is_stateful, character.lanes) == (False, True, "copied")
+    assert "is stateful" in lines[0]
     adapted = Adapted(call, LAYOUT, character)
     for _ in range(2):
         start_episodes(adapted, 3)
@@ -138,7 +138,7 @@ def test_what_counts_its_own_steps_remembers_and_every_episode_gets_a_copy_of_it
 @pytest.mark.parametrize("rng", [np.random.default_rng(0), np.random.RandomState(0), random.Random(0), np.random, random])
 def test_what_draws_numbers_is_random_whoever_seeded_it(rng: Any) -> None:
     character, lines = found(Seeded(rng))
-    assert (character.is_random, character.remembers, lines) == (True, False, [])
+    assert (character.is_random, character.is_stateful, lines) == (True, False, [])
 
 
 def test_probing_changes_nothing_in_the_controller() -> None:
@@ -175,7 +175,7 @@ def test_a_finding_can_be_overruled() -> None:
     tracker: Any = Tracker()
     tracker.is_stateful = False
     character, lines = found(tracker)
-    assert (character.remembers, lines) == (False, [])
+    assert (character.is_stateful, lines) == (False, [])
 
 
 def test_copies_share_environments_and_nothing_else() -> None:
@@ -238,7 +238,7 @@ def test_one_that_reads_a_simulator_of_its_own_is_pointed_out() -> None:
 
     lines: list[str] = []
     residual_rl.evaluate(Aim, cheat, horizon=20, episodes=2, tell=lines.append)
-    assert any(line.startswith("cheat proposes the same whatever it is shown") for line in lines), lines
+    assert any(line.startswith("cheat proposes the same action for every observation") for line in lines), lines
 
 
 def test_one_that_reads_the_simulator_that_is_stepped_keeps_its_proposals(tmp_path: Any) -> None:

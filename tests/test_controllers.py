@@ -13,8 +13,8 @@ from residual_rl.controllers import (
     DiscreteMPC,
     ReactivePush,
     Zero,
-    asked_again,
     batched,
+    can_be_requeried,
     make_controller,
     name_of,
     propose,
@@ -47,7 +47,7 @@ def seen():
         controller = make_controller(task.default_controller, task.spec, 2)
         envs = task.make_envs(8, num_threads=2, autoreset_mode=AutoresetMode.DISABLED, with_state=True)
         moments = [envs.reset(seed=0)[0]]
-        for _ in range(24 if asked_again(controller) else 6):
+        for _ in range(24 if can_be_requeried(controller) else 6):
             action = controller(moments[-1]) + rng.normal(scale=0.3, size=(8, task.spec.action_size))
             moments.append(envs.step(action)[0])
         envs.close()
@@ -62,7 +62,7 @@ def house(seen):
     def of(task, name):
         controller, observation = make_controller(name, task.spec, 2), seen[task.name]
         few = np.linspace(0, len(observation["observation"]) - 1, 6).astype(int)
-        return controller, observation if asked_again(controller) else select(observation, few)
+        return controller, observation if can_be_requeried(controller) else select(observation, few)
 
     return of
 
@@ -114,7 +114,7 @@ EPISODES = {
 def test_a_controller_reads_the_goal_exactly_if_it_declares_so(name):
     task, driver = TASKS[EPISODES[name][0]], EPISODES[name][1]
     controller, driving = make_controller(name, task.spec, 2), make_controller(driver, task.spec, 2)
-    lanes = 8 if asked_again(controller) else 2
+    lanes = 8 if can_be_requeried(controller) else 2
     envs = task.make_envs(lanes, num_threads=2, autoreset_mode=AutoresetMode.DISABLED, with_state=True)
     observation, _ = envs.reset(seed=0)
     reads = False
@@ -325,16 +325,16 @@ def test_a_lifted_function_keeps_what_it_says_about_being_asked():
     def planner(single):
         return np.zeros(4)
 
-    assert (reads_state(batched(planner)), asked_again(batched(planner))) == (False, True)
-    planner.asked_again = False
-    assert (reads_state(batched(planner)), asked_again(batched(planner))) == (False, False)
-    planner.asked_again, planner.reads_state = True, True
-    assert (reads_state(batched(planner)), asked_again(batched(planner))) == (True, False)  # states are not stored
+    assert (reads_state(batched(planner)), can_be_requeried(batched(planner))) == (False, True)
+    planner.can_be_requeried = False
+    assert (reads_state(batched(planner)), can_be_requeried(batched(planner))) == (False, False)
+    planner.can_be_requeried, planner.reads_state = True, True
+    assert (reads_state(batched(planner)), can_be_requeried(batched(planner))) == (True, False)  # states are not stored
 
 
 def test_the_slow_one_is_not_asked_again_and_the_others_are():
     spec = TASKS["push"].spec
-    assert [n for n, entry in CONTROLLERS.items() if entry.fits(spec) and not asked_again(make_controller(n, spec))] == [
+    assert [n for n, entry in CONTROLLERS.items() if entry.fits(spec) and not can_be_requeried(make_controller(n, spec))] == [
         "discrete-mpc"
     ]
 

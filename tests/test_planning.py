@@ -7,7 +7,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import DiscreteMPC, ReactivePush, propose
-from residual_rl.controllers.planning import MOVES, STAY, UNREACHABLE, Remembered, Tree, best_first_search
+from residual_rl.controllers.planning import MOVES, STAY, UNREACHABLE, StepCache, Tree, best_first_search
 from residual_rl.errors import ControllerError
 from residual_rl.tasks import TASKS
 from residual_rl.tasks.block import BlockWorld
@@ -272,8 +272,8 @@ def test_one_episode_alone_or_in_company_one_thread_or_three(mpc, seen):
     three.close()
 
 
-def test_what_it_remembers_changes_no_proposal():
-    """Followed, disturbed and led elsewhere, a planner that remembers proposes what a new one does."""
+def test_cached_steps_change_no_proposal():
+    """Followed, disturbed and led elsewhere, a stateful planner proposes what a new one does."""
     envs = TASKS["mpc-push"].make_envs(4, num_threads=2, autoreset_mode=AutoresetMode.DISABLED, with_state=True)
     observation, _ = envs.reset(seed=7)
     rng = np.random.default_rng(0)
@@ -295,7 +295,7 @@ def test_what_was_simulated_for_this_search_or_the_last_is_not_simulated_again()
         asked.extend(places[:, 0].tolist())
         return places + moves
 
-    remembered = Remembered(step)
+    remembered = StepCache(step)
 
     def ask(*places):
         asked.clear()

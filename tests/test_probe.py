@@ -13,7 +13,7 @@ from worlds import BUDGET, Aim, Reach, straight
 
 import residual_rl
 from residual_rl.controllers.adapted import Adapted, Character, per_lane
-from residual_rl.controllers.controller import asked_again, batched, name_of, propose, start_episodes
+from residual_rl.controllers.controller import batched, can_be_requeried, name_of, propose, start_episodes
 from residual_rl.controllers.models import OnnxModel, StableBaselinesModel
 from residual_rl.controllers.probe import advice, character_of
 from residual_rl.controllers.resolve import resolve, traits_of
@@ -141,10 +141,10 @@ class Latch:
 )
 def test_what_a_controller_is_is_found_out(call: Any, takes_batch: bool, is_random: bool, remembers: bool) -> None:
     found = character(call)
-    assert (found.takes_batch, found.is_random, found.remembers) == (takes_batch, is_random, remembers)
-    assert found.asked_again is not (is_random or remembers)
+    assert (found.takes_batch, found.is_random, found.is_stateful) == (takes_batch, is_random, remembers)
+    assert found.can_be_requeried is not (is_random or remembers)
     adapted = Adapted(call, LAYOUT, found)
-    assert asked_again(adapted) is found.asked_again
+    assert can_be_requeried(adapted) is found.can_be_requeried
     start_episodes(adapted, 4)
     assert propose(adapted, shown(), 2).shape == (4, 2)
 
@@ -164,7 +164,7 @@ def test_what_cannot_be_right_is_refused_with_the_reason(call: Any, complaint: s
 
 def test_one_lane_needs_one_memory() -> None:
     found = character(Locked(), lanes=1)
-    assert (found.takes_batch, found.remembers) == (False, True)
+    assert (found.takes_batch, found.is_stateful) == (False, True)
 
 
 def test_what_it_says_about_itself_comes_first() -> None:
@@ -172,8 +172,8 @@ def test_what_it_says_about_itself_comes_first() -> None:
         return noisy(observation)
 
     sure.is_random = False  # type: ignore[attr-defined]
-    sure.asked_again = False  # type: ignore[attr-defined]
-    assert (character(sure).is_random, character(sure).asked_again) == (False, False)
+    sure.can_be_requeried = False  # type: ignore[attr-defined]
+    assert (character(sure).is_random, character(sure).can_be_requeried) == (False, False)
     each = batched(single)
     each.takes_batch = True  # type: ignore[attr-defined]
     assert character(each).takes_batch
@@ -184,10 +184,10 @@ def test_a_slow_controller_is_not_asked_again() -> None:
         time.sleep(0.02)
         return linear(observation)
 
-    assert not character(slow).asked_again
-    assert not character(batched(lambda observation: slow(observation[None])[0])).asked_again
-    slow.asked_again = True  # type: ignore[attr-defined]
-    assert character(slow).asked_again
+    assert not character(slow).can_be_requeried
+    assert not character(batched(lambda observation: slow(observation[None])[0])).can_be_requeried
+    slow.can_be_requeried = True  # type: ignore[attr-defined]
+    assert character(slow).can_be_requeried
 
 
 def test_processes_are_advised_where_a_controller_of_one_observation_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +197,7 @@ def test_processes_are_advised_where_a_controller_of_one_observation_is_slow(mon
         return advice(call, Character(takes_batch, False, False, False, False, milliseconds), lanes)
 
     assert told(straight, False, 20.0) == (
-        "straight takes 20 ms for each observation: residual_rl.in_processes(make) asks in 8 processes at once"
+        "straight takes 20 ms for each observation: residual_rl.in_processes(make) runs it in 8 processes at once"
     )
     assert "20 ms" in told(per_lane(lambda: straight), True, 100.0)
     assert not any((told(straight, True, 20.0), told(straight, False, 0.5), told(straight, False, 20.0, lanes=1)))
@@ -376,4 +376,4 @@ def test_the_line_about_a_controller_is_told_once(tmp_path: Path) -> None:
     for _ in range(2):
         residual_rl.improve(Reach, straight, out=tmp_path, **budget)
     (line,) = (line for line in lines if line.startswith("straight"))
-    assert line.startswith("straight: asked about one observation at a time, deterministic, without memory, reads the goal, ")
+    assert line.startswith("straight: called with one observation at a time, deterministic, stateless, goal-conditioned, ")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import residual_rl
-from residual_rl.controllers.controller import asked_again, name_of, reads_goal, remembers
+from residual_rl.controllers.controller import can_be_requeried, is_stateful, name_of, reads_goal
 from residual_rl.controllers.workers import InProcesses
 from residual_rl.errors import ControllerError
 
@@ -19,7 +19,7 @@ SHOWN = {"speed": np.linspace(0.0, 1.0, 7)[:, None], "arm": {"angle": np.arange(
 class Planner:
     """Has no memory, and says of itself that it may be asked again."""
 
-    asked_again = True
+    can_be_requeried = True
     reads_goal = False
 
     def __call__(self, shown: Any) -> Any:
@@ -62,9 +62,9 @@ def test_proposals_are_those_of_one_controller_in_this_process(planner: InProces
 
 def test_what_a_controller_says_about_itself_is_said_on(planner: InProcesses) -> None:
     assert name_of(planner) == "Planner"
-    assert asked_again(planner)
+    assert can_be_requeried(planner)
     assert not reads_goal(planner)
-    assert not remembers(planner)
+    assert not is_stateful(planner)
 
 
 def test_a_batch_is_shared_out(planner: InProcesses) -> None:
@@ -94,7 +94,7 @@ def test_a_process_that_died_is_told() -> None:
 
 def test_each_lane_remembers_its_own_episode() -> None:
     with residual_rl.in_processes(lambda: Counter(), workers=2) as controller:
-        assert remembers(controller)
+        assert is_stateful(controller)
         inside = residual_rl.per_lane(Counter)
         for mask in ([True, True, True], [False, True, False], [False, False, False], [True, True, True, True]):
             for one in (controller, inside):

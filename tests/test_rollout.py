@@ -9,7 +9,7 @@ from golden.make import MUJOCO, base_of, file_of, rollout, seeds_of
 from gymnasium.vector import AutoresetMode
 from representatives import REPRESENTATIVES
 
-from residual_rl.controllers import ReactivePush, asked_again, make_controller, reads_state
+from residual_rl.controllers import ReactivePush, can_be_requeried, make_controller, reads_state
 from residual_rl.residual import SILVER2018, Composition
 from residual_rl.rollout import ControllerFailure, collect
 from residual_rl.tasks import TASKS
@@ -38,7 +38,7 @@ def envs_of(task, lanes, horizon=HORIZON, with_state=False):
 def quick(task):
     """A base for what has nothing to do with the base: the task's own, unless that plans."""
     base = base_of(task)
-    return base if asked_again(base) else ReactivePush()
+    return base if can_be_requeried(base) else ReactivePush()
 
 
 def zero(observation, base_action, step):
@@ -92,7 +92,7 @@ def test_action_and_base_action_are_what_the_composition_makes_of_them(task, com
 
 def test_rewards_and_success_are_the_tasks_own(task):
     controller = base_of(task, 2)
-    lanes = 8 if asked_again(controller) else 2
+    lanes = 8 if can_be_requeried(controller) else 2
     envs = envs_of(task, lanes, task.spec.horizon, reads_state(controller))
     episodes, _ = collect(envs, controller, Composition(), zero, list(range(lanes)))
     for episode in episodes:

@@ -290,7 +290,7 @@ def test_a_file_of_another_format_is_refused_by_name(tmp_path: Path, number: int
             )
             assert place != whole
             path.write_bytes(place)
-            with pytest.raises(RunError, match=rf"{name} has format (0|2|7|None), .* reads format 1 alone"):
+            with pytest.raises(RunError, match=rf"{name} has format (0|2|7|None), .* reads only format 1"):
                 read()
             path.write_bytes(whole)
 

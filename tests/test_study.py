@@ -250,7 +250,7 @@ def test_a_trial_is_estimated_from_its_kind_or_else_measured(studied: Path) -> N
     assert found[TINY_TRIAL] == (0.0, "its kind")
     at = standing(TINY_TRIAL, studied / TINY_TRIAL.name)
     assert found[half].hours == pytest.approx(2 * at.wall_seconds / 3600)
-    assert [found[trial].told_from for trial in (half, stranger, base)] == ["its kind", "a try", "a try"]
+    assert [found[trial].basis for trial in (half, stranger, base)] == ["its kind", "a try", "a try"]
     assert 0 < found[base].hours < found[stranger].hours < 1
     assert estimates([half], [TINY_TRIAL, half], studied) == {half: found[half]}
 
@@ -261,7 +261,7 @@ def test_a_trial_that_cannot_be_measured_has_no_hours_and_gives_the_reason(
     over_nothing = replace(TINY_TRIAL, controller="discrete-mpc", task="mbrl-pusher")
     found = estimates([over_nothing, BASE], [over_nothing, BASE], tmp_path)
     assert math.isnan(found[over_nothing].hours)
-    assert found[over_nothing].told_from.startswith("cannot be tried: ")
+    assert found[over_nothing].basis.startswith("cannot be tried: ")
     assert 0 < found[BASE].hours < 1
     shown = Console(file=io.StringIO(), width=80)
     monkeypatch.setitem(STUDIES, "tiny", Study("tiny", "", (over_nothing, BASE)))
@@ -270,8 +270,8 @@ def test_a_trial_that_cannot_be_measured_has_no_hours_and_gives_the_reason(
     said = shown.file.getvalue()  # type: ignore[attr-defined]
     assert re.search(rf"{BASE.name} +waiting +{BASE.steps:,} +0\.\d\d +a try", said), said
     assert re.search(rf"{over_nothing.name} +waiting +{over_nothing.steps:,} +\?", said), said
-    assert f"\n{over_nothing.name} {found[over_nothing].told_from}" in said
-    assert "without the 1 that cannot be told" in " ".join(said.split())
+    assert f"\n{over_nothing.name} {found[over_nothing].basis}" in said
+    assert "without the 1 that cannot be estimated" in " ".join(said.split())
 
 
 def test_the_command_lists_without_running_and_then_runs_and_prints_the_results(

@@ -118,7 +118,7 @@ def test_rollouts_become_rows_in_their_order():
 
 
 def test_too_few_steps_are_refused():
-    with pytest.raises(ControllerError, match="11 rows were asked for, but the episodes have only 10 steps"):
+    with pytest.raises(ControllerError, match="11 rows were requested, but the episodes have only 10 steps"):
         TableController.from_rollouts([rollout(0, 5), rollout(10, 5)], rows=11)
     with pytest.raises(ControllerError, match="at least one episode"):
         TableController.from_rollouts([])
@@ -198,7 +198,7 @@ def test_what_is_no_table_is_refused_and_the_file_named(tmp_path, states, action
 
 
 def test_a_table_for_another_task_is_refused(file):
-    with pytest.raises(ControllerError, match="states have 20 numbers and its actions 7, where 25 and 4 are needed"):
+    with pytest.raises(ControllerError, match="states have 20 numbers and its actions 7, but 25 and 4 are needed"):
         make_controller(str(file), TASKS["push"].spec)
 
 

@@ -8,7 +8,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from playing import STEPS, equal, lane_of, play, random_actions, registered_id
 
-from residual_rl.controllers import asked_again, make_controller
+from residual_rl.controllers import can_be_requeried, make_controller
 from residual_rl.tasks.gymnasium_envs import WorldVectorEnv
 
 FIXED_GOAL = {"mbrl-pusher", "mbrl-pusher-as-described"}
@@ -42,7 +42,7 @@ def test_spec_says_the_sizes_of_the_spaces(task, make_envs):
 
 def test_the_envs_own_reward_and_success_are_the_tasks_recomputed(task, make_envs):
     controller = make_controller(task.default_controller, task.spec, 2)
-    envs = make_envs(8 if asked_again(controller) else 2, with_state=True)
+    envs = make_envs(8 if can_be_requeried(controller) else 2, with_state=True)
     observation, _ = envs.reset(seed=0)
     rewards = []
     for _ in range(task.spec.horizon):

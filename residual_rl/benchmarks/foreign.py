@@ -116,7 +116,7 @@ def _make_collector(opened: Opened, actions: np.ndarray) -> Callable[[], None]:
     envs = actions.shape[1]
     middle = opened.layout.from_unit(np.zeros((envs, opened.layout.action_size)))
     middle = middle.reshape(envs, *opened.layout.action_shape)
-    batched = Character(True, is_random=False, remembers=False, reads_goal=False, asked_again=True, milliseconds=0.0)
+    batched = Character(True, is_random=False, is_stateful=False, reads_goal=False, can_be_requeried=True, milliseconds=0.0)
     base = Adapted(lambda shown: middle, opened.layout, batched)
     about = Description(opened.name, opened.layout, opened.spec.horizon, FINDINGS, None)
     lanes = opened.task(about, envs).make_envs()

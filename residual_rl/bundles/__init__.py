@@ -1,1 +1,1 @@
-"""A policy on its way to a robot or to other people: written as a folder, run with NumPy alone, shared."""
+"""Exported policies: a folder that runs with NumPy alone and can be shared."""

@@ -1,9 +1,9 @@
-"""What leaves the house: a policy as a folder that runs without the learner's libraries, see `runtime`.
+"""Write a policy as a bundle: a folder that runs without the learner's libraries, see `runtime`.
 
-bundle.json           what it is: sizes, features, composition, gate, bounds, verdict, the configuration's hash
+bundle.json           the manifest: sizes, features, composition, gate, bounds, verdict, the configuration's hash
 weights.safetensors   the numbers
-residual_policy.py    a copy of `runtime.py`, for whoever runs the policy where residual-rl is not installed
-policy.onnx           the same function as ONNX, where it was asked for
+residual_policy.py    a copy of `runtime.py`, to run the policy where residual-rl is not installed
+policy.onnx           the same function as ONNX, on request
 """
 
 import hashlib
@@ -34,24 +34,24 @@ from residual_rl.verdict import Verdict
 
 RUNTIME = "residual_policy.py"
 ONNX = "policy.onnx"
-PROBES = 2000  # observations on which a bundle is compared with the policy that it was made of
-TOLERANCE = 1e-5  # of an action: several times what float32 leaves open, see docs/export.md
-TIES = 20  # probes in which the gate may be so close to undecided that the last bit decides; more where it has just opened
+PROBES = 2000  # observations on which a bundle is compared with the policy that it was made from
+TOLERANCE = 1e-5  # of an action: several times the error of float32, see docs/export.md
+TIES = 20  # probes in which the gate may be so close to undecided that the last bit decides; more if it has just opened
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """A written bundle."""
 
     path: Path
     promoted: bool
-    """Where false, the bundle delivers the base until its scale is set."""
+    """If false, the bundle acts as the base until its scale is set."""
     size: int
     """Bytes of all files."""
     largest_difference: float
-    """Of an entry of an action from the training-side policy's, over `PROBES` observations."""
+    """Largest difference of an entry of an action from the run's policy, over `PROBES` observations."""
     microseconds: float
-    """Median of a step with the residual on, in this process."""
+    """Median duration of a step with the residual on, in this process."""
 
     def __str__(self) -> str:
         decision = "promoted" if self.promoted else "not promoted: it delivers the base until its scale is set"
@@ -61,7 +61,7 @@ class Exported:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The result as plain JSON values."""
+        """Return the result as plain JSON values."""
         return storage.to_json(self)
 
 
@@ -74,14 +74,14 @@ def write_bundle(
     onnx: bool = False,
     layout: Layout | None = None,
 ) -> Exported:
-    """Writes a bundle, whole or not at all, after comparing it with the policy that it was made of.
+    """Write a bundle atomically, after comparing it with the policy that it was made from.
 
-    With a layout, its bounds and the units of what it is shown are those of that environment, and it says which entries make up
-    an observation.
+    With a layout, its bounds and the units of observations are those of that environment, and the manifest lists the entries
+    of an observation.
 
     Raises:
         RunError: `out` is there already or cannot be written, or the bundle would not be the same function.
-        ResidualRLError: no bundle can hold what the algorithm learned; or ONNX was asked for and is not installed.
+        ResidualRLError: a bundle cannot hold this algorithm's residual; or `onnx` is set and ONNX is not installed.
     """
     graph = residual.algorithm.graph(residual.networks)
     if not graph.hidden:
@@ -119,14 +119,14 @@ def write_bundle(
 
 
 def config_sha256(config: Config) -> str:
-    """What tells two configurations apart in one word: SHA-256 of the configuration as JSON with sorted keys."""
+    """Return a hash of the configuration: SHA-256 of its JSON with sorted keys."""
     return hashlib.sha256(json.dumps(configuration.to_json(config), sort_keys=True).encode()).hexdigest()
 
 
 def probes(
     arrays: dict[str, np.ndarray], features: list[str], spec: Spec, count: int, seed: int = 0
 ) -> tuple[Observation, np.ndarray]:
-    """Observations `[count]` as the learner has seen them, and base actions `[count, A]`, some beyond the bounds."""
+    """Return observations `[count]` as the learner has seen them, and base actions `[count, A]`, some beyond the bounds."""
     rng = np.random.default_rng(seed)
     lengths = {"observation": spec.observation_size, "base_action": spec.action_size}
     ends = np.cumsum([lengths.get(name, spec.goal_size) for name in features])
@@ -142,7 +142,7 @@ def probes(
 def differences(
     policy: runtime.Policy, residual: Residual, observation: Observation, proposal: np.ndarray, layout: Layout | None = None
 ) -> np.ndarray:
-    """How far the bundle's action is from the training-side policy's, with the residual on: `[B]`, largest over entries.
+    """Return how far the bundle's action is from the training-side policy's, with the residual on: `[B]`, largest over entries.
 
     In units where the bounds are -1 and 1, in which the proposals `[B, A]` are too.
     """
@@ -208,7 +208,7 @@ def _entries(entries: tuple[Entry, ...]) -> list[dict[str, Any]]:
 
 
 def _arrays(graph: Graph) -> dict[str, np.ndarray]:
-    """Named as `runtime.array_shapes` says."""
+    """Return the arrays that `runtime.array_shapes` names."""
     normalizer = graph.normalizer
     arrays = {"normalizer.mean": normalizer.mean, "normalizer.factor": norm.factor(normalizer)} | _layers("actor", graph.actor)
     if graph.gate is not None:

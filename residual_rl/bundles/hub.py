@@ -1,6 +1,6 @@
-"""Bundles to others and from others: `push` and `pull`, with the Hugging Face Hub or with a folder that people share.
+"""Share bundles: `push` and `pull`, with the Hugging Face Hub or with a shared folder.
 
-Of a stranger's bundle two files are fetched, each no larger than a bundle's may be, and read as data; nothing of theirs is run.
+`pull` fetches two files of limited size and reads them as data; it does not run any code of the bundle.
 """
 
 import os
@@ -24,32 +24,32 @@ from residual_rl.optional import need
 from residual_rl.storage import acquire, make_directory
 
 FETCHED = {runtime.MANIFEST: runtime.MAX_MANIFEST, runtime.WEIGHTS: runtime.MAX_WEIGHTS}
-"""The files that are fetched, and the bytes that each may have."""
-PUSHING = ".push."  # how the names of the lock of a push, and of its folder while it is not over, begin
+"""The files that are fetched, and the maximum size of each in bytes."""
+PUSHING = ".push."  # prefix of a push's lock, and of its folder while it is running
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def push(bundle: str | Path, to: str | Path, *, public: bool = False) -> str:
-    """Sends an exported bundle, with a model card that says what it is and how it was judged.
+    """Send an exported bundle, with a model card that describes it and its verdict.
 
     Args:
         bundle: the folder that `export` wrote.
-        to: `owner/name` on the Hugging Face Hub, made where it is missing, with the token that `hf auth login` left; or
-            a folder: a `file:` URL, a `Path`, or a string that begins with `/`, `.` or `~`.
-        public: whether a repository that is made is for everyone to see.
+        to: `owner/name` on the Hugging Face Hub, created if it is missing, with the token of `hf auth login`; or a folder: a
+            `file:` URL, a `Path`, or a string that begins with `/`, `.` or `~`.
+        public: whether a new repository is public.
 
     Returns:
-        Where it is now.
+        Its new place.
 
     Raises:
-        HubError: the folder holds no sound bundle, or the bundle cannot be sent there.
+        HubError: the folder does not hold a valid bundle, or the bundle cannot be sent there.
         ResidualRLError: the `hub` extra is not installed.
     """
     remote = _remote(to, revision=None, public=public)
     with TemporaryDirectory() as directory:
         staged, bundle = Path(directory), Path(bundle)
         _Folder(bundle).fetch(staged)
-        policy = _loaded(staged, bundle)
+        policy = _load_staged(staged, bundle)
         if (bundle / ONNX).is_file():
             shutil.copyfile(bundle / ONNX, staged / ONNX)
         shutil.copyfile(runtime.__file__, staged / RUNTIME)
@@ -58,10 +58,10 @@ def push(bundle: str | Path, to: str | Path, *, public: bool = False) -> str:
 
 
 def pull(source: str | Path, out: str | Path, *, revision: str | None = None) -> runtime.Policy:
-    """Fetches a bundle into a folder, whole or not at all.
+    """Fetch a bundle into a folder, atomically.
 
     Only `bundle.json` and `weights.safetensors` are fetched, which are data; the `residual_policy.py` beside them is this
-    library's own. Whether the numbers do any good on your robot, only their source can tell.
+    library's own. Whether the policy is good on your robot is not checked: trust the source.
 
     Args:
         source: as `to` of `push`.
@@ -69,7 +69,7 @@ def pull(source: str | Path, out: str | Path, *, revision: str | None = None) ->
         revision: a commit, branch or tag of a repository on the Hub; None for its main branch.
 
     Returns:
-        The policy, as `residual_rl.bundles.runtime.load(out)` gives it.
+        The policy, as returned by `residual_rl.bundles.runtime.load(out)`.
 
     Raises:
         HubError: there is no such bundle, it is too large or damaged, or `out` cannot be written.
@@ -85,7 +85,7 @@ def pull(source: str | Path, out: str | Path, *, revision: str | None = None) ->
         staged = Path(directory) / "bundle"
         staged.mkdir()
         remote.fetch(staged)
-        policy = _loaded(staged, source)
+        policy = _load_staged(staged, source)
         shutil.copyfile(runtime.__file__, staged / RUNTIME)
         with _naming(out):
             os.replace(staged, out)
@@ -93,14 +93,14 @@ def pull(source: str | Path, out: str | Path, *, revision: str | None = None) ->
 
 
 class _Remote(Protocol):
-    """Where bundles are kept."""
+    """A place for bundles."""
 
     def fetch(self, into: Path) -> None:
-        """Copies the files of `FETCHED`, none larger than it may be."""
+        """Copy the files of `FETCHED`, none larger than its maximum."""
         ...
 
     def send(self, staged: Path) -> str:
-        """Takes all files of a folder, and says where they are."""
+        """Store all files of a folder, and return their place."""
         ...
 
 
@@ -133,17 +133,17 @@ class _Folder:
         return str(self.path)
 
     def _take(self, staged: Path) -> None:
-        for left in self.path.glob(f"{PUSHING}*"):  # by a push that was killed; the lock is no folder and stays
+        for left in self.path.glob(f"{PUSHING}*"):  # by a push that was killed; the lock is a file and stays
             shutil.rmtree(left, ignore_errors=True)
-        # As anybody's files; the folder keeps its own mode. All are there before the first takes its place, and what has it
-        # is replaced, not followed.
+        # Readable by others; the folder keeps its own mode. All are complete before the first is renamed, and links with their
+        # names are replaced, not followed.
         names = sorted((file.name for file in staged.iterdir()), key=runtime.MANIFEST.__eq__)  # the manifest last
         with TemporaryDirectory(dir=self.path, prefix=PUSHING) as beside:
             for name in names:
                 shutil.copyfile(staged / name, Path(beside) / name)
             for name in names:
                 os.replace(Path(beside) / name, self.path / name)
-        if ONNX not in names:  # of the bundle that was there
+        if ONNX not in names:  # of the earlier bundle
             (self.path / ONNX).unlink(missing_ok=True)
 
 
@@ -159,7 +159,7 @@ class _Repository:
         for name, most in FETCHED.items():
             _check_size(self.name, name, sizes.get(name), most)
         for name in FETCHED:
-            with _naming(self.name):  # of the commit whose sizes were looked at
+            with _naming(self.name):  # of the commit whose sizes were checked
                 path = self.api.hf_hub_download(self.name, name, revision=info.sha)
                 shutil.copyfile(path, into / name)
 
@@ -173,10 +173,10 @@ class _Repository:
 
 
 def _remote(place: str | Path, revision: str | None, public: bool = False) -> _Remote:
-    """A folder or a repository.
+    """Return a folder or a repository.
 
     Raises:
-        HubError: it is neither, or a folder was to have revisions.
+        HubError: it is neither, or a revision was given for a folder.
     """
     text = str(place)
     if isinstance(place, Path) or text.startswith(("/", ".", "~", "file:")):
@@ -198,7 +198,7 @@ def _check_size(place: str | Path, name: str, size: int | None, most: int) -> No
         raise HubError(f"{place}: {name} has {size} bytes, more than the {most} that it may have")
 
 
-def _loaded(staged: Path, source: str | Path) -> runtime.Policy:
+def _load_staged(staged: Path, source: str | Path) -> runtime.Policy:
     try:
         return runtime.load(staged)
     except runtime.BundleError as error:
@@ -207,14 +207,14 @@ def _loaded(staged: Path, source: str | Path) -> runtime.Policy:
 
 @contextmanager
 def _naming(place: str | Path) -> Iterator[None]:
-    """Turns whatever disk, network or the Hub's client raise into an error that names the place."""
+    """Convert errors of the disk, the network or the Hub's client into one that names the place."""
     try:
         yield
     except ResidualRLError:
         raise
     except Exception as error:
-        said = (str(error).strip().splitlines() or [""])[0]
-        raise HubError(f"{place}: {type(error).__name__}: {said}") from error
+        message = (str(error).strip().splitlines() or [""])[0]
+        raise HubError(f"{place}: {type(error).__name__}: {message}") from error
 
 
 def _hub() -> Any:

@@ -1,4 +1,4 @@
-"""What a bundle says of itself to people: the README that goes with it where it is shared."""
+"""The model card of a bundle: the README of a shared bundle."""
 
 import json
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ TAGS = ["residual-policy-learning", "reinforcement-learning", "robotics"]
 
 
 def model_card(manifest: Mapping[str, Any], place: str) -> str:
-    """Markdown with the header that the Hugging Face Hub reads.
+    """Return Markdown with the header that the Hugging Face Hub reads.
 
     Args:
-        manifest: what the bundle's `bundle.json` says; `runtime.load` has read it.
-        place: where the bundle is going to be, as `pull` takes it.
+        manifest: of the bundle, checked by `runtime.load`.
+        place: the bundle's new place, as `pull` takes it.
 
     Raises:
-        HubError: the manifest's verdict is none.
+        HubError: the manifest's verdict is damaged.
     """
     try:
         verdict = TypeAdapter(Verdict).validate_python(manifest["verdict"])
@@ -48,17 +48,17 @@ def model_card(manifest: Mapping[str, Any], place: str) -> str:
 
 > {verdict}
 
-Both were run from the same initial states, which training never saw. This speaks of the simulator it was trained in and of the
-starts drawn there, of nothing else: not of another controller, not of a real robot.
+Both were run from the same held-out initial states. This result holds for the training simulator and its initial-state
+distribution only. It says nothing about other controllers or a real robot.
 
 ## Run it
 
-The controller is not in here: the residual corrects {base}, and you pass what that proposes.
+The controller is not included: the residual corrects {base}, and you pass that controller's action.
 
 ```python
 import residual_rl
 
-policy = residual_rl.pull({json.dumps(place)}, "bundle")  # only data is fetched, and checked
+policy = residual_rl.pull({json.dumps(place)}, "bundle")  # fetches only data, and checks it
 action = policy(observation, base_action)
 policy.scale = 0.0  # from now on the base alone
 ```
@@ -84,5 +84,5 @@ def _row(side: Side) -> str:
 
 
 def _code(text: str) -> str:
-    """A name in a code span, out of which nothing in it can break."""
+    """Return a name as a Markdown code span, with the characters replaced that could end it."""
     return "`" + "".join(" " if character in "`|\r\n" else character for character in text) + "`"

@@ -1,9 +1,9 @@
 """A bundle's policy as an ONNX graph: the same function, for runtimes that are not Python.
 
-Inputs: those of `observation`, `achieved_goal`, `desired_goal` that the policy looks at, float64 if the bundle has units of
-them, else float32; and `base_action`, float32; each `[B, .]`. Besides `scale` `[]`, float32, which need not be given: its
-default is what the verdict says, as in `runtime.load`. With a rate limit also `previous_action` and `previous_base_action`
-`[B, A]`, float32, those of the step before; in an episode's first step give the base action for both.
+Inputs: those of `observation`, `achieved_goal`, `desired_goal` that the policy uses, float64 if the bundle has units for them,
+else float32; and `base_action`, float32; each `[B, .]`. Optional: `scale` `[]`, float32; its default follows from the verdict,
+as in `runtime.load`. With a rate limit also `previous_action` and `previous_base_action` `[B, A]`, float32, of the previous
+step; in an episode's first step pass the base action for both.
 Output: `action` `[B, A]`.
 
 Differs: a graph cannot refuse its inputs, so it does not check that they are finite.
@@ -22,7 +22,7 @@ OPSET, IR = 17, 8  # of 2022: old enough for the runtimes on robots
 
 
 def save_onnx(policy: Policy, path: Path) -> None:
-    """Writes the graph of a policy.
+    """Write the graph of a policy.
 
     Raises:
         ResidualRLError: ONNX is not installed.
@@ -54,8 +54,8 @@ def save_onnx(policy: Policy, path: Path) -> None:
         ir_version=IR,
         producer_name=manifest["made_by"],
     )
-    said = {"bundle_sha256": manifest["sha256"], "promoted": str(policy.promoted), "trained_scale": str(policy.trained_scale)}
-    helper.set_model_props(model, said)
+    props = {"bundle_sha256": manifest["sha256"], "promoted": str(policy.promoted), "trained_scale": str(policy.trained_scale)}
+    helper.set_model_props(model, props)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 
@@ -65,7 +65,7 @@ def _onnx() -> Any:
 
 
 class _Graph:
-    """Nodes and constants, as they are added; called with an operator and its inputs it names the output."""
+    """The nodes and constants of a graph under construction. A call adds an operator and returns the name of its output."""
 
     def __init__(self) -> None:
         onnx = _onnx()
@@ -75,7 +75,7 @@ class _Graph:
         self._named: dict[tuple[tuple[int, ...], bytes], str] = {}
 
     def constant(self, value: Any, name: str | None = None, dtype: type = np.float32) -> str:
-        """The name of a constant. Equal ones are stored once: the critics' weights are used twice."""
+        """Return the name of a constant. Equal ones are stored once, since the critics' weights are used twice."""
         array = np.asarray(value, dtype)
         name = name or self._named.setdefault((array.shape, array.tobytes()), f"constant_{len(self._named)}")
         if all(one.name != name for one in self.constants):
@@ -83,7 +83,7 @@ class _Graph:
         return name
 
     def __call__(self, operator: str, *inputs: Any, output: str | None = None, **attributes: Any) -> str:
-        """Adds a node. Inputs that are no names become constants."""
+        """Add a node. Inputs that are not names become constants."""
         names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
         output = output or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(self._node(operator, names, [output], **attributes))
@@ -108,7 +108,7 @@ def _policy(graph: _Graph, policy: Policy) -> None:
 
     features = _features(graph, policy, unit)
     shown = [features]
-    if policy.manifest["frames"] > 1:  # a product with ones and zeros takes what is shown of each out of the features
+    if policy.manifest["frames"] > 1:  # a product with ones and zeros selects the features of each frame
         chosen = policy.per_frame(np.eye(len(policy.mean), dtype=np.float32))
         shown = [graph("MatMul", features, each) for each in chosen]
     residual = graph("Tanh", graph("Mean", *(_network(graph, policy.actor, each, 0.0) for each in shown)))
@@ -144,11 +144,11 @@ def _limited(graph: _Graph, limit: float, action: str, alone: str, in_unit: Call
 
 
 def _features(graph: _Graph, policy: Policy, unit: str) -> str:
-    """What the networks see, normalised: `[B, F]`."""
+    """Return the networks' normalised input: `[B, F]`."""
     manifest, parts = policy.manifest, []
 
     def seen(name: str) -> str:
-        """An input in the units of training."""
+        """Return an input in the units of training."""
         if policy.units is None:
             return name
         count = manifest["sizes"]["observation"]
@@ -169,7 +169,7 @@ def _features(graph: _Graph, policy: Policy, unit: str) -> str:
 
 
 def _network(graph: _Graph, layers: list[Layer], x: str, epsilon: float) -> str:
-    """Fully connected layers with ReLU between them, each normalised before where it has a norm."""
+    """Add fully connected layers with ReLU between them, after their layer norm if they have one."""
     for index, (weight, bias, norm) in enumerate(layers):
         x = graph("Add", graph("MatMul", x, weight), bias)
         if norm is not None:

@@ -1,6 +1,6 @@
 """An exported policy in NumPy alone: `policy(observation, base_action) -> action`.
 
-This file needs NumPy alone, from Python 3.8 and NumPy 1.17 on (JetPack 5), and nothing of the package it comes from:
+This file needs only NumPy (Python 3.8 and NumPy 1.17 or later, as on JetPack 5), and nothing of the package it comes from:
 `residual-rl export` puts a copy of it into every bundle, as `residual_policy.py`.
 
     from residual_policy import load
@@ -9,8 +9,8 @@ This file needs NumPy alone, from Python 3.8 and NumPy 1.17 on (JetPack 5), and 
     action = policy(observation, base_action)
     policy.scale = 0.0  # from now on the base alone, bit for bit
 
-A bundle is data: `bundle.json` says what it is, `weights.safetensors` holds the numbers. Nothing in it is executed, and every
-entry is checked before it is used. Run as a script, the file says what the bundle beside it is and how fast it is here.
+A bundle is data: `bundle.json` is the manifest, `weights.safetensors` holds the numbers. Nothing in it is executed, and every
+entry is checked before it is used. Run as a script, this file prints the manifest of the bundle beside it and its speed here.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ MAX_ENTRIES = 4096  # of an observation
 MAX_AXES = 32  # of an entry
 LEAST_SCALE = 1e-60  # of the units of an observation
 FEATURES = ("observation", "desired_goal", "to_goal", "base_action")
-"""What a network may see; `to_goal` is the way from the achieved to the desired goal."""
+"""Possible inputs of a network; `to_goal` is the desired minus the achieved goal."""
 
 Layer = Tuple[np.ndarray, np.ndarray, Optional[Tuple[np.ndarray, np.ndarray]]]
-"""Weight `[I, out]`, bias `[out]` and, where the layer is normalised, the norm's weight and bias `[out]`. Of critics:
-`[Q, I, out]`, and all else `[Q, 1, out]`."""
+"""Weight `[I, out]`, bias `[out]` and, if the layer is normalised, the norm's weight and bias `[out]`. For critics the weight
+is `[Q, I, out]`, and everything else `[Q, 1, out]`."""
 
 
 class BundleError(Exception):
-    """A bundle that cannot be used: not there, damaged, altered, or of another format."""
+    """A bundle cannot be used: it is missing, damaged, altered, or has another format."""
 
 
 def load(path: str | os.PathLike[str]) -> Policy:
-    """The policy of a bundle. Where its verdict did not promote it, its scale is 0: it delivers the base.
+    """Return the policy of a bundle. If its verdict did not promote it, its scale is 0: it acts as the base.
 
     Raises:
         BundleError: the folder holds no bundle, or one that is damaged; the message names the file and what is wrong.
@@ -75,11 +75,11 @@ def load(path: str | os.PathLike[str]) -> Policy:
 
 
 class Policy:
-    """Base plus residual, where the gate lets the residual act; elsewhere, and with scale 0, the base exactly."""
+    """Base plus residual if the gate is open; else, and with scale 0, exactly the base."""
 
     def __init__(self, manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray]):
         self.manifest = manifest
-        """What `bundle.json` says."""
+        """The contents of `bundle.json`."""
         self.verdict: Mapping[str, Any] = manifest["verdict"]
         self.promoted: bool = self.verdict["promoted"]
         """Whether base plus residual was shown to be better than the base."""
@@ -100,18 +100,18 @@ class Policy:
         self._caution = None if self._gate is None else self._gate["caution"]
         self._frames = manifest["frames"]
         self.units = (arrays["units.centre"], arrays["units.scale"]) if "units.centre" in arrays else None
-        """[O + G] float64, what is subtracted from an observation and from goals, and what they are divided by then."""
+        """[O + G] float64, the centre and the scale of observations and goals."""
         self.mean, self.factor = arrays["normalizer.mean"], arrays["normalizer.factor"]
-        """[F] mean of the features, and what they are multiplied by after it is subtracted."""
+        """[F] mean of the features, and the factor that is applied after it is subtracted."""
         count = len(manifest["hidden"]) + 1
         self.actor = _layers(arrays, "actor", count)
         self.critics = [] if self._gate is None else _layers(arrays, "critics", count)
 
     @property
     def scale(self) -> float | Tuple[float, ...]:
-        """Multiplies the residual: 0 is the base, exactly; `trained_scale` is what was learned and judged.
+        """The factor of the residual: 0 is exactly the base; the residual was trained and judged with `trained_scale`.
 
-        If that is a number for each entry of an action, so is this; a number that it is set to is the most for every entry.
+        If that is a number for each entry of an action, so is this; setting it to one number limits every entry.
         """
         return tuple(self._scale.tolist()) if isinstance(self.trained_scale, tuple) else float(self._scale[0])
 
@@ -124,34 +124,34 @@ class Policy:
         self._scale = np.minimum(wanted, self._trained)
 
     def reset(self) -> None:
-        """Start an episode: to be called if there is a rate limit, which then begins at the base action."""
+        """Start an episode. Call it if there is a rate limit, which then begins at the base action."""
         self._previous = None
 
     @property
     def caution(self) -> float | None:
         """How sure the critics must be before the residual acts: standard deviations by which their mean must prefer it.
 
-        0 leaves it to their mean, however much they disagree; None is no gate, the residual acts everywhere. The verdict speaks
-        of the caution that the bundle was written with.
+        With 0 their mean decides, however much they disagree; None is no gate: the residual acts everywhere. The verdict holds
+        for the caution with which the bundle was written.
         """
         return self._caution
 
     @caution.setter
     def caution(self, value: float | None) -> None:
         if self._gate is None:
-            raise ValueError("this policy was learned without a gate, and has no critics to ask")
+            raise ValueError("this policy was learned without a gate, and has no critics")
         if value is not None and not 0.0 <= value < math.inf:
             raise ValueError(f"caution must be None or at least 0, not {value}")
         self._caution = None if value is None else float(value)
 
     def __call__(self, observation: Any, base_action: Any) -> np.ndarray:
-        """The action for one observation, or for each of a batch.
+        """Return the action for one observation, or for each of a batch.
 
         Args:
             observation: `{"observation": [O], "achieved_goal": [G], "desired_goal": [G]}`, or a batch, `[B, O]` and `[B, G]`;
-                a mere `[O]` or `[B, O]` for a task without goals. Where an environment showed each of these otherwise, as a
-                dictionary or with more axes, also as it showed them. With scale 0 it is not looked at.
-            base_action: `[A]` or `[B, A]`, what the controller proposes.
+                a mere `[O]` or `[B, O]` for a task without goals. The environment's own form, a dictionary or more axes,
+                works too. With scale 0 it is not used.
+            base_action: `[A]` or `[B, A]`, the controller's action.
 
         Returns:
             `[A]` or `[B, A]` within the bounds, in the float type of `base_action`.
@@ -182,17 +182,17 @@ class Policy:
                 composed = self._limited(np.where(acts, composed, alone), alone)
                 acts = composed != alone
             action = composed * self._half + self._middle
-        # Clipped once more: the way there and back can end a rounding error beyond a bound.
+        # Clipped once more: conversion and back can exceed a bound by a rounding error.
         return np.where(acts, action, base).astype(rows.dtype).clip(low, high).reshape(proposal.shape)
 
     def _limited(self, action: np.ndarray, alone: np.ndarray) -> np.ndarray:
-        """The action, no further from the previous one than the rate limit, or than the base action moved: `[B, A]`.
+        """Return the action after the rate limit: no further from the previous one than that, or than the base moved: `[B, A]`.
 
         All in units where the bounds are -1 and 1.
         """
         action_before, alone_before = self._previous or (alone, alone)
         if action_before.shape != action.shape:
-            raise ValueError("with a rate limit steps follow each other: call reset() where episodes start")
+            raise ValueError("with a rate limit steps follow each other: call reset() when episodes start")
         with_base = alone + (action_before - alone_before)
         low = np.minimum(action_before - self._rate_limit, with_base)
         action = action.clip(low, np.maximum(action_before + self._rate_limit, with_base))
@@ -200,7 +200,7 @@ class Policy:
         return action
 
     def per_frame(self, features: np.ndarray) -> list[np.ndarray]:
-        """Of an observation that consists of several frames, features `[..., F]` with one of them each."""
+        """Return features `[..., F]` for each frame of an observation that consists of several."""
         if self._frames == 1:
             return [features]
         size = self._sizes["observation"] // self._frames
@@ -208,13 +208,13 @@ class Policy:
         return [np.concatenate([each, features[..., self._frames * size :]], axis=-1) for each in before]
 
     def _features(self, observation: Any, unit: np.ndarray, batch: Tuple[int, ...]) -> np.ndarray:
-        """What the networks see, normalised: `[B, F]` float32."""
+        """Return the networks' normalised input: `[B, F]` float32."""
         shown = observation if self._in_parts(observation) else {"observation": observation}
 
         def rows(name: str, size: str) -> np.ndarray:
             if name not in shown:
                 raise ValueError(f"the observation has no {name!r}")
-            own = self._rows(self._joined(shown[name], size, batch), name, self._sizes[size], len(unit))
+            own = self._rows(self._join(shown[name], size, batch), name, self._sizes[size], len(unit))
             return self._finite(self._in_units(own, size).astype(np.float32), name)
 
         parts = []
@@ -231,7 +231,7 @@ class Policy:
         return ((features - self.mean) * self.factor).clip(-after, after)
 
     def _in_units(self, own: np.ndarray, size: str) -> np.ndarray:
-        """Observations or goals `[B, N]`, centred and scaled in double precision as in training."""
+        """Return observations or goals `[B, N]`, centred and scaled in double precision as in training."""
         if self.units is None:
             return own
         count = self._sizes["observation"]
@@ -239,8 +239,8 @@ class Policy:
         centre, scale = self.units
         return (own - centre[columns]) / scale[columns]
 
-    def _joined(self, shown: Any, size: str, batch: Tuple[int, ...]) -> np.ndarray:
-        """An observation or goal as the environment showed it, its entries joined as in training: `[*batch, N]`."""
+    def _join(self, shown: Any, size: str, batch: Tuple[int, ...]) -> np.ndarray:
+        """Return an observation or goal in the environment's form with its entries joined as in training: `[*batch, N]`."""
         if not self._is_dictionary(size) or not isinstance(shown, Mapping):
             array = _array(shown, size)
             if not self._entries:
@@ -261,7 +261,7 @@ class Policy:
         return np.concatenate(parts, axis=-1)
 
     def _in_parts(self, observation: Any) -> bool:
-        """Whether this holds observation and goals by their names, and is not a dictionary that is the observation."""
+        """Return whether this is a dictionary of observation and goals, not a dictionary that is the observation itself."""
         if not self._entries:
             return isinstance(observation, Mapping)
         own = [entry["path"][0] for entry in self._entries.get("observation", []) if entry["path"]]
@@ -270,13 +270,13 @@ class Policy:
         return "observation" in observation and "observation" not in own
 
     def _is_dictionary(self, size: str) -> bool:
-        """Whether an observation, or a goal, was a dictionary in training."""
+        """Return whether an observation, or a goal, was a dictionary in training."""
         return any(entry["path"] for entry in self._entries.get(size, []))
 
     def _margin(
         self, gate: Mapping[str, Any], caution: float, features: np.ndarray, unit: np.ndarray, residual: np.ndarray
     ) -> np.ndarray:
-        """By how much the critics agree that the residual beats the base, `[B, 1]`: above zero it acts."""
+        """Return the margin by which the critics prefer the residual to the base, `[B, 1]`: above zero it acts."""
         scored = [residual, np.zeros_like(residual)]
         if self._scores_action:
             scored = [(unit + self._scale.astype(np.float32) * each).clip(-1.0, 1.0) for each in scored]
@@ -287,7 +287,7 @@ class Policy:
 
     @staticmethod
     def _rows(array: np.ndarray, name: str, size: int, count: int | None) -> np.ndarray:
-        """`[size]` or `[B, size]` as `[B, size]`, checked."""
+        """Check `[size]` or `[B, size]`, and return it as `[B, size]`."""
         rows = array[None] if array.ndim == 1 else array
         if rows.ndim != 2 or rows.shape[1] != size or count not in (None, len(rows)):
             raise ValueError(f"{name} has shape {array.shape}, expected [{size}], or [B, {size}] with one B for all")
@@ -312,7 +312,7 @@ def _layers(arrays: Mapping[str, np.ndarray], prefix: str, count: int) -> list[L
 
 
 def _network(layers: list[Layer], x: np.ndarray, epsilon: float) -> np.ndarray:
-    """Fully connected layers with ReLU between them, each normalised before where it has a norm: `[..., I] -> [..., out]`."""
+    """Apply fully connected layers with ReLU between them, after their layer norm if any: `[..., I] -> [..., out]`."""
     for index, (weight, bias, norm) in enumerate(layers):
         x = x @ weight + bias
         if norm is not None:
@@ -324,12 +324,12 @@ def _network(layers: list[Layer], x: np.ndarray, epsilon: float) -> np.ndarray:
 
 
 def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every array that belongs to a manifest. A weight maps `x` to `x @ weight + bias`.
+    """Return name and shape of every array that belongs to a manifest. A weight maps `x` to `x @ weight + bias`.
 
-    All are float32 but those of the units, which are float64: in single precision a position of 1e7 has no fractions.
+    All are float32 except those of the units, which are float64: in single precision a position of 1e7 has no fractions.
 
     Raises:
-        ValueError: a size that cannot be, or too many bytes in all.
+        ValueError: a size is invalid, or the total is too large.
     """
     sizes, gate, features = manifest["sizes"], manifest["gate"], manifest["features"]
     actions = _whole(sizes["action"], "sizes.action", 1, MAX_SIZE)
@@ -367,22 +367,22 @@ def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def _width(name: str) -> int:
-    """Bytes of a number of an array of this name."""
+    """Return the bytes per number of the array with this name."""
     return 8 if name.startswith("units.") else 4
 
 
 def digest(manifest: Mapping[str, Any], weights: bytes) -> str:
-    """SHA-256 over all that the manifest says, but for this digest itself, and over the weights' file.
+    """Return the SHA-256 of the manifest without this digest, and of the weights' file.
 
-    It finds damage. Who alters a bundle on purpose can write a new one: trust the place where it comes from, not the digest.
+    It finds damage, not manipulation: anyone who alters a bundle can write a new digest. Trust the bundle's source instead.
     """
-    said = {key: value for key, value in manifest.items() if key != "sha256"}
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    fields = {key: value for key, value in manifest.items() if key != "sha256"}
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(hashlib.sha256(text.encode()).digest() + weights).hexdigest()
 
 
 def latency(policy: Policy, seconds: float = 0.5) -> float:
-    """Median microseconds of a step for one observation, with the residual on."""
+    """Return the median microseconds of a step for one observation, with the residual on."""
     rng = np.random.default_rng(0)
     sizes, scale = policy.manifest["sizes"], policy.scale
     observation: Any = rng.standard_normal(sizes["observation"])
@@ -406,7 +406,7 @@ def latency(policy: Policy, seconds: float = 0.5) -> float:
 
 
 def _check_manifest(manifest: Mapping[str, Any]) -> None:
-    """What `array_shapes` has not looked at. Raises ValueError."""
+    """Check the fields that `array_shapes` does not check. Raises ValueError."""
     composition, gate, bounds = manifest["composition"], manifest["gate"], manifest["bounds"]
     scale = composition["scale"]
     if isinstance(scale, list):
@@ -439,7 +439,7 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
         if size not in ("observation", "goal") or not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
             raise ValueError(f"entries may hold those of an observation and of a goal, {MAX_ENTRIES} at most")
         if sum(_entry_size(entry, size) for entry in entries) != manifest["sizes"][size]:
-            raise ValueError(f"entries.{size} must be as large together as sizes.{size} says")
+            raise ValueError(f"entries.{size} must be as large together as sizes.{size}")
     if not isinstance(manifest["verdict"], dict) or not isinstance(manifest["verdict"]["promoted"], bool):
         raise ValueError("verdict.promoted must be true or false")
 
@@ -452,7 +452,7 @@ def _array(value: Any, name: str) -> np.ndarray:
 
 
 def _entries(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an observation and a goal are made of; nothing where they are arrays."""
+    """Return the entries of an observation and a goal; empty if they are arrays."""
     entries = manifest["entries"]
     if entries is not None and not isinstance(entries, dict):
         raise ValueError("entries must be null or an object")
@@ -479,9 +479,9 @@ def _number(value: Any, name: str, least: float, most: float) -> None:
 
 
 def _read(path: str, most: int) -> bytes:
-    """All of a file that is no larger than `most` bytes."""
+    """Return the contents of a file of at most `most` bytes."""
     try:
-        if not os.path.isfile(path):  # also no pipe, on which one would wait forever
+        if not os.path.isfile(path):  # nor a pipe, which would block
             raise BundleError(f"there is no file {path}")
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -504,7 +504,7 @@ def _json_object(content: bytes, path: str) -> dict[str, Any]:
 
 
 def _arrays(content: bytes, shapes: Mapping[str, tuple[int, ...]], path: str) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file: a length, a JSON header, the numbers. They must be exactly the expected ones."""
+    """Return the arrays of a safetensors file: a length, a JSON header, the numbers. They must be exactly the expected ones."""
     start = 8 + int.from_bytes(content[:8], "little")
     if not 8 < start <= len(content):
         raise BundleError(f"{path} is damaged: its header is cut short")
@@ -521,7 +521,7 @@ def _arrays(content: bytes, shapes: Mapping[str, tuple[int, ...]], path: str) ->
         size = width * math.prod(shape)
         offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
         if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(offset) is int for offset in offsets):
-            raise BundleError(f"{path}: array {name!r} does not say where it lies")
+            raise BundleError(f"{path}: array {name!r} has no offsets")
         if entry.get("dtype") != f"F{8 * width}" or entry.get("shape") != list(shape) or offsets[1] - offsets[0] != size:
             raise BundleError(f"{path}: array {name!r} is not float{8 * width}{list(shape)}")
         if not 0 <= offsets[0] <= len(content) - start - size:
@@ -535,7 +535,7 @@ def _arrays(content: bytes, shapes: Mapping[str, tuple[int, ...]], path: str) ->
 
 
 def main() -> None:
-    """Says what the bundle beside this file (or in the folder named on the command line) is, and how fast it is here."""
+    """Print the manifest and the speed of the bundle beside this file, or in the folder named on the command line."""
     policy = load(sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__)))
     about = {name: policy.manifest.get(name) for name in ("task", "controller", "sizes", "gate", "verdict")}
     about.update(scale=policy.scale, trained_scale=policy.trained_scale, microseconds=round(latency(policy), 1))

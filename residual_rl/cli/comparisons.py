@@ -1,4 +1,4 @@
-"""The commands that compare and learn nothing: any two controllers, and an unfinished run with its base."""
+"""The commands that compare without training: any two controllers, and an unfinished run with its base."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from residual_rl.tasks import is_task
 
 
 def means_run(target: str) -> bool:
-    """Whether a name means a directory. One called like an environment does not hide it: `./NAME` means the directory."""
+    """Return whether a name means a directory. An environment's name takes precedence: `./NAME` means the directory."""
     if is_task(target) or not Path(target).is_dir():
         return False
     if not re.search(r"-v\d+$", target):  # what Gymnasium's ids end in
@@ -29,8 +29,8 @@ def means_run(target: str) -> bool:
 
 def compare(
     env: Annotated[str, typer.Argument(help="A task's name, see `residual-rl list`, or any Gymnasium id.")],
-    base: Annotated[str, typer.Option(help="The controller as it was: its name, a .npz or an .onnx file.")],
-    policy: Annotated[str, typer.Option(help="The controller that is compared with it.")],
+    base: Annotated[str, typer.Option(help="The reference controller: its name, a .npz or an .onnx file.")],
+    policy: Annotated[str, typer.Option(help="The controller to compare with it.")],
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each, at most; it stops once it is certain.")] = 500,
     horizon: Annotated[
         int | None, typer.Option(min=1, help="Steps after which an episode is cut.", show_default="the environment's own")
@@ -59,9 +59,9 @@ def judge(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Judge the policy that an unfinished run has selected so far, on states that its final verdict does not use.
+    """Judge the policy that an unfinished run has selected so far, on initial states that its final verdict does not use.
 
-    The judgement is kept in the run: `residual_rl.load(RUN, unfinished=True)` delivers by it, and training can go on.
+    The judgement is saved in the run: `residual_rl.load(RUN, unfinished=True)` uses it, and training can continue.
     """
     from residual_rl.judging.runs import judge as judge_
 
@@ -70,4 +70,4 @@ def judge(
         print(json.dumps(verdict.to_json()))
         return
     console.print(Text(str(verdict), style="bold"), highlight=False, soft_wrap=True)
-    show(f"run     {run}, unfinished; start the same training again to go on")
+    show(f"run     {run}, unfinished; start the same training again to resume")

@@ -1,4 +1,4 @@
-"""Where all commands print, and the options that mean the same everywhere."""
+"""Output streams of all commands, and the options that they share."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from residual_rl.progress.terminal import Terminal
 console = Console()
 complaints = Console(stderr=True)
 tell = Terminal(complaints, console)
-"""Prints a line beside the result: on standard error."""
+"""Prints a line on standard error, beside the result."""
 
 Seed = Annotated[int, typer.Option(min=0, help="Random seed of the run.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Physics threads.", show_default="one per core")]
@@ -70,14 +70,14 @@ Set = Annotated[
 ]
 
 OPTIONS = ("task", "controller", "method", "preset", "seed", "steps")
-"""Fields of the configuration that are set by an argument or option of their own."""
+"""Fields of the configuration that have an argument or option of their own."""
 
 
 def settings(entries: list[str] | None) -> dict[str, Any]:
-    """What was set with `--set`: `{"path": value}`.
+    """Return the values set with `--set`: `{"path": value}`.
 
     Raises:
-        ResidualRLError: an entry is not of the form PATH=VALUE, or sets what has an option of its own.
+        ResidualRLError: an entry is not of the form PATH=VALUE, or sets a field that has an option of its own.
     """
     values: dict[str, Any] = {}
     for entry in entries or ():
@@ -94,7 +94,7 @@ def settings(entries: list[str] | None) -> dict[str, Any]:
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that were given: those that are not None."""
+    """Return the options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -104,16 +104,16 @@ def show(line: str) -> None:
 
 
 def is_run(target: str | Path) -> bool:
-    """Whether this is the directory of a run."""
+    """Return whether this is the directory of a run."""
     return (Path(target) / "config.json").is_file()
 
 
 @contextmanager
 def progress_bar(*columns: ProgressColumn, **fields: Any) -> Iterator[Progress]:
-    """Show a progress bar on standard error from its `start` on, and remove it whatever happens.
+    """Show a progress bar on standard error from its `start` on, and always remove it at the end.
 
     Args:
-        *columns: what stands behind the name, the bar and the numbers.
+        *columns: further columns after the name, the bar and the numbers.
         **fields: other arguments of rich's `Progress`.
     """
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *columns, console=complaints, **fields)

@@ -28,7 +28,7 @@ def list_() -> None:
     from residual_rl.studies import STUDIES
 
     sections = {
-        "tasks": {task.name: _described(task) for task in TASKS.values()},
+        "tasks": {task.name: _describe(task) for task in TASKS.values()},
         "controllers": {name: entry.summary for name, entry in CONTROLLERS.items()}
         | {"FILE.npz": "a table: repeats the action of the nearest recorded state", "FILE.onnx": "a network"},
         "methods": METHODS,
@@ -62,7 +62,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _described(task: Task) -> str:
+def _describe(task: Task) -> str:
     measure = "; judged by its return" if task.measured_by == "return" else ""
     return f"{task.summary} ({task.gymnasium_id}{measure})"
 

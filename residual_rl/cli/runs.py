@@ -84,7 +84,7 @@ def train(
     show(f"run     {run.path}")
     try:
         _write_report([run.path])
-    except ResidualRLError as error:  # the run itself is on disk all the same
+    except ResidualRLError as error:  # the run itself is saved
         complaints.print(Text(f"no report: {error}", style="yellow"), highlight=False, soft_wrap=True)
 
 

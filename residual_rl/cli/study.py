@@ -57,7 +57,7 @@ def gather(
 ) -> None:
     """Collect the results of a study that ran in several directories, or on several machines, in one table.
 
-    Trials that differ only in budget are told apart by a suffix on the variant (`default-200k`).
+    Trials that differ only in budget get a suffix on the variant (`default-200k`).
     """
     from residual_rl.studies import find_study
     from residual_rl.studies.results import collect
@@ -70,10 +70,10 @@ def gather(
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`"0-2,7"` is 0, 1, 2 and 7.
+    """Return the seeds of `"0-2,7"`: 0, 1, 2 and 7.
 
     Raises:
-        ResidualRLError: it is something else.
+        ResidualRLError: the text has another form.
     """
     seeds: list[int] = []
     try:

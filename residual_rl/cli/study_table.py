@@ -1,4 +1,4 @@
-"""A study's trials on the console: what would run, how far each is, and what came of it."""
+"""Show a study's trials on the console: which would run, their progress, and their results."""
 
 from collections.abc import Mapping
 from math import isnan
@@ -35,11 +35,11 @@ def carry_out(
     out: Path | None,
     console: Console,
 ) -> bool:
-    """Runs a study, or lists what it would run; returns whether all of it is finished."""
+    """Run a study, or list its trials; return whether all of them are finished."""
     found = find_study(name)
     trials = chosen(found.trials, only, seeds, budget)
     for trial in trials:
-        trial.config()  # what cannot be run is said before anything runs
+        trial.config()  # raises before anything runs if a trial cannot run
     out = out or Path("runs") / "studies" / (name if budget is None else f"{name}-{budget}")
     if dry_run:
         _list(trials, out, jobs or usable_cores(), retry, console)
@@ -74,7 +74,7 @@ def carry_out(
 
 
 def lines(states: Mapping[Trial, TrialState], out: Path) -> Group:
-    """A line for each trial, those that run first."""
+    """Return a line for each trial, running ones first."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("trial", "state", "steps", "base", "policy", "left"):
         table.add_column(column, justify="left" if column in ("trial", "state") else "right", no_wrap=True)
@@ -106,7 +106,7 @@ def _left(at: Standing) -> str:
 
 
 def _list(trials: list[Trial], out: Path, jobs: int, retry: bool, console: Console) -> None:
-    """What would run, and how long it would take."""
+    """List the trials to run, with their estimated duration."""
 
     def tell(line: str) -> None:
         console.print(line, style="dim", markup=False, highlight=False)
@@ -115,18 +115,18 @@ def _list(trials: list[Trial], out: Path, jobs: int, retry: bool, console: Conso
     open_ = [trial for trial in trials if state_of(out / trial.name) not in over]
     hours = estimates(open_, trials, out, tell)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("trial", "state", "steps", "hours left", "told from"):
+    for column in ("trial", "state", "steps", "hours left", "basis"):
         table.add_column(column, justify="right" if column in ("steps", "hours left") else "left", no_wrap=True)
     known = {trial: left for trial, left in hours.items() if not isnan(left.hours)}
     for trial in trials:
-        told = (f"{known[trial].hours:.2f}", known[trial].told_from) if trial in known else ("?" if trial in hours else "", "")
-        table.add_row(trial.name, str(state_of(out / trial.name)), f"{trial.steps:,}", *told)
+        cells = (f"{known[trial].hours:.2f}", known[trial].basis) if trial in known else ("?" if trial in hours else "", "")
+        table.add_row(trial.name, str(state_of(out / trial.name)), f"{trial.steps:,}", *cells)
     console.print(table)
     for trial in hours.keys() - known.keys():
-        console.print(Text(f"{trial.name} {hours[trial].told_from}", style="yellow"), soft_wrap=True)
+        console.print(Text(f"{trial.name} {hours[trial].basis}", style="yellow"), soft_wrap=True)
     total, longest = sum(left.hours for left in known.values()), max((left.hours for left in known.values()), default=0.0)
     together = max(total / jobs, longest)
-    unknown = f", without the {len(hours) - len(known)} that cannot be told" if len(known) < len(hours) else ""
+    unknown = f", without the {len(hours) - len(known)} that cannot be estimated" if len(known) < len(hours) else ""
     tell(
         f"{len(trials)} trials in {out}, {len(open_)} to run: {total:.1f} h on one core, {together:.1f} h with {jobs} at a time"
         + unknown

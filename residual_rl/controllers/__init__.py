@@ -8,15 +8,15 @@ from residual_rl.controllers.adapted import per_lane
 from residual_rl.controllers.controller import (
     Controller,
     Zero,
-    asked_again,
     batched,
+    can_be_requeried,
     is_random,
+    is_stateful,
     name_of,
     naming_step,
     propose,
     reads_goal,
     reads_state,
-    remembers,
     start_episodes,
 )
 from residual_rl.controllers.hook import ReactiveHook
@@ -43,10 +43,11 @@ __all__ = [
     "ReactivePush",
     "TableController",
     "Zero",
-    "asked_again",
     "batched",
+    "can_be_requeried",
     "in_processes",
     "is_random",
+    "is_stateful",
     "make_controller",
     "name_of",
     "naming_step",
@@ -54,27 +55,26 @@ __all__ = [
     "propose",
     "reads_goal",
     "reads_state",
-    "remembers",
     "start_episodes",
 ]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A controller that can be asked for by name."""
+    """A built-in controller."""
 
     summary: str
     make: Callable[[Spec, int | None], Controller]
-    """From the task's spec and a number of physics threads, for those that plan (None: one for each core)."""
+    """Makes it from the task's spec and, for planners, a number of physics threads (None: one per core)."""
     reads: int = 0
     """Entries of an observation that it needs, at least."""
     commands: int | None = None
     """Components of its base action; None for as many as the task has."""
     plans_in: Spec | None = None
-    """The spec of the only tasks whose states it can plan from; None for those that do not plan."""
+    """The only spec whose states it can plan from; None if it does not plan."""
 
     def fits(self, spec: Spec) -> bool:
-        """Whether it can be asked about such a task at all."""
+        """Return whether it can be used in a task with this spec."""
         suits = spec.observation_size >= self.reads and self.commands in (None, spec.action_size)
         return suits and self.plans_in in (None, spec)
 
@@ -124,16 +124,16 @@ CONTROLLERS = {
 
 
 def make_controller(name: str, spec: Spec, num_threads: int | None = None) -> Controller:
-    """The controller called `name`, or the table in the file of that name, if it ends in `.npz`.
+    """Return the controller called `name`, or the table in the file of that name, if it ends in `.npz`.
 
     Args:
         name: one of `CONTROLLERS`, or a file.
         spec: of the task that it is for.
-        num_threads: physics threads of a controller that plans; None for one a core.
+        num_threads: physics threads of a planner; None for one per core.
 
     Raises:
         UnknownName: with the names that exist.
-        ControllerError: it is made for another kind of task, or the file holds no table.
+        ControllerError: it is made for another kind of task, or the file is not a table.
     """
     if name.endswith(SUFFIX):
         return TableController.load(name, spec)

@@ -1,4 +1,4 @@
-"""A callable of anybody's as a controller: shown what its environment shows, answering in its environment's units."""
+"""Adapt a user-supplied callable, with its environment's observations and units, to the library's `Controller` interface."""
 
 import inspect
 from collections.abc import Callable
@@ -9,68 +9,68 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from residual_rl.controllers.answers import ask_each, numbers_in, shaped, shaped_rows
-from residual_rl.controllers.controller import name_of, remembers, said_by
+from residual_rl.controllers.controller import declared_traits, is_stateful, name_of
 from residual_rl.controllers.copying import CannotCopy, copy_of
 from residual_rl.errors import ControllerError
 from residual_rl.spaces import Layout
 from residual_rl.types import Observation, row_of, size_of
 
 Lanes = Literal["mask", "made", "copied"]
-"""How a memory is kept apart for episodes that run side by side: by `reset(mask)`; one is made for each; each has a copy."""
+"""How parallel episodes keep separate state: by `reset(mask)`, by one instance per lane, or by one copy per lane."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Character:
-    """What a controller was found to be, or says that it is."""
+    """The traits of a controller, as declared or as measured."""
 
     takes_batch: bool
-    """Whether it is shown a batch of observations, or one at a time."""
+    """Whether it takes a batch of observations, or one at a time."""
     is_random: bool
-    remembers: bool
+    is_stateful: bool
     reads_goal: bool
-    asked_again: bool
-    """Whether hindsight may ask it about observations that were stored."""
+    can_be_requeried: bool
+    """Whether hindsight may re-query it at stored observations."""
     milliseconds: float
-    """Of a call."""
+    """Duration of a call."""
     lanes: Lanes = "mask"
-    """Of one that remembers."""
+    """How a stateful one keeps its lanes apart."""
 
     def __str__(self) -> str:
-        memory = "with memory, a copy for each episode" if self.lanes == "copied" else "with memory"
+        stateful = "stateful, a copy for each episode" if self.lanes == "copied" else "stateful"
         parts = [
-            "asked about a batch" if self.takes_batch else "asked about one observation at a time",
-            "random" if self.is_random else "deterministic",
-            memory if self.remembers else "without memory",
+            "batched" if self.takes_batch else "called with one observation at a time",
+            "stochastic" if self.is_random else "deterministic",
+            stateful if self.is_stateful else "stateless",
         ]
-        parts += ["reads the goal"] if self.reads_goal else []
+        parts += ["goal-conditioned"] if self.reads_goal else []
         return f"{', '.join(parts)}, {self.milliseconds:.2g} ms a call"
 
 
 class Adapted:
-    """A controller that speaks the library's language, around one that speaks its environment's."""
+    """A `Controller` around a callable that uses its environment's observations and units."""
 
     def __init__(self, call: Callable[[Any], Any], layout: Layout, character: Character):
         self.__name__ = name_of(call)
         self.layout = layout
         self.character = character
         self._takes_batch = character.takes_batch
-        if character.remembers and not keeps_lanes(call):
-            # What was made for each lane is a function of one observation, whoever is passed in its place.
+        if character.is_stateful and not keeps_lanes(call):
+            # An instance for a lane takes one observation, also if a user passes one in place of `per_lane`.
             call = EpisodeCopies(call, character.takes_batch and character.lanes != "made")
         if isinstance(call, PerLane):
             self._takes_batch = True
         self.call: Any = call
         self.reads_goal = character.reads_goal
-        self.asked_again = character.asked_again
+        self.can_be_requeried = character.can_be_requeried
         self.is_random = character.is_random
-        if character.remembers:
+        if character.is_stateful:
             self.reset = self._reset
 
     def __call__(self, observation: Observation) -> np.ndarray:
         """`Observation[B] -> base_action [B, A]` in units where the bounds are -1 and 1.
 
         Raises:
-            ControllerError: its answer is no action.
+            ControllerError: it returned an invalid action.
         """
         shown, size = self.layout.unflatten(observation), len(observation["observation"])
         wanted = (size, *self.layout.action_shape)
@@ -92,12 +92,12 @@ class Adapted:
         return [row_of(shown, row) for row in range(size)]
 
     def _reset(self, mask: np.ndarray) -> None:
-        """Forgets, in the lanes `[E]` of the mask."""
+        """Reset the lanes `[E]` of the mask."""
         self.call.reset(mask)
 
 
 class PerLane:
-    """Controllers of single observations, one in each lane, so that each remembers its own episode."""
+    """Controllers of single observations, one in each lane, so that each has the state of its own episode."""
 
     takes_batch = True
     makes_each = True
@@ -109,20 +109,20 @@ class PerLane:
         self._each: list[Any] = []
 
     def reset(self, mask: np.ndarray) -> None:
-        """Begins anew in the lanes `[E]` of the mask."""
+        """Reset or replace the controllers in the lanes `[E]` of the mask."""
         if len(mask) != len(self._each):
-            self._each = []  # so that what they hold is free before others are made
-            self._each = [self._made(lane) for lane in range(len(mask))]
+            self._each = []  # frees their resources before others are made
+            self._each = [self._controller_of(lane) for lane in range(len(mask))]
             return
         for lane in np.flatnonzero(mask).tolist():
-            if remembers(self._each[lane]):
+            if is_stateful(self._each[lane]):
                 self._each[lane].reset()
             else:
-                self._each[lane] = self._made(lane)
+                self._each[lane] = self._controller_of(lane)
 
-    def _made(self, lane: int) -> Any:
+    def _controller_of(self, lane: int) -> Any:
         call: Any = self._new(lane)
-        if remembers(call):
+        if is_stateful(call):
             call.reset()
         return call
 
@@ -130,25 +130,25 @@ class PerLane:
         return self.make()
 
     def __call__(self, shown: Any) -> np.ndarray:
-        """One action for each lane."""
+        """Return one action for each lane."""
         size = size_of(shown)
         if size != len(self._each):
             self.reset(np.ones(size, dtype=bool))
         return ask_each(self._each, self._shown(shown, size), [self.__name__] * size)
 
     def _shown(self, shown: Any, size: int) -> list[Any]:
-        """What each lane's controller is shown."""
+        """Return the observation of each lane's controller."""
         return [row_of(shown, lane) for lane in range(size)]
 
 
 class EpisodeCopies(PerLane):
-    """Copies of a controller that remembers and knows of one episode only, one in each lane.
+    """Copies of a stateful controller for single episodes, one in each lane.
 
-    Where an episode starts, its copy is reset, or, if it has no `reset()`, replaced by a new one.
+    When an episode starts, its copy is reset, or, if it has no `reset()`, replaced by a new one.
 
     Args:
-        call: the controller; it is not asked itself, unless it cannot be copied and there is one lane.
-        takes_batch: whether a copy is shown a batch, which is then one of a single observation.
+        call: the controller; it is not called itself, unless it cannot be copied and there is one lane.
+        takes_batch: whether a copy takes a batch, which then holds a single observation.
     """
 
     def __init__(self, call: Any, takes_batch: bool):
@@ -162,14 +162,14 @@ class EpisodeCopies(PerLane):
             self._call = copy_of(call)  # it may be used elsewhere from now on
         except CannotCopy as error:
             self._why = str(error)
-        for name, value in said_by(call).items():
+        for name, value in declared_traits(call).items():
             setattr(self, name, value)
 
     def _new(self, lane: int) -> Any:
         if not self._why:
             self._copies += 1
             return copy_of(self._call, chance=self._copies)
-        if lane == 0 and remembers(self._call):
+        if lane == 0 and is_stateful(self._call):
             return self._call
         raise ControllerError(
             f"the memory of {self.__name__!r} is that of one episode, several run side by side, and it cannot be copied "
@@ -181,16 +181,16 @@ class EpisodeCopies(PerLane):
 
 
 def per_lane(make: Callable[[], Callable[[Any], Any]]) -> PerLane:
-    """A controller with memory, from what makes one for a single episode.
+    """Return a stateful controller from a function that makes one for a single episode.
 
-    `make()` gives a callable of one observation. Each of the episodes that run side by side has its own; where an episode
-    starts, its `reset()` is called, or, without one, a new one is made.
+    `make()` returns a callable of one observation. Each parallel episode has its own; when an episode starts, its `reset()` is
+    called, or, if it has none, a new one is made.
     """
     return PerLane(make)
 
 
 def takes_no_mask(call: Any) -> bool:
-    """Whether its `reset` is for a single episode: it can be called without arguments."""
+    """Return whether its `reset` is for a single episode: it can be called without arguments."""
     try:
         inspect.signature(call.reset).bind()
     except (TypeError, ValueError):
@@ -199,12 +199,12 @@ def takes_no_mask(call: Any) -> bool:
 
 
 def keeps_lanes(call: Any) -> bool:
-    """Whether it keeps the memories of episodes that run side by side apart."""
-    return remembers(call) and not takes_no_mask(call)
+    """Return whether it keeps the state of parallel episodes apart."""
+    return is_stateful(call) and not takes_no_mask(call)
 
 
 def _name_of_made(make: Any) -> str:
-    """What is made for a lane has the same name as one that is passed alone, on the robot for example."""
+    """Return the name of one instance, so that `per_lane(make)` has the name of `make()`, as used on a robot for example."""
     if isinstance(make, type):
         return make.__name__
     try:

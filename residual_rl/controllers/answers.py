@@ -1,4 +1,4 @@
-"""What is an action: the one rule for whatever a controller returns, and what follows if it returns none."""
+"""Check and convert a controller's return value into actions, and collect failures."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ def tolerating_failures() -> Iterator[dict[int, str]]:
 
 @contextmanager
 def strictly() -> Iterator[None]:
-    """Raise again, inside of `tolerating_failures`."""
+    """Raise failures again, inside `tolerating_failures`."""
     token = _failures.set(None)
     try:
         yield
@@ -40,13 +40,13 @@ def tolerated() -> dict[int, str] | None:
 
 
 def numbers_in(answer: Any, name: str) -> np.ndarray:
-    """Return an answer as float64, whatever its shape.
+    """Return an answer of any shape as float64.
 
     NumPy, PyTorch and JAX arrays of any precision, lists of numbers, numbers, and `(action, None)`, which is what `predict` of
     Stable-Baselines3 returns.
 
     Raises:
-        ControllerError: it holds no numbers; names what came.
+        ControllerError: it holds no numbers; names what was returned.
     """
     if isinstance(answer, tuple) and len(answer) == 2 and answer[1] is None:
         answer = answer[0]
@@ -69,7 +69,7 @@ def numbers_in(answer: Any, name: str) -> np.ndarray:
 
 
 def shaped(numbers: np.ndarray, wanted: tuple[int, ...], name: str, hint: str = "") -> np.ndarray:
-    """Return numbers in the shape that is wanted. Axes of length one may be missing, or be too many.
+    """Return numbers in the shape that is wanted. Axes of length one may be missing or superfluous.
 
     Raises:
         ControllerError: they have another shape; names it.
@@ -97,7 +97,7 @@ def ask_each(calls: Sequence[Callable[[Any], Any]], shown: Sequence[Any], names:
     """Ask for one action for each observation, `[B, ...]`. A row that fails is NaN if failures are tolerated.
 
     Raises:
-        ControllerError: an answer is no action, or the answers differ in shape.
+        ControllerError: an answer is not an action, or the answers differ in shape.
         Exception: what a controller raises, if failures are not tolerated.
     """
     failed = tolerated()
@@ -135,12 +135,12 @@ def stacked(answers: Sequence[np.ndarray | None], name: str) -> np.ndarray:
 
 
 def reason_of(error: Exception, name: str) -> str:
-    """Return what to say of an error that a controller raised."""
+    """Return the message for an error that a controller raised."""
     return str(error) if isinstance(error, ControllerError) else f"controller {name!r} raised {type(error).__name__}: {error}"
 
 
 def not_finite(action: np.ndarray, name: str) -> str:
-    """Return what to say of an action `[A]` that is not finite."""
+    """Return the message for an action `[A]` that is not finite."""
     entry = int(np.argmin(np.isfinite(action)))
     return f"controller {name!r} returned {action[entry]} in entry {entry} of its action"
 

@@ -21,15 +21,15 @@ class Artefact(Protocol):
 
     @property
     def digest(self) -> str:
-        """What tells it from all others of its kind, in hexadecimal digits."""
+        """Return a hexadecimal digest that distinguishes it from all others of its kind."""
         ...
 
     def __call__(self, observation: Observation) -> Any:
-        """Proposes a base action for each row."""
+        """Return a base action for each row."""
         ...
 
     def save(self, path: Path, /) -> None:
-        """Writes it into a directory that exists."""
+        """Write it into an existing directory."""
         ...
 
     @classmethod
@@ -46,7 +46,7 @@ ARTEFACTS: dict[str, type[Artefact]] = {TableController.kind: TableController}
 
 
 class Preparation(NamedTuple):
-    """What a preparation ends with."""
+    """The result of a preparation."""
 
     artefact: Artefact
     steps: int
@@ -68,8 +68,8 @@ class Prepared(Protocol):
     """
 
     settings: dict[str, Any]
-    """What decides, beside task, budget and seed, how it is made: plain JSON values. A run that was stopped goes on only with
-    the same."""
+    """The settings that decide, beside task, budget and seed, how it is made: plain JSON values. A stopped run resumes only
+    with the same settings."""
 
     def prepare(self, task: AnyTask, budget: int, seed: int, directory: Path, report: Report) -> Preparation:
         """Make the base.
@@ -78,7 +78,7 @@ class Prepared(Protocol):
             task: `make_envs` gives lanes to roll out in. Seeds from `preparation_seed` are used by nothing else in the run.
             budget: of environment steps, training included; fewer must be taken.
             seed: of the run.
-            directory: of this preparation alone; what it has done is kept there. After a kill, the same call goes on from it.
+            directory: for this preparation only; its progress is kept there. After a kill, the same call resumes from it.
             report: see `Report`.
         """
         ...

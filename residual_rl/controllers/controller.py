@@ -1,4 +1,4 @@
-"""What a controller is, and how a proposal is asked of it."""
+"""The `Controller` interface, its traits, and the checked call."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,43 +11,43 @@ from residual_rl.controllers.answers import ask_each, not_finite, numbers_in, re
 from residual_rl.errors import ControllerError
 from residual_rl.types import Observation, map_observation, row_of, select, size_of
 
-SAID = ("reads_goal", "reads_state", "asked_again", "is_random", "is_stateful")
-FEW = 64  # rows that fail; with more, the others of the batch are not asked any more
+DECLARED = ("reads_goal", "reads_state", "can_be_requeried", "is_random", "is_stateful")
+FEW = 64  # failing rows after which the rest of a batch is not tried row by row
 
 
 class Controller(Protocol):
     """A base policy: batched, `Observation[B] -> base_action [B, A]`.
 
-    Any callable of this form will do. Its proposals may lie beyond [-1, 1]. In an environment of one's own, a controller sees
-    what that environment shows, answers in its units, and may be one of a single observation: see `adapted` and `probe`.
+    Any callable of this form is one. Its proposals may lie beyond [-1, 1]. In a user-supplied environment, a controller takes
+    that environment's observations, answers in its units, and may take single observations: see `adapted` and `probe`.
 
-    What a controller may say about itself, by attributes:
+    A controller may declare its traits by attributes:
 
-    - `reads_goal = False`: the proposal does not depend on the desired goal, which saves hindsight from asking again at every
-      relabelled goal; without the attribute it is asked.
-    - `asked_again = False`: the controller is too slow for that; hindsight then keeps the base actions that were recorded,
-      though the controller would have proposed others at the new goals.
-    - `reads_state = True`: it plans, and needs `observation["state"]`. States are not stored, so it is not asked again either.
-    - `is_random = True`: it answers the same question in different ways.
-    - `is_stateful`: whether its proposals depend on what it was shown before; only in an environment of one's own, where it is
-      found out otherwise. Of one without `reset(mask)`, each episode gets a copy.
-    - `takes_batch`: whether it is a function of a batch; only in an environment of one's own, where it is found out otherwise.
-    - a method `reset(mask)`: it remembers. The method is called with the lanes `[E]` bool in which an episode starts (E may
-      be another from call to call); then it is asked exactly once about each observation of the episode, in their order,
-      always about all lanes. A lane whose episode has ended before the others goes on being asked about the last observation.
+    - `reads_goal = False`: the proposal does not depend on the desired goal, so hindsight need not re-query it at relabelled
+      goals; without the attribute it is re-queried.
+    - `can_be_requeried = False`: the controller is too slow for that; hindsight then keeps the recorded base actions, although
+      the controller would propose others at the new goals.
+    - `reads_state = True`: it plans, and needs `observation["state"]`. States are not stored, so it is not re-queried either.
+    - `is_random = True`: it is stochastic, and can give different actions for the same observation.
+    - `is_stateful`: whether its proposals depend on earlier observations; only in a user-supplied environment, where a probe
+      finds it out otherwise. If it has no `reset(mask)`, each episode gets a copy.
+    - `takes_batch`: whether it is batched; only in a user-supplied environment, where a probe finds it out otherwise.
+    - a method `reset(mask)`: it is stateful. The method is called with the lanes `[E]` bool in which an episode starts (E may
+      change between calls). Then the controller is called exactly once for each observation of the episode, in order, always
+      with all lanes. A lane whose episode ends before the others keeps its last observation.
 
-    A random or remembering controller is not asked again, and the residual is shown what it proposed. In a verdict, the same
-    initial states are all that base and policy share with a random controller, whose chance is its own: the test stays right,
-    but sees less. And a run over it that was stopped goes on, but not with the same numbers.
+    A stochastic or stateful controller is not re-queried, and its proposal is an input of the residual. With a stochastic one,
+    base and policy share only the initial states in a verdict, not the randomness: the test stays valid, but has less power. A
+    stopped run over it resumes, but not with the same numbers.
     """
 
     def __call__(self, observation: Observation) -> np.ndarray:
-        """Proposes a base action for each row of the observation."""
+        """Return a base action for each row of the observation."""
         ...
 
 
 class Zero:
-    """Proposes nothing: learning from scratch is learning a residual over Zero."""
+    """The zero action: learning from scratch is learning a residual over Zero."""
 
     reads_goal = False
 
@@ -60,20 +60,20 @@ class Zero:
 
 
 def batched(function: Callable[[Any], Any]) -> Controller:
-    """Lifts a function of a single observation, `{"observation": [O], ...} -> [A]`, to a controller of a batch.
+    """Lift a function of a single observation, `{"observation": [O], ...} -> [A]`, to a batched controller.
 
     Raises:
-        ControllerError: the function remembers.
+        ControllerError: the function is stateful.
     """
-    if remembers(function):
-        raise ControllerError(f"{name_of(function)!r} remembers: residual_rl.per_lane(make) gives each episode one of its own")
+    if is_stateful(function):
+        raise ControllerError(f"{name_of(function)!r} is stateful: residual_rl.per_lane(make) makes one for each episode")
 
     one_by_one = each(function)
 
     def controller(observation: Any) -> np.ndarray:
         return one_by_one(observation)
 
-    for name, value in (said_by(function) | {"takes_batch": True}).items():  # what it does not say, a probe finds out
+    for name, value in (declared_traits(function) | {"takes_batch": True}).items():  # a probe finds undeclared traits
         setattr(controller, name, value)
     controller.__name__ = name_of(function)
     controller.__module__ = getattr(function, "__module__", controller.__module__)
@@ -81,7 +81,7 @@ def batched(function: Callable[[Any], Any]) -> Controller:
 
 
 def each(function: Callable[[Any], Any]) -> Callable[[Any], np.ndarray]:
-    """Return a function of a batch that asks a function of a single observation about each."""
+    """Return a function of a batch that calls a function of a single observation for each row."""
 
     def ask(shown: Any) -> np.ndarray:
         size = size_of(shown)
@@ -91,44 +91,44 @@ def each(function: Callable[[Any], Any]) -> Callable[[Any], np.ndarray]:
 
 
 def name_of(controller: Any) -> str:
-    """What to call a controller in messages and in a run's configuration."""
+    """Return a controller's name for messages and for a run's configuration."""
     return getattr(controller, "__name__", type(controller).__name__)
 
 
-def said_by(controller: Any) -> dict[str, Any]:
-    """What a controller says about itself, of what is said on for it by what is around it."""
-    return {name: getattr(controller, name) for name in SAID if hasattr(controller, name)}
+def declared_traits(controller: Any) -> dict[str, Any]:
+    """Return the declared traits that wrappers copy from the controller they wrap."""
+    return {name: getattr(controller, name) for name in DECLARED if hasattr(controller, name)}
 
 
 def reads_goal(controller: Any) -> bool:
-    """Whether the proposal may depend on the desired goal."""
+    """Return whether the proposal may depend on the desired goal."""
     return getattr(controller, "reads_goal", True)
 
 
 def reads_state(controller: Any) -> bool:
-    """Whether the observations it is shown must hold the simulator's state."""
+    """Return whether its observations must hold the simulator's state."""
     return getattr(controller, "reads_state", False)
 
 
-def asked_again(controller: Any) -> bool:
-    """Whether it can be asked again about an observation that was stored."""
-    repeats = not (reads_state(controller) or remembers(controller) or is_random(controller))
-    return repeats and getattr(controller, "asked_again", True)
+def can_be_requeried(controller: Any) -> bool:
+    """Return whether it can be re-queried at a stored observation."""
+    repeats = not (reads_state(controller) or is_stateful(controller) or is_random(controller))
+    return repeats and getattr(controller, "can_be_requeried", True)
 
 
 def is_random(controller: Any) -> bool:
-    """Whether it says that it answers the same question in different ways."""
+    """Return whether it declares itself stochastic."""
     return getattr(controller, "is_random", False)
 
 
-def remembers(controller: Any) -> bool:
-    """Whether its proposals depend on what it was shown before."""
+def is_stateful(controller: Any) -> bool:
+    """Return whether its proposals depend on earlier observations."""
     return callable(getattr(controller, "reset", None))
 
 
 def start_episodes(controller: Any, lanes: int) -> None:
-    """Tells a controller with memory that an episode starts in each lane."""
-    if not remembers(controller):
+    """Reset a stateful controller: an episode starts in each lane."""
+    if not is_stateful(controller):
         return
     try:
         controller.reset(np.ones(lanes, dtype=bool))
@@ -137,7 +137,7 @@ def start_episodes(controller: Any, lanes: int) -> None:
 
 
 def propose(controller: Controller, observation: Observation, action_size: int) -> np.ndarray:
-    """Asks a controller and checks its answer: `Observation[B] -> [B, A]` float64.
+    """Call a controller and check its answer: `Observation[B] -> [B, A]` float64.
 
     Raises:
         ControllerError: names the controller and what is wrong, if it raised, or returned a wrong shape or a value that is
@@ -166,7 +166,7 @@ def propose(controller: Controller, observation: Observation, action_size: int) 
 def _ask(controller: Controller, observation: Observation, expected: tuple[int, int]) -> np.ndarray:
     name = name_of(controller)
     try:
-        # Copies both ways: a controller may write into what it is shown, or reuse what it returns.
+        # Copies both ways: a controller may write into its input, or reuse its output array.
         answer = controller(map_observation(np.array, observation))
     except ControllerError:
         raise
@@ -183,15 +183,15 @@ def _ask(controller: Controller, observation: Observation, expected: tuple[int, 
 def _ask_in_parts(
     controller: Controller, observation: Observation, action_size: int, failed: dict[int, str], error: ControllerError
 ) -> np.ndarray:
-    """Ask about halves of a batch that could not be answered, and their halves, until it is known which rows fail.
+    """Call the controller with halves of a batch that failed, and their halves, until it is known which rows fail.
 
-    A controller that remembers cannot be asked twice: all rows fail.
+    A stateful controller cannot be called twice: all rows fail.
     """
     size = len(observation["observation"])
     base_action = np.zeros((size, action_size))
     parts = [np.arange(size)]
     errors = {0: error}
-    if size == 1 or remembers(controller):
+    if size == 1 or is_stateful(controller):
         failed.update(dict.fromkeys(range(size), str(error)))
         return base_action
     failed.clear()
@@ -217,7 +217,7 @@ def _ask_in_parts(
 
 @contextmanager
 def naming_step(step: int) -> Iterator[None]:
-    """Adds to a ControllerError at which step of the episode the controller was asked."""
+    """Add the episode's step to a ControllerError."""
     try:
         yield
     except ControllerError as error:

@@ -1,4 +1,4 @@
-"""Copies of a controller that share nothing that it could change: what it is asked as a copy leaves it as it is.
+"""Copy a controller so that the copy shares no mutable state with it: calling the copy leaves the original unchanged.
 
 `copy.deepcopy` does not copy functions, so a counter in a closure or a global variable would be shared. Here functions are
 copied with what they close over and with the global variables that they name. Environments and simulators are shared: a copy of
@@ -20,15 +20,15 @@ DEEPEST = 200
 
 
 class CannotCopy(Exception):
-    """A controller of which there can be only one; says why."""
+    """A controller cannot be copied; the message says why."""
 
 
 def copy_of(call: Any, chance: int = 0) -> Any:
-    """Return a controller of its own that answers as this one would.
+    """Return an independent copy that gives the same actions.
 
     Args:
         call: the controller.
-        chance: generators of random numbers are copied as they are for 0, and else go on in a way that depends on it.
+        chance: for 0, random generators are copied with their state; else they are seeded by it.
 
     Raises:
         CannotCopy: something that it holds cannot be copied.
@@ -87,11 +87,11 @@ def _prepare(
         if isinstance(one, gymnasium.Env | gymnasium.vector.VectorEnv) or _is_simulator(one):
             memo[id(one)] = one
             continue
-        if chance and (generator := _other_generator(one, chance)) is not None:
+        if chance and (generator := _reseed(one, chance)) is not None:
             memo[id(one)] = generator
             continue
         if hasattr(type(one), "__deepcopy__"):
-            continue  # it knows itself what of it is copied
+            continue  # it defines how it is copied
         if isinstance(one, FunctionType):
             space = spaces.setdefault(id(one.__globals__), dict(one.__globals__))
             closure = tuple(new_cells.setdefault(id(cell), CellType()) for cell in one.__closure__ or ())
@@ -117,7 +117,7 @@ def _prepare(
 
 
 def _inside(one: Any) -> list[Any]:
-    """Return what an object holds, as far as functions, generators and simulators could be in it."""
+    """Return an object's contents that may hold functions, generators or simulators."""
     if isinstance(one, MethodType):
         return [one.__self__]
     if isinstance(one, partial):
@@ -154,11 +154,11 @@ def _is_filled(cell: CellType) -> bool:
 
 
 def _is_simulator(one: Any) -> bool:
-    """Whether it is a model or the data of MuJoCo, which may be as large as the memory allows."""
+    """Return whether it is a MuJoCo model or data, which may be very large."""
     return type(one).__module__.partition(".")[0] == "mujoco"
 
 
-def _other_generator(one: Any, chance: int) -> Any:
+def _reseed(one: Any, chance: int) -> Any:
     """Return a generator of the same kind in another state; None for what is none."""
     if isinstance(one, np.random.Generator):
         copied = deepcopy(one)

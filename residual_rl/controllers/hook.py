@@ -13,8 +13,8 @@ from residual_rl.types import Observation
 class ReactiveHook:
     """Grasps the hook, brings its head behind the object, and sweeps the object to the goal.
 
-    Where the observation is a history of frames it reads the last 40 entries, the newest frame. It looks at positions alone,
-    never at how hook or object are turned. Nearly perfect on Hook; noise on the hook's position makes it miss its grasp.
+    If the observation is a history of frames, it reads the last 40 entries, the newest frame. It uses positions only, not the
+    orientation of hook or object. Nearly perfect on Hook; noise on the hook's position makes it miss its grasp.
     Its proposals are not clipped.
 
     Source: Silver et al. 2018, section V-B4; constants from the code published with it. Differs: the published code has a

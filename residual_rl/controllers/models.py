@@ -17,15 +17,15 @@ ONNX_SUFFIX = ".onnx"
 
 
 def is_stable_baselines(controller: Any) -> bool:
-    """Whether it is a model of Stable-Baselines3, or has its interface."""
+    """Return whether it is a model of Stable-Baselines3, or has its interface."""
     return callable(getattr(controller, "predict", None)) and hasattr(controller, "policy")
 
 
 class StableBaselinesModel:
     """A Stable-Baselines3 model as a controller, without its exploration.
 
-    If its environment is a VecNormalize, observations are normalized as they were when its training ended. A model that was
-    loaded has that only if it was given: `PPO.load(file, env=VecNormalize.load(statistics, env))`.
+    If its environment is a VecNormalize, observations are normalized as they were when its training ended. A loaded model has
+    one only if it was passed: `PPO.load(file, env=VecNormalize.load(statistics, env))`.
 
     Raises:
         ControllerError: it has a recurrent policy, whose memory is not kept here.
@@ -46,24 +46,24 @@ class StableBaselinesModel:
         self.model = model
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """Actions for a batch of observations."""
+        """Return actions for a batch of observations."""
         if self._normalizer is not None:
             observation = self._normalizer.normalize_obs(observation)
         return self.model.predict(observation, deterministic=True)[0]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "StableBaselinesModel":
-        """Itself: what it holds may be large, and nothing changes it here."""
+        """Return itself: it may be large, and nothing changes it here."""
         return self
 
 
 def _normalizer_of(model: Any) -> Any:
-    """A model's VecNormalize; None if it has none, or if that leaves observations as they are."""
+    """Return a model's VecNormalize; None if it has none, or if that does not normalize observations."""
     found = getattr(model, "get_vec_normalize_env", lambda: None)()
     return found if getattr(found, "norm_obs", False) else None
 
 
 def _digest_of(model: Any, normalizer: Any) -> str:
-    """Tells a model's weights from those of others of its class: a residual corrects this network alone."""
+    """Return a digest of a model's weights: a residual corrects this network only."""
     weights = model.policy.state_dict() if hasattr(model.policy, "state_dict") else {}
     tensors = {name: tensor for name, tensor in weights.items() if hasattr(tensor, "detach")}
     if not tensors:  # as in SBX, which keeps them elsewhere
@@ -88,14 +88,14 @@ class OnnxModel:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._run, inputs, digest = _session(self.path)
-        # A residual corrects this network, and not another that is called like it.
+        # A residual corrects this network, not another one of the same name.
         self.__name__ = f"{self.path.stem}-{digest[:12]}"
         self._inputs = {name: (shape, dtype) for name, shape, dtype in inputs}
         first = next(iter(self._inputs.values()))[0]
         self._one_at_a_time = bool(first) and first[0] == 1
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """Actions for a batch of observations."""
+        """Return actions for a batch of observations."""
         feeds = self._feeds(observation)
         if not self._one_at_a_time:
             return np.asarray(self._run(feeds))
@@ -103,7 +103,7 @@ class OnnxModel:
         return np.concatenate([np.asarray(self._run(row_of(feeds, slice(row, row + 1)))) for row in range(size)])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OnnxModel":
-        """Itself: nothing changes it."""
+        """Return itself: nothing changes it."""
         return self
 
     def _feeds(self, observation: Any) -> dict[str, np.ndarray]:
@@ -121,9 +121,9 @@ Session = tuple[Callable[[dict[str, np.ndarray]], Any], list[tuple[str, list[Any
 
 
 def _session(path: Path) -> Session:
-    """What runs a file; name, shape and type of its inputs; and SHA-256 of it with the weights beside it.
+    """Return a function that runs the file; its inputs' names, shapes and types; and the SHA-256 of file and weights.
 
-    ONNX Runtime runs it where that is installed, else ONNX's reference.
+    ONNX Runtime runs it if it is installed, else ONNX's reference implementation.
 
     Raises:
         ControllerError: the file cannot be read.

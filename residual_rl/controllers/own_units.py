@@ -1,21 +1,21 @@
-"""A controller of the library in a user-supplied environment: it answers in [-1, 1], but reads the environment's numbers."""
+"""A built-in controller in a user-supplied environment: it answers in [-1, 1], but reads the environment's units."""
 
 import numpy as np
 
-from residual_rl.controllers.controller import Controller, name_of, remembers, said_by
+from residual_rl.controllers.controller import Controller, declared_traits, is_stateful, name_of
 from residual_rl.spaces import Layout
 from residual_rl.types import Observation
 
 
 class InOwnUnits:
-    """Shows a controller observations in the environment's units."""
+    """A controller that gets observations in the environment's units."""
 
     def __init__(self, controller: Controller, layout: Layout):
         self.controller, self.layout = controller, layout
         self.__name__ = name_of(controller)
-        for name, value in said_by(controller).items():
+        for name, value in declared_traits(controller).items():
             setattr(self, name, value)
-        if remembers(controller):
+        if is_stateful(controller):
             self.reset = controller.reset  # type: ignore[attr-defined]
 
     def __call__(self, observation: Observation) -> np.ndarray:

@@ -77,9 +77,9 @@ OSCILLATING = ReactivePickAndPlace(carry_gain=50.0, arrived_tolerance=1e-6, abov
 """The paper's base: solves about half of the episodes.
 
 Differs: published with an `above_tolerance` of 5e-8 (0.22 mm). How far the hand drifts aside when it goes down depends on the
-simulator. Where it drifts out of tolerance, it rises again, and hovers up and down over the block. In today's MuJoCo it drifts
+simulator. If it drifts out of tolerance, it rises again, and hovers up and down over the block. In today's MuJoCo it drifts
 less than 0.22 mm in most episodes, and 0.8 of them succeed; within 0.11 mm half of them do, as in the paper.
 """
 
 OSCILLATING_AS_RUN = ReactivePickAndPlace(carry_gain=50.0, arrived_tolerance=1e-6, above_tolerance=5e-8)
-"""The published constants. MuJoCo decides what they give: 0.04 of the episodes succeed with 3.3.7, and 0.8 with 4.0."""
+"""The published constants. Success depends on MuJoCo's version: 0.04 of the episodes succeed with 3.3.7, and 0.8 with 4.0."""

@@ -33,16 +33,16 @@ class DiscreteMPC:
     coarse, and states in which the block lies nearer to its goal by 0.1 mm outrank any in which only the hand is better placed.
     All episodes' expansions of one round go to the physics in one call, without the moves that the search before has tried from
     the very same state. An episode's search ends as soon as the expansions that are left cannot change its first move. On Push
-    the former saves a third of the simulations where the planner moves alone, and the latter two fifths where something else
-    moves the hand too (`studies/planner.py`).
+    the former saves a third of the simulations if only the planner moves the hand, and the latter two fifths if something else
+    moves it too (`studies/planner.py`).
 
     Each proposal is a full move on one axis, or nothing. Moves are 5 cm on Push and on MPCPush alike, where a proposal of 1
     is multiplied by 10 and clipped. On a task whose physics is not `scene`'s, such as SlipperyPush, its model is wrong.
 
     Source: Silver et al. 2018, section V-B1; constants from the code published with it.
-    Differs: the older of two equally promising nodes is expanded first, where the original draws lots, because a controller has
+    Differs: the older of two equally promising nodes is expanded first, while the original draws lots, because a controller has
     to answer the same to the same observation.
-    Differs: a node's whole state is restored, where the original restores positions and velocities, because it costs nothing.
+    Differs: a node's whole state is restored; the original restores positions and velocities, but this costs nothing.
     """
 
     expansions: int = 10
@@ -56,13 +56,13 @@ class DiscreteMPC:
     resolution: float = 1e-4
     """m. Distances are compared in whole multiples of it; being one move later counts like one of them."""
     scene: Scene = PUSH
-    """The world that it plans in."""
+    """The world in which it plans."""
     num_threads: int | None = None
     """Physics threads; None for one on each core. Proposals do not depend on it."""
 
     reads_goal = True
     reads_state = True
-    asked_again = False
+    can_be_requeried = False
 
     @cached_property
     def world(self) -> "BlockWorld":
@@ -70,8 +70,8 @@ class DiscreteMPC:
         return need("residual_rl.tasks.block", *WORLDS).BlockWorld(self.scene, self.num_threads)
 
     @cached_property
-    def _remembered(self) -> "Remembered":
-        return Remembered(self._simulate)
+    def _cached_step(self) -> "StepCache":
+        return StepCache(self._simulate)
 
     def __call__(self, observation: Observation) -> np.ndarray:
         """`Observation[B] -> base_action [B, 4]`, each in {-move, 0, move}.
@@ -90,15 +90,15 @@ class DiscreteMPC:
             return self.estimate(states, observation["desired_goal"][episodes])
 
         root = _packed(self.world.arm.at(physics))
-        self._remembered.forget()
+        self._cached_step.forget()
         first = best_first_search(root, MOVES, self.step, estimate, self.expansions)
         action = np.zeros((len(first), self.world.spec.action_size))
         action[first != STAY, :3] = self.move * MOVES[first[first != STAY]]
         return action
 
     def step(self, states: np.ndarray, moves: np.ndarray) -> np.ndarray:
-        """The packed states `[N, R]` after one move `[N, 3]` from each of the packed states `[N, R]`."""
-        return self._remembered(states, moves)
+        """Return the packed states `[N, R]` after one move `[N, 3]` from each of the packed states `[N, R]`."""
+        return self._cached_step(states, moves)
 
     def _simulate(self, states: np.ndarray, moves: np.ndarray) -> np.ndarray:
         action = np.zeros((len(moves), self.world.spec.action_size))
@@ -106,7 +106,7 @@ class DiscreteMPC:
         return _packed(self.world.step(self._unpacked(states), action))
 
     def estimate(self, states: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """How far packed states `[N, R]` are from `goal` `[N, 3]`, in multiples of the resolution: `[N, 2]` int.
+        """Return how far packed states `[N, R]` are from `goal` `[N, 3]`, in multiples of the resolution: `[N, 2]` int.
 
         The first number is the block's distance from the goal on the table, the second the gripper's from the push position.
         """
@@ -125,15 +125,15 @@ class DiscreteMPC:
         return need("residual_rl.tasks.fetch", *WORLDS).State(states[:, :size], states[:, size:])
 
     def close(self) -> None:
-        """Ends the simulator's threads, if it has any; asked again, it makes new ones."""
+        """End the simulator's threads, if it has any; the next call makes new ones."""
         if "world" in self.__dict__:
             self.world.close()
             del self.__dict__["world"]
-        self.__dict__.pop("_remembered", None)
+        self.__dict__.pop("_cached_step", None)
 
 
-class Remembered:
-    """A step of a simulator, which computes nothing twice of what it was asked since the last `forget` but one."""
+class StepCache:
+    """A simulator's step with a cache of the results since the last `forget` but one."""
 
     def __init__(self, step: Callable[[np.ndarray, np.ndarray], np.ndarray]):
         self.step = step
@@ -142,11 +142,11 @@ class Remembered:
         self._before: dict[bytes, np.ndarray] = {}
 
     def forget(self) -> None:
-        """Forgets what was asked before the last time that this was called, and not again since."""
+        """Drop the results that were not used since the previous call of this method."""
         self._before, self._now = self._now, {}
 
     def __call__(self, states: np.ndarray, moves: np.ndarray) -> np.ndarray:
-        """`step`'s answer."""
+        """Return the result of `step`."""
         keys = [state.tobytes() + move.tobytes() for state, move in zip(states, moves, strict=True)]
         for key in keys:
             if key in self._before:
@@ -159,12 +159,12 @@ class Remembered:
 
 
 def _packed(state: "State") -> np.ndarray:
-    """All that the world keeps of each state in one row: `[N, R]`."""
+    """Return each state as one row: `[N, R]`."""
     return np.concatenate(state, axis=1)
 
 
 class Node(NamedTuple):
-    """The end of a path of moves. Nodes compare like their costs, and like their age where those are equal."""
+    """The end of a path of moves. Nodes compare by cost, and by age if costs are equal."""
 
     cost: tuple[int, int]
     """The estimate, with the path's length added to its second number."""
@@ -187,7 +187,7 @@ class Tree:
         self._tried: set[tuple[int, ...]] = set()  # without the root's, to which a path may return once, as in the original
 
     def expand(self, moves: list[list[int]]) -> Iterator[tuple[Node, int, tuple[int, ...]]]:
-        """The moves from the most promising node that lead to a new displacement: node, index of the move, displacement."""
+        """Yield the moves from the best node that lead to a new displacement: node, index of the move, displacement."""
         if not self._frontier:
             return
         node = heapq.heappop(self._frontier)
@@ -198,13 +198,13 @@ class Tree:
                 yield node, index, displacement
 
     def is_decided(self, expansions: int) -> bool:
-        """Whether so many more cannot change the first move to the best node: all that they could start from share it."""
+        """Return whether so many more expansions cannot change the first move: all nodes that they could expand share it."""
         if self.best.first == STAY:
             return False
         return all(node.first == self.best.first for node in heapq.nsmallest(expansions, self._frontier))
 
     def add(self, node: Node) -> None:
-        """Takes in the node that a move has led to."""
+        """Add the node at which a move ended."""
         heapq.heappush(self._frontier, node)
         if node.cost <= self.best.cost:
             self.best = node
@@ -217,14 +217,14 @@ def best_first_search(
     estimate: Callable[[np.ndarray, np.ndarray], np.ndarray],
     expansions: int,
 ) -> np.ndarray:
-    """The first move towards the best state found from each root `[B, R]`: indices `[B]`, STAY where none is better.
+    """Return the first move towards the best state found from each root `[B, R]`: indices `[B]`, STAY if none is better.
 
-    Each episode is searched on its own, its nodes expanded in the order of their cost; what all of them try in one round is
-    simulated together. The best node is the one of least cost, the youngest of several such. Where the answer is certain before
-    the last round, the episode is in no further one.
+    Each episode has its own search, whose nodes are expanded in the order of their cost; the moves of all episodes in one round
+    are simulated together. The best node has the lowest cost; among equals it is the youngest. An episode whose first move is
+    certain takes no part in further rounds.
 
     Args:
-        root: where to start from.
+        root: the states to start from.
         moves: `[M, D]` whole numbers.
         step: states `[N, R]`, moves `[N, D]` -> states `[N, R]`.
         estimate: states `[N, R]`, the episodes `[N]` that they belong to -> `[N, 2]` whole numbers, less being better, the

@@ -1,4 +1,4 @@
-"""What kind of controller is it? Copies of it are asked a few questions; the controller itself stays as it is."""
+"""Find a controller's traits by calling copies of it a few times; the controller itself is not changed."""
 
 import time
 from collections.abc import Callable
@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 
 from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, Lanes, PerLane, keeps_lanes, takes_no_mask
-from residual_rl.controllers.controller import name_of, propose, remembers, start_episodes
+from residual_rl.controllers.controller import is_stateful, name_of, propose, start_episodes
 from residual_rl.controllers.copying import CannotCopy, copy_of
 from residual_rl.errors import ControllerError
 from residual_rl.processes import usable_cores
 from residual_rl.spaces import Layout
 from residual_rl.types import Observation, map_observation, select, with_goal
 
-ROWS = 5  # observations in a question, at least
+ROWS = 5  # observations in a query, at least
 TIMED = 3  # calls
-SLOW = 0.5  # milliseconds for each observation; hindsight asks about ten thousand a cycle
-WORTH_PROCESSES = 2.0  # milliseconds for each observation; to share out a batch takes about half of one
-REPEATS = 4  # of a question
-FAST, MORE_REPEATS = 0.2, 40  # milliseconds for each observation; what counts its steps may do so for a while unseen
-AGAIN = 20  # observations about which a slow controller is asked a second time
-SAME = 1e-3  # of an action in [-1, 1]; what another batch size or another machine may change
+SLOW = 0.5  # milliseconds for each observation; hindsight re-queries about ten thousand a cycle
+WORTH_PROCESSES = 2.0  # milliseconds for each observation; distributing a batch takes about half of one
+REPEATS = 4  # of a query
+FAST, MORE_REPEATS = 0.2, 40  # milliseconds for each observation; a counter of steps may show only after a while
+AGAIN = 20  # observations at which a slow controller is queried a second time
+SAME = 1e-3  # of an action in [-1, 1]; a difference that another batch size or machine may cause
 
 
 def character_of(
@@ -32,20 +32,20 @@ def character_of(
     lanes: int | None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Character:
-    """Asks copies of a controller about a few observations `[N]`; what it says about itself comes first.
+    """Find a controller's traits by querying copies at a few observations `[N]`; declared traits take precedence.
 
-    Two copies answer the same questions. If their answers differ, the controller is random. If they agree, but the answer to
-    one question changes from time to time, it remembers.
+    Two copies get the same queries. If their actions differ, the controller is stochastic. If they agree, but the action for
+    one observation changes between queries, it is stateful.
 
     Args:
         call: the controller.
         layout: of its environment.
-        observation: as an episode's start shows them.
-        lanes: how many episodes run side by side; None for more than one.
-        tell: is told, in a line, what could not be found out.
+        observation: from the starts of episodes.
+        lanes: number of parallel episodes; None for more than one.
+        tell: called with a line about each trait that could not be found.
 
     Raises:
-        ControllerError: it cannot be asked, or cannot be asked about several episodes at once.
+        ControllerError: it cannot be called, or cannot be used in several parallel episodes.
     """
     name = name_of(call)
     rows = ROWS
@@ -53,11 +53,11 @@ def character_of(
         rows += 1  # so that no axis of a single observation looks like a batch
     batch = select(observation, np.arange(rows) % len(observation["observation"]))
     copies, why = _copies_of(call)
-    says = {key: getattr(call, key, None) for key in ("takes_batch", "is_random", "is_stateful")}
-    own_lanes, has_reset = keeps_lanes(call), remembers(call)
-    if says["is_stateful"] is False and not own_lanes:
+    declared = {key: getattr(call, key, None) for key in ("takes_batch", "is_random", "is_stateful")}
+    own_lanes, has_reset = keeps_lanes(call), is_stateful(call)
+    if declared["is_stateful"] is False and not own_lanes:
         has_reset = False
-    takes_batch = True if own_lanes else says["takes_batch"]
+    takes_batch = True if own_lanes else declared["takes_batch"]
     if takes_batch is None:
         takes_batch = _takes_batch(copies, layout, batch, name)
     plain = Character(takes_batch, False, own_lanes, bool(layout.goal), False, 0.0)
@@ -65,30 +65,30 @@ def character_of(
     taken = _milliseconds(Adapted(copies(0), layout, plain), batch)
     each = taken / rows
     repeats = MORE_REPEATS if each < FAST else REPEATS
-    is_random, stateful = bool(says["is_random"]), has_reset or bool(says["is_stateful"])
+    is_random, stateful = bool(declared["is_random"]), has_reset or bool(declared["is_stateful"])
     if stateful:
-        if says["is_random"] is None:
+        if declared["is_random"] is None:
             is_random = _differs(
-                [_after_start(copies(chance), layout, plain, own_lanes, batch, takes_batch) for chance in range(REPEATS)]
+                [_propose_at_start(copies(chance), layout, plain, own_lanes, batch, takes_batch) for chance in range(REPEATS)]
             )
-    elif says["is_random"] is not True:
-        first = _questioned(Adapted(copies(0), layout, plain), batch, repeats)
+    elif declared["is_random"] is not True:
+        first = _query_repeatedly(Adapted(copies(0), layout, plain), batch, repeats)
         changes = _differs(first)
         if why and changes:
-            is_random = says["is_random"] is None
+            is_random = declared["is_random"] is None
             tell(
-                f"{name} answers the same question in different ways, and cannot be copied ({why}), so whether it is random or "
-                "remembers is not known: is_random = True or is_stateful = True says so. It is taken to be random"
+                f"{name} gives different actions for the same observation, and cannot be copied ({why}), so whether it is "
+                "stochastic or stateful is not known: declare is_random = True or is_stateful = True. It is taken to be random"
             )
-        elif says["is_random"] is None:
-            second = _questioned(Adapted(copies(1), layout, plain), batch, repeats)
+        elif declared["is_random"] is None:
+            second = _query_repeatedly(Adapted(copies(1), layout, plain), batch, repeats)
             is_random = len(first) != len(second) or _differs([np.stack(first), np.stack(second)])
-        if changes and not is_random and not why and says["is_stateful"] is None:
+        if changes and not is_random and not why and declared["is_stateful"] is None:
             stateful = True
             tell(
-                f"{name} remembers: it answers the same question differently after others, and its copies do so alike. Each "
+                f"{name} is stateful: its action for the same observation depends on earlier ones, alike in all copies. Each "
                 "episode gets a copy of it, as it is now. If that is wrong: is_stateful = False; a method reset(), which is "
-                "called where an episode starts, makes copies cheaper"
+                "called when an episode starts, makes copies cheaper"
             )
     kept: Lanes = "mask"
     if own_lanes and getattr(call, "makes_each", False):
@@ -97,25 +97,25 @@ def character_of(
         kept = "copied"
         if why and not (lanes == 1 and has_reset):
             raise ControllerError(
-                f"the memory of {name!r} is that of one episode (its reset takes no mask), several run side by side, and it "
-                f"cannot be copied ({why}): pass residual_rl.per_lane(make), where make() gives a fresh one, or let "
+                f"the state of {name!r} is that of one episode (its reset takes no mask), several run in parallel, and it "
+                f"cannot be copied ({why}): pass residual_rl.per_lane(make), where make() returns a fresh one, or let "
                 "reset(mask) and the call take a batch"
             )
     can_be_asked = not (is_random or stateful) and each <= SLOW
     return Character(
         takes_batch=takes_batch,
         is_random=is_random,
-        remembers=stateful,
+        is_stateful=stateful,
         reads_goal=bool(layout.goal) and getattr(call, "reads_goal", True),
-        asked_again=not (is_random or stateful) and getattr(call, "asked_again", can_be_asked),
+        can_be_requeried=not (is_random or stateful) and getattr(call, "can_be_requeried", can_be_asked),
         milliseconds=round(taken if takes_batch else each, 4),
         lanes=kept,
     )
 
 
 def one_to_try(call: Any, character: Character) -> Any:
-    """Return a controller to roll out before anything counts: a copy of one that a rollout would change."""
-    if not (character.is_random or character.remembers):
+    """Return a controller for a trial rollout: a copy if a rollout would change it."""
+    if not (character.is_random or character.is_stateful):
         return call  # it may read the very environment that is stepped, which its copy could not
     return _copies_of(call)[0](0)
 
@@ -123,19 +123,20 @@ def one_to_try(call: Any, character: Character) -> Any:
 def judged_by_episodes(
     base: Adapted, character: Character, observation: Observation, proposed: np.ndarray, tell: Callable[[str], None]
 ) -> Character:
-    """Compares what a controller proposed in its first episodes with what it answers about the same observations afterwards.
+    """Compare a controller's proposals in its first episodes with its actions for the same observations afterwards.
 
     Args:
-        base: what was rolled out.
-        character: what it was found to be.
+        base: the controller that was rolled out.
+        character: its traits so far.
         observation: of all steps `[N]`.
-        proposed: what it proposed there `[N, A]`, clipped to [-1, 1].
-        tell: is told, in a line, that it depends on something that it is not shown.
+        proposed: its proposals `[N, A]`, clipped to [-1, 1].
+        tell: called with a line if it depends on something that it is not shown.
 
     Returns:
-        The character; one that depends on more than what it is shown is not asked again, and the residual sees its proposals.
+        The traits. A controller that depends on more than its observation is not re-queried, and the residual sees its
+        proposals.
     """
-    if character.is_random or character.remembers:
+    if character.is_random or character.is_stateful:
         return character
     name, size = base.__name__, base.layout.action_size
     if character.milliseconds > SLOW:
@@ -147,13 +148,13 @@ def judged_by_episodes(
     constant = varied and bool((answers == answers[0]).all())
     if np.abs(answers - proposed).max(initial=0.0) > SAME:
         tell(
-            f"{name} does not answer as it did in its episodes when it is shown the same observations again: it depends on "
-            "something that it is not shown, such as a clock, or a simulator that it reads. Its proposals are kept as they were"
+            f"{name} gives other actions than in its episodes when it is shown the same observations again: it depends on "
+            "something that it is not shown, such as a clock, or a simulator that it reads. Its recorded proposals are kept"
         )
-        return replace(character, is_random=True, asked_again=False)
+        return replace(character, is_random=True, can_be_requeried=False)
     if constant:
         tell(
-            f"{name} proposes the same whatever it is shown, "
+            f"{name} proposes the same action for every observation, "
             f"{np.array2string(base.layout.from_unit(answers[0]), precision=4)}: if it reads a simulator of its own, such as "
             "an environment that it closes over, that is not the one that is controlled; let it read the observation that it "
             "is called with"
@@ -162,19 +163,19 @@ def judged_by_episodes(
 
 
 def advice(call: Callable[[Any], Any], character: Character, lanes: int | None) -> str:
-    """What would make a slow controller faster; empty where nothing would."""
+    """Return advice that would make a slow controller faster; empty if there is none."""
     per_lane = isinstance(call, PerLane)
     each = character.milliseconds / ROWS if per_lane else character.milliseconds
     if (character.takes_batch and not per_lane) or each < WORTH_PROCESSES or lanes == 1 or usable_cores() == 1:
         return ""
     return (
-        f"{name_of(call)} takes {each:.2g} ms for each observation: residual_rl.in_processes(make) asks in {usable_cores()} "
+        f"{name_of(call)} takes {each:.2g} ms for each observation: residual_rl.in_processes(make) runs it in {usable_cores()} "
         "processes at once"
     )
 
 
 def ignores_goal(controller: Adapted, observation: Observation) -> bool:
-    """Whether a controller proposes the same at other goals, for every observation `[N]` of its own episodes."""
+    """Return whether a controller proposes the same at other goals, for every observation `[N]` of its episodes."""
     desired, achieved = observation["desired_goal"], observation["achieved_goal"]
     size = controller.layout.action_size
     answer = propose(controller, observation, size)
@@ -183,10 +184,10 @@ def ignores_goal(controller: Adapted, observation: Observation) -> bool:
 
 
 def _copies_of(call: Any) -> tuple[Callable[[int], Any], str]:
-    """What gives copies of a controller, or, with the reason, itself if it cannot be copied."""
+    """Return a function that makes copies of a controller; if it cannot be copied, one that returns it, and the reason."""
 
     def started(one: Any) -> Any:
-        if remembers(one) and takes_no_mask(one):
+        if is_stateful(one) and takes_no_mask(one):
             one.reset()
         return one
 
@@ -202,14 +203,14 @@ def _copies_of(call: Any) -> tuple[Callable[[int], Any], str]:
 
 
 def _milliseconds(adapted: Adapted, batch: Observation) -> float:
-    """The least that a call takes: whatever else goes on can only add to it. The first call may compile."""
+    """Return the shortest duration of a call: other load can only add to it. The first call may compile."""
     times: list[float] = []
     for _ in range(1 + TIMED):
         start_episodes(adapted, len(batch["observation"]))
         clock = time.perf_counter()
         try:
             propose(adapted, batch, adapted.layout.action_size)
-        except ControllerError:  # as of one that follows a path, and has come to its end
+        except ControllerError:  # for example one that follows a path and has reached its end
             if not times:
                 raise
             break
@@ -217,8 +218,8 @@ def _milliseconds(adapted: Adapted, batch: Observation) -> float:
     return min(times[1:], default=times[0])
 
 
-def _questioned(adapted: Adapted, batch: Observation, repeats: int) -> list[np.ndarray]:
-    """Its answers to one question, asked again and again, and after others; NaN, and no more, if it fails to answer."""
+def _query_repeatedly(adapted: Adapted, batch: Observation, repeats: int) -> list[np.ndarray]:
+    """Return its actions for one batch, repeatedly and after other batches; NaN for the first call that fails, and no more."""
     size, last = adapted.layout.action_size, len(batch["observation"]) - 1
     others = [select(batch, slice(last, None, -1)), map_observation(lambda array: array + 0.01, batch)]
     answers: list[np.ndarray] = []
@@ -234,10 +235,10 @@ def _questioned(adapted: Adapted, batch: Observation, repeats: int) -> list[np.n
     return answers
 
 
-def _after_start(
+def _propose_at_start(
     call: Any, layout: Layout, plain: Character, own_lanes: bool, batch: Observation, takes_batch: bool
 ) -> np.ndarray:
-    """What a controller that remembers proposes at the start of episodes, one for each observation of a batch."""
+    """Return the proposals of a stateful controller at the start of episodes, one for each observation of a batch."""
     if own_lanes:
         adapted = Adapted(call, layout, plain)
         start_episodes(adapted, len(batch["observation"]))
@@ -251,7 +252,7 @@ def _differs(answers: list[np.ndarray]) -> bool:
 
 
 def _takes_batch(copies: Callable[[int], Any], layout: Layout, batch: Observation, name: str) -> bool:
-    """Whether it answers a batch with a batch. What fits both, and says two things, is asked about one at a time."""
+    """Return whether it is batched. If both forms work, but the actions differ, it gets one observation at a time."""
     answers, complaints = {}, {}
     for takes_batch in (True, False):
         adapted = Adapted(copies(0), layout, Character(takes_batch, False, False, True, False, 0.0))

@@ -13,7 +13,7 @@ from residual_rl.types import Observation
 class ReactivePush:
     """Goes behind the block as seen from the goal, then pushes it there.
 
-    Nearly perfect on Push. On SlipperyPush it goes on pushing with the same gain, and the block slides past the goal.
+    Nearly perfect on Push. On SlipperyPush it keeps pushing with the same gain, and the block slides past the goal.
     Its proposals are not clipped: far from the target they exceed what an action can be.
 
     Source: Silver et al. 2018, section V-B2; constants from the code published with it.
@@ -67,6 +67,6 @@ class ReactivePush:
 
 
 def _angle_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Angle in [0, pi] rad between two directions in the plane: `[B, 2], [B, 2] -> [B]`."""
+    """Return the angle in [0, pi] rad between two directions in the plane: `[B, 2], [B, 2] -> [B]`."""
     cross = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     return np.abs(np.arctan2(cross, np.einsum("bn,bn->b", first, second)))

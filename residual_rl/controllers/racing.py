@@ -41,7 +41,7 @@ class PurePursuit:
     grip: float = 6.5
     """m/s^2: no sharper a bend is steered than takes this at the present speed, or the car would spin."""
     delay: float = 0.12
-    """s that the car takes to be as fast as it should: what it is asked for is what lies so far ahead."""
+    """s that the car takes to reach a commanded speed, so the command is the speed for this far ahead."""
 
     reads_goal = False
     reads_state = True
@@ -80,7 +80,7 @@ class PurePursuit:
 
 
 def _slip_angles(acceleration: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Slip angles of front and rear wheels in a bend, `[B]` rad for each m/s^2 to the side, at an acceleration `[B]` m/s^2."""
+    """Return the front and rear slip angles in a bend, `[B]` rad per m/s^2 to the side, at an acceleration `[B]` m/s^2."""
     shift = (CAR.height / GRAVITY) * acceleration.clip(-CAR.largest_acceleration, CAR.largest_acceleration)
     front = CAR.rear / ((CAR.rear - shift) * CAR.front_stiffness)
     rear = CAR.front / ((CAR.front + shift) * CAR.rear_stiffness)
@@ -136,7 +136,7 @@ class FollowTheGap:
 
 @dataclass(frozen=True)
 class PotentialField:
-    """Is pushed away by every wall that the scan shows and drawn to where it is free, and is as fast as it can still brake.
+    """Is repelled by every wall in the scan and attracted by free space, and is as fast as it can still brake.
 
     Source: Khatib 1986 (International Journal of Robotics Research 5). That a range pulls along its beam is what becomes of the
     goal's attraction if there is no goal, but a track to go on along.
@@ -174,7 +174,7 @@ def command(steering: np.ndarray, speed: np.ndarray) -> np.ndarray:
 
 
 def _within_sight(scan: np.ndarray, steering: np.ndarray, side_acceleration: float, braking: float) -> np.ndarray:
-    """The action `[B, 2]` for a steering angle `[B]` rad: as fast as the bend and the free way `scan` `[B, 60]` m allow."""
+    """Return the action `[B, 2]` for a steering angle `[B]` rad: as fast as bend and free way `scan` `[B, 60]` m allow."""
     steering = steering.clip(-CAR.largest_steering, CAR.largest_steering)
     beam = np.rint(steering / BEAM_ANGLE + (len(DIRECTIONS) - 1) / 2).astype(int)
     row = np.arange(len(scan))

@@ -6,7 +6,7 @@ from typing import Any
 from residual_rl.controllers import CONTROLLERS, Controller, TableController, make_controller, name_of
 from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, keeps_lanes
 from residual_rl.controllers.artefacts import Artefact, Prepared
-from residual_rl.controllers.controller import asked_again, is_random, reads_goal, reads_state, remembers
+from residual_rl.controllers.controller import can_be_requeried, is_random, is_stateful, reads_goal, reads_state
 from residual_rl.controllers.models import ONNX_SUFFIX, OnnxModel, StableBaselinesModel, is_stable_baselines
 from residual_rl.controllers.own_units import InOwnUnits
 from residual_rl.errors import ControllerError
@@ -16,48 +16,48 @@ from residual_rl.types import Spec
 
 @dataclass(frozen=True)
 class Traits:
-    """What a base is, as it is or as it was found to be."""
+    """The traits of a base, as declared or as measured."""
 
     reads_goal: bool
     reads_state: bool
     is_random: bool
     is_stateful: bool
-    can_be_asked_again: bool
-    """Whether hindsight may ask it about observations that were stored."""
+    can_be_requeried: bool
+    """Whether hindsight may re-query it at stored observations."""
 
     @property
     def is_hidden(self) -> bool:
-        """Whether its proposal cannot be known from the observation, so that the residual must be shown it."""
+        """Whether its proposal does not follow from the observation, so that it must be an input of the residual."""
         return self.is_random or self.is_stateful
 
 
 def traits_of(controller: Any) -> Traits:
-    """What a controller says about itself."""
+    """Return the traits that a controller declares."""
     return Traits(
         reads_goal=reads_goal(controller),
         reads_state=reads_state(controller),
         is_random=is_random(controller),
-        is_stateful=remembers(controller),
-        can_be_asked_again=asked_again(controller),
+        is_stateful=is_stateful(controller),
+        can_be_requeried=can_be_requeried(controller),
     )
 
 
 @dataclass(frozen=True)
 class Base:
-    """The controller that is improved: what is asked, what it is called, what it is, and what of it a run keeps."""
+    """The controller to improve: the callable, its name, its traits, and the artefact that a run keeps of it."""
 
     controller: Controller
-    """As it was passed; inside of the library after `fitted`."""
+    """As it was passed; in the library's units after `fitted`."""
     name: str
     traits: Traits
     artefact: Artefact | None = None
     is_users: bool = False
-    """Whether it is a callable that was passed in, which only its name and its answers tell from others."""
+    """Whether it is a user-supplied callable, which can be identified only by its name and its actions."""
     speaks_environments_language: bool = False
     """Whether it takes an environment's own observations, or gives actions in its units."""
 
     def fitted(self, layout: Layout, character: Character | None) -> "Base":
-        """The base for the inside of the library, in an environment with this layout."""
+        """Return the base in the library's units, for an environment with this layout."""
         controller: Any = self.controller
         if character is not None:
             controller = Adapted(controller, layout, character)
@@ -69,10 +69,10 @@ class Base:
 
 
 def resolve(controller: Any, spec: Spec, num_threads: int | None = None) -> Base:
-    """The base that was passed, or that a name or a file stands for. Of a base itself that base.
+    """Return the base for a callable, a name or a file; a `Base` is returned unchanged.
 
     Raises:
-        ControllerError, UnknownName: it is none.
+        ControllerError, UnknownName: it is not a controller.
     """
     if isinstance(controller, Base):
         return controller
@@ -102,15 +102,15 @@ def resolve(controller: Any, spec: Spec, num_threads: int | None = None) -> Base
 
 
 def of_artefact(artefact: Any, name: str = "", in_environments_units: bool = False) -> Base:
-    """The base that an artefact is. Where a user made it, its actions may be in an environment's units."""
+    """Return an artefact as a base. If a user made it, its actions may be in an environment's units."""
     return Base(
         artefact, name or name_of(artefact), traits_of(artefact), artefact, speaks_environments_language=in_environments_units
     )
 
 
 def for_lanes(base: Base) -> Base:
-    """The base in a task of the library. One whose `reset` is for one episode is taken for a function of one observation."""
-    if not remembers(base.controller) or keeps_lanes(base.controller):
+    """Return the base in a task of the library. If its `reset` is for one episode, it is called with single observations."""
+    if not is_stateful(base.controller) or keeps_lanes(base.controller):
         return base
     controller = EpisodeCopies(base.controller, takes_batch=False)
     return replace(base, controller=controller, traits=traits_of(controller))

@@ -1,4 +1,4 @@
-"""A controller that is a table: in whatever state it is, it does what was done in the nearest recorded one."""
+"""A controller that is a table: it repeats the action that was recorded in the nearest state."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -24,18 +24,18 @@ MAX_BYTES = (1 << 28) + (1 << 12)  # of a table, and of its file unpacked: a sma
 class TableController:
     """Proposes the action recorded in the nearest state: one neighbour, Euclidean distance on the observation as it is.
 
-    Nothing is scaled, so that an entry with a wide range decides more than one with a narrow range. The goal is not looked at.
+    Nothing is scaled, so an entry with a wide range counts more than one with a narrow range. The goal is not used.
 
     Source: Silver et al. 2018, section V-B5, where 500 rows of a planner (PETS, Chua et al. 2018) make the base of MBRLPusher.
-    That table is not shipped: `from_rollouts` makes one of any recorded episodes.
+    That table is not included: `from_rollouts` makes one from any recorded episodes.
 
     Args:
         states: `[N, O]` observations.
-        actions: `[N, A]` what was done there, in units where the bounds are -1 and 1, or in an environment of your own in its
-            units; may lie beyond the bounds.
+        actions: `[N, A]` the actions taken there, in units where the bounds are -1 and 1, or, in a user-supplied environment,
+            in its units; may lie beyond the bounds.
 
     Raises:
-        ControllerError: they are no table.
+        ControllerError: they do not make a table.
     """
 
     reads_goal = False
@@ -52,12 +52,12 @@ class TableController:
 
     @property
     def __name__(self) -> str:
-        """A table is known by what it holds, wherever its file lies."""
+        """A name that depends on the contents, not on the file's place."""
         return f"{NAME}{self.digest[:12]}"
 
     @property
     def digest(self) -> str:
-        """SHA-256 over shapes and numbers."""
+        """Return the SHA-256 of shapes and numbers."""
         return self._digest
 
     @cached_property
@@ -68,7 +68,7 @@ class TableController:
         return hasher.hexdigest()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """Itself: nothing changes it."""
+        """Return itself: nothing changes it."""
         return self
 
     def __call__(self, observation: Observation) -> np.ndarray:
@@ -79,7 +79,7 @@ class TableController:
     def in_units(
         self, to_unit: Callable[[np.ndarray], np.ndarray], raw: Callable[[Observation], Observation] = lambda shown: shown
     ) -> Self:
-        """The same table in an environment's units.
+        """Return the same table in an environment's units.
 
         Args:
             to_unit: actions in which the bounds are -1 and 1, from the environment's.
@@ -91,11 +91,11 @@ class TableController:
 
     @classmethod
     def from_rollouts(cls, rollouts: Iterable[Transition], rows: int | None = None) -> "TableController":
-        """A table of episodes `[T]` as they were: every observation and the action that was executed there.
+        """Return a table of recorded episodes `[T]`: every observation and the action that was executed there.
 
         Args:
             rollouts: as `rollout.collect` gives them, in `Episode.transitions`.
-            rows: take only the first so many steps; the paper took 500.
+            rows: use only this many steps, the first ones; the paper used 500.
 
         Raises:
             ControllerError: there are fewer steps than that, or none.
@@ -106,17 +106,17 @@ class TableController:
         states = np.concatenate([rollout.observation["observation"] for rollout in rollouts])
         actions = np.concatenate([rollout.action for rollout in rollouts])
         if rows is not None and len(states) < rows:
-            raise ControllerError(f"{rows} rows were asked for, but the episodes have only {len(states)} steps")
+            raise ControllerError(f"{rows} rows were requested, but the episodes have only {len(states)} steps")
         return cls(states[:rows], actions[:rows])
 
     def save(self, path: str | Path) -> None:
-        """Writes `states` and `actions` as a NumPy archive: `path`, or `table.npz` in it if it is a directory."""
+        """Write `states` and `actions` as a NumPy archive: `path`, or `table.npz` in it if it is a directory."""
         with _file(path).open("wb") as file:
             np.savez_compressed(file, states=self.states, actions=self.actions)
 
     @classmethod
     def load(cls, path: str | Path, spec: Spec | None = None) -> "TableController":
-        """The table in a NumPy archive. Nothing in the file is executed.
+        """Return the table in a NumPy archive. Nothing in the file is executed.
 
         Args:
             path: the file, or a directory with a `table.npz`.
@@ -148,7 +148,7 @@ class TableController:
         sizes = table.states.shape[1], table.actions.shape[1]
         if spec is not None and sizes != (spec.observation_size, spec.action_size):
             raise ControllerError(
-                f"{path} is for another task: its states have {sizes[0]} numbers and its actions {sizes[1]}, where"
+                f"{path} is for another task: its states have {sizes[0]} numbers and its actions {sizes[1]}, but"
                 f" {spec.observation_size} and {spec.action_size} are needed"
             )
         return table
@@ -164,7 +164,7 @@ def _check_size(size: int, name: object) -> None:
 
 
 def _numbers(name: str, array: np.ndarray) -> np.ndarray:
-    """A copy `[N, ...]` in double precision.
+    """Return a copy `[N, ...]` in double precision.
 
     Raises:
         ControllerError: it is no table of finite numbers.

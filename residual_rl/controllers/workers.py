@@ -1,4 +1,4 @@
-"""Slow controllers asked in processes of their own, about several observations at a time."""
+"""Call slow controllers in worker processes, for several observations at a time."""
 
 import multiprocessing
 import os
@@ -16,7 +16,7 @@ from gymnasium.vector.utils import CloudpickleWrapper
 
 from residual_rl.controllers.adapted import PerLane
 from residual_rl.controllers.answers import reason_of, stacked, tolerated, tolerating_failures
-from residual_rl.controllers.controller import each, name_of, remembers, said_by
+from residual_rl.controllers.controller import declared_traits, each, is_stateful, name_of
 from residual_rl.errors import ControllerError
 from residual_rl.processes import usable_cores
 from residual_rl.types import row_of, size_of
@@ -25,9 +25,9 @@ Call = Callable[[Any], Any]
 
 
 class InProcesses:
-    """Controllers of single observations in processes: a batch is shared out, and answered as if by one of them.
+    """Controllers of single observations in worker processes, which share a batch.
 
-    Where they remember, each lane has its own, which stays in the same process.
+    If they are stateful, each lane has its own, which stays in the same process.
     """
 
     takes_batch = True
@@ -37,19 +37,19 @@ class InProcesses:
         if workers < 1:
             raise ControllerError(f"workers must be at least 1, not {workers}")
         self.__name__ = name_of(make)
-        # One pool a process, because what a lane remembers is in one of them. Spawned: JAX has threads, which no fork survives.
+        # One pool per process, because a lane's state is in one of them. Spawned: JAX has threads, which do not survive a fork.
         context = multiprocessing.get_context("spawn")
         self._pools = [ProcessPoolExecutor(1, context, initializer=_begin) for _ in range(workers)]
-        wrapped: Any = make  # the wrapper is for what makes environments, and does for all that is called
-        about = self._asked([(_make, CloudpickleWrapper(wrapped))] * workers)[0]
+        wrapped: Any = make  # the wrapper is typed for functions that make environments, but works for any callable
+        about = self._ask_workers([(_make, CloudpickleWrapper(wrapped))] * workers)[0]
         self.__name__ = about.pop("name")
-        if about.pop("remembers"):
+        if about.pop("has_memory"):
             self.reset = self._reset
         for name, value in about.items():
             setattr(self, name, value)
 
     def __call__(self, shown: Any) -> np.ndarray:
-        """One action for each observation of a batch.
+        """Return one action for each observation of a batch.
 
         Raises:
             ControllerError: a controller raised, or its process has ended.
@@ -57,23 +57,23 @@ class InProcesses:
         parts, failed = self._parts(size_of(shown)), tolerated()
         questions = [(_ask if failed is None else _ask_tolerantly, row_of(shown, part)) for part in parts]
         answers: list[np.ndarray | None] = []
-        for part, (rows, reasons) in zip(parts, self._asked(questions), strict=True):
+        for part, (rows, reasons) in zip(parts, self._ask_workers(questions), strict=True):
             answers += [None if row in reasons else one for row, one in enumerate(rows)]
             if failed is not None:
                 failed.update({part.start + row: reason for row, reason in reasons.items()})
         return stacked(answers, self.__name__)
 
     def _reset(self, mask: np.ndarray) -> None:
-        """Begins anew in the lanes `[E]` of the mask."""
-        self._asked([(_reset, mask[part]) for part in self._parts(len(mask))])
+        """Reset the lanes `[E]` of the mask."""
+        self._ask_workers([(_reset, mask[part]) for part in self._parts(len(mask))])
 
     def _parts(self, size: int) -> list[slice]:
-        """Which rows each process answers for; of fewer rows than processes, some for none."""
+        """Return the rows of each process; with fewer rows than processes, some have none."""
         ends = [size * number // len(self._pools) for number in range(len(self._pools) + 1)]
         return [slice(start, end) for start, end in pairwise(ends) if end > start]
 
-    def _asked(self, questions: list[tuple[Callable[[Any], Any], Any]]) -> list[Any]:
-        """What the first processes answer, one question each."""
+    def _ask_workers(self, questions: list[tuple[Callable[[Any], Any], Any]]) -> list[Any]:
+        """Return the answers of the first processes, one question each."""
         try:
             futures = [pool.submit(*question) for pool, question in zip(self._pools, questions, strict=False)]
             return [future.result() for future in futures]
@@ -84,7 +84,7 @@ class InProcesses:
             ) from None
 
     def close(self) -> None:
-        """Ends the processes, which else end with the program."""
+        """End the processes, which else end with the program."""
         for pool in self._pools:
             pool.shutdown(cancel_futures=True)
 
@@ -96,14 +96,14 @@ class InProcesses:
 
 
 def in_processes(make: Callable[[], Call], workers: int | None = None) -> InProcesses:
-    """A controller that takes milliseconds for a proposal, asked in several processes at once.
+    """Run a slow controller, one that takes milliseconds for a proposal, in several processes.
 
-    Its proposals are those of `batched(make())`, or with memory of `per_lane(make)`.
+    Its proposals are those of `batched(make())`, or, if it is stateful, of `per_lane(make)`.
 
     Args:
-        make: called once in each process (for a controller with memory: once for each lane); gives a callable of one
-            observation. It remembers if it has a method `reset()`, which is called where an episode starts.
-        workers: processes; None for one a core.
+        make: called once in each process (for a stateful controller: once for each lane); returns a callable of one
+            observation. It is stateful if it has a method `reset()`, which is called when an episode starts.
+        workers: processes; None for one per core.
 
     Returns:
         The controller. `close()`, or `with`, ends its processes; else they end with the program.
@@ -121,13 +121,13 @@ _here: dict[str, Any] = {}
 
 
 def _begin() -> None:
-    # Ctrl-C reaches all processes of a terminal; the training, which ends with a checkpoint, still has questions to ask.
+    # Ctrl-C reaches all processes of a terminal; the training, which ends with a checkpoint, still needs the controller.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
 def _follow_parent() -> None:
-    """Ends this process where its parent was killed and could not."""
+    """End this process if its parent was killed and could not end it."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -135,14 +135,14 @@ def _follow_parent() -> None:
 
 
 def _make(make: CloudpickleWrapper) -> dict[str, Any]:
-    """Makes the controller; what it is called, whether it remembers, and what it says about itself."""
+    """Make the controller; return its name, whether it is stateful, and the traits that it declares."""
     made: Any = make.fn
     _here["name"] = name_of(made)
     with _naming():
         call = made()
     _here["name"] = name_of(call)
-    _here["controller"] = PerLane(made) if remembers(call) else each(call)
-    return {"name": name_of(call), "remembers": remembers(call), **said_by(call)}
+    _here["controller"] = PerLane(made) if is_stateful(call) else each(call)
+    return {"name": name_of(call), "has_memory": is_stateful(call), **declared_traits(call)}
 
 
 def _ask(shown: Any) -> tuple[np.ndarray, dict[int, str]]:
@@ -151,7 +151,7 @@ def _ask(shown: Any) -> tuple[np.ndarray, dict[int, str]]:
 
 
 def _ask_tolerantly(shown: Any) -> tuple[np.ndarray, dict[int, str]]:
-    """The actions of a part of a batch, and which of its rows have none, and why."""
+    """Return the actions of a part of a batch, and the reasons of the rows that have none."""
     with _naming(), tolerating_failures() as failed:
         return _here["controller"](shown), dict(failed)
 
@@ -163,7 +163,7 @@ def _reset(mask: np.ndarray) -> None:
 
 @contextmanager
 def _naming() -> Iterator[None]:
-    """Makes of what a controller raises something that finds its way to another process."""
+    """Convert an exception of a controller into one that can be sent to another process."""
     try:
         yield
     except Exception as error:

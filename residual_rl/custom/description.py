@@ -1,4 +1,4 @@
-"""What a run keeps of a user-supplied environment and its controller, in `environment.json`."""
+"""A run's description of a user-supplied environment and its controller, in `environment.json`."""
 
 from typing import Annotated, Any
 
@@ -16,25 +16,25 @@ from residual_rl.types import Measure, Spec
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class Findings:
-    """What the first episodes showed about an environment."""
+    """The properties of an environment that were found in the first episodes."""
 
     measured_by: Measure
-    """Success if the environment tells of it, else return."""
+    """Success if the environment reports it, else return."""
     reward_scale: float
-    """Multiplies the rewards for the learner."""
+    """Factor of the rewards for the learner."""
     sparse: bool
     """Whether rewards are -1 or 0."""
     episode_steps: float
     """Mean length of the base's episodes."""
     goal_rules: GoalRules | None
-    """None if hindsight has nothing to ask."""
+    """None if there is no hindsight."""
     usual_value: float = 0.0
-    """What the base's states are worth on average, in the environment's rewards: the zero of the learner's values."""
+    """Mean value of the base's states, in the environment's rewards: the zero of the learner's values."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Description:
-    """All that a run needs to know about an environment and its controller."""
+    """Everything that a run needs to know about an environment and its controller."""
 
     task: str
     layout: Layout
@@ -48,7 +48,7 @@ class Description:
 
     @property
     def spec(self) -> Spec:
-        """What a learner knows of it."""
+        """The environment's spec."""
         reward_range = (-1.0, 0.0) if self.findings.sparse else (-np.inf, np.inf)
         layout = self.layout
         return Spec(layout.observation_size, layout.goal_size, layout.action_size, self.horizon, reward_range)
@@ -59,7 +59,7 @@ class Description:
 
 
 def description_from(values: Any, source: str) -> Description:
-    """Return what `to_json` wrote.
+    """Restore the description that `to_json` wrote.
 
     Raises:
         RunError: it is damaged; names `source`.

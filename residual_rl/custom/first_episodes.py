@@ -1,4 +1,4 @@
-"""The first episodes in a user-supplied environment: of the controller alone, and disturbed as learning will disturb it."""
+"""The first episodes in a user-supplied environment: of the controller alone, and with exploration noise."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -22,10 +22,10 @@ DISTURBED = Purpose.PROBE + 1_000_000  # first seed of disturbed episodes
 
 
 class Seen(NamedTuple):
-    """Episodes as they were."""
+    """Recorded episodes."""
 
     steps: list[Transition]
-    """Of each, `[T]`."""
+    """The transitions of each, `[T]`."""
     last: list[bool]
     """Whether the environment reported success at its last step."""
     once: list[bool]
@@ -33,7 +33,7 @@ class Seen(NamedTuple):
 
 
 def undisturbed(opened: Opened, lanes: ForeignLanes, base: Controller) -> Seen:
-    """Return episodes of the base alone.
+    """Roll out episodes of the base alone.
 
     Raises:
         ControllerError: the controller failed.
@@ -47,9 +47,9 @@ def undisturbed(opened: Opened, lanes: ForeignLanes, base: Controller) -> Seen:
 
 
 def disturbed(lanes: ForeignLanes, base: Controller, composition: Composition) -> list[Transition]:
-    """Return episodes `[T]` with the noise of exploration on the base, which show what is at stake beside its path.
+    """Roll out episodes `[T]` of the base with exploration noise, which show how rewards vary beside its path.
 
-    A base that never varies shows nothing about the size of differences. None, if base or world cannot stand it.
+    A base that never varies shows nothing about the size of differences. Empty if base or environment fail under noise.
     """
     rng, usual = np.random.default_rng(DISTURBED), PRESETS["default"][1]["algorithm"]
 
@@ -67,7 +67,7 @@ def disturbed(lanes: ForeignLanes, base: Controller, composition: Composition) -
 
 
 def horizon_of(name: str, horizon: int | None, episodes: Sequence[Transition], tell: Callable[[str], None]) -> int:
-    """Return the steps after which an episode ends: what is known, or else what the first episodes show.
+    """Return the steps after which an episode ends: `horizon`, or else the limit that the first episodes show.
 
     Raises:
         ResidualRLError: they do not show it.
@@ -93,7 +93,7 @@ def horizon_of(name: str, horizon: int | None, episodes: Sequence[Transition], t
 
 
 def looks_like_a_time_limit(episodes: Sequence[Transition]) -> bool:
-    """Whether all episodes end with `terminated` after as many steps."""
+    """Return whether all episodes end with `terminated` after the same number of steps."""
     lengths = {len(one.reward) for one in episodes}
     every = all(one.terminated[-1] for one in episodes)
     return len(episodes) >= FEWEST_FOR_A_LIMIT and every and len(lengths) == 1 and lengths != {1}
@@ -106,7 +106,7 @@ def _zero(_: object, base_action: np.ndarray, step: int) -> np.ndarray:
 def _played(
     lanes: ForeignLanes, base: Controller, composition: Composition, act: Actor, first_seed: int, least: int
 ) -> tuple[Seen, list[str]]:
-    """Episodes of at least `LOOKED_AT` steps together, and why others were lost."""
+    """Roll out episodes of at least `LOOKED_AT` steps together; return them, and the reasons of those that failed."""
     seen, reasons = Seen([], [], []), list[str]()
     for number in range(MOST_EPISODES):
         seeds = [first_seed + number * lanes.num_envs + lane for lane in range(lanes.num_envs)]

@@ -1,4 +1,4 @@
-"""What hindsight may ask somebody's goal environment, after it was checked against what the environment did."""
+"""Reward and success of a user-supplied goal environment at other goals, checked against its own steps."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,28 +22,28 @@ A run's file names one of them; no other is ever called.
 
 @record(frozen=True, config=ConfigDict(extra="forbid"))
 class GoalRules:
-    """How an environment is asked about other goals."""
+    """How to compute an environment's reward and success at other goals."""
 
     in_batches: bool
     """Whether its compute_reward takes many goals at once."""
     success: SuccessName | None
-    """The method that tells whether a goal is reached; without one nobody can tell, and hindsight drops no goal."""
+    """The method that decides whether a goal is reached; without one, hindsight uses every goal."""
 
 
 @dataclass(frozen=True)
 class Goals:
-    """What hindsight asks."""
+    """Reward and success as functions of goals, for hindsight."""
 
     reward: RewardFunction
     success: SuccessFunction | None
-    """None where nobody can tell."""
+    """None if it is unknown."""
 
 
 NO_GOALS = Goals(reward=lambda achieved, desired, info: np.zeros(len(achieved)), success=None)
 
 
 def goals_of(env: gymnasium.Env | None, layout: Layout, rules: GoalRules | None) -> Goals:
-    """An environment's reward and success as functions of flat goals."""
+    """Return an environment's reward and success as functions of flat goals."""
     if rules is None:
         return NO_GOALS
     compute = _attribute(env, "compute_reward")
@@ -56,13 +56,13 @@ def goals_of(env: gymnasium.Env | None, layout: Layout, rules: GoalRules | None)
 def find_rules(
     env: gymnasium.Env | None, layout: Layout, episodes: Sequence[Transition], succeeded: list[bool] | None
 ) -> tuple[GoalRules | None, str]:
-    """How an environment can be asked about other goals, or None and why it cannot.
+    """Return how to compute an environment's reward at other goals, or None and the reason why that is impossible.
 
     Args:
-        env: one of the environments; None for a vector environment that cannot be looked into.
-        layout: of it.
-        episodes: that were just seen, `[T]` each.
-        succeeded: which of them, as the environment told; None where it tells nothing.
+        env: one of the environments; None for a vector environment that hides them.
+        layout: of the environment.
+        episodes: the first episodes, `[T]` each.
+        succeeded: which of them succeeded, as the environment reported; None if it reports nothing.
     """
     if _attribute(env, "compute_reward") is None:
         return None, "it has no compute_reward"
@@ -89,7 +89,7 @@ def find_rules(
 
 
 def is_sparse(goals: Goals, episodes: Sequence[Transition]) -> bool:
-    """Whether rewards are -1 or 0: those that were seen, at goals that were reached, and at goals of other steps."""
+    """Return whether rewards are -1 or 0: observed ones, those at reached goals, and those at goals of other steps."""
 
     def seen() -> Iterator[np.ndarray]:
         for steps in episodes:
@@ -102,7 +102,7 @@ def is_sparse(goals: Goals, episodes: Sequence[Transition]) -> bool:
 def _success_name(
     env: gymnasium.Env | None, layout: Layout, episodes: Sequence[Transition], succeeded: list[bool] | None
 ) -> SuccessName | None:
-    """The environment's own predicate, if it has one that agrees with what it told."""
+    """Return the environment's own predicate, if it has one that agrees with the reported successes."""
     last = [steps.next_observation for steps in episodes]
     achieved, desired = (np.stack([one[key][-1] for one in last]) for key in ("achieved_goal", "desired_goal"))
     for name in get_args(SuccessName):
@@ -110,11 +110,11 @@ def _success_name(
         if method is None or succeeded is None:
             continue
         success = _success(method, layout)
-        twice = np.concatenate([achieved, achieved])  # of a single goal, one that takes no batch would not be found out
+        twice = np.concatenate([achieved, achieved])  # with a single goal, a predicate that is not batched would pass
         try:
             if success(twice, np.concatenate([desired, desired])).tolist() == 2 * succeeded and success(twice, twice).all():
                 return name
-        except WorldError:  # whatever it is, it is not the predicate that was looked for
+        except WorldError:  # then it is not the predicate that is searched
             continue
     return None
 

@@ -1,4 +1,4 @@
-"""A user-supplied environment and controller: looked at once, described in the run, the same ever after."""
+"""Inspect a user-supplied environment and controller once; the run keeps the description."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,23 +31,23 @@ def look(
     success: str = LAST,
     composition: Composition | None = None,
 ) -> Description:
-    """Run a few episodes of the controller alone, and describe what was seen.
+    """Run a few episodes of the controller alone, and describe environment and controller.
 
     Args:
         opened: the environment.
-        controller: the controller, or the base that it was resolved to.
-        tell: receives lines about what was found.
+        controller: the controller, or its resolved base.
+        tell: called with a line for each property found.
         success: which steps decide whether an episode is a success.
-        composition: how a residual will be added, for a few more episodes with its noise; None if none will be learned.
+        composition: of the residual, for a few more episodes with its noise; None if no residual will be learned.
 
     Raises:
-        ControllerError: the controller cannot be asked, not so that it is right, or in none of the first episodes to its end.
+        ControllerError: the controller fails, its actions do not fit, or it completes none of the first episodes.
         WorldError: the environment fails in its first episodes.
         ResidualRLError: nothing shows how long episodes last.
     """
-    brought = resolve(controller, opened.spec)
-    name, controller = brought.name, brought.controller
-    if brought.traits.reads_state:
+    supplied = resolve(controller, opened.spec)
+    name, controller = supplied.name, supplied.controller
+    if supplied.traits.reads_state:
         raise ControllerError(f"{name!r} reads the simulator's state, which {opened.name} does not show")
     if wrapper := opened.running_statistics:
         tell(
@@ -62,17 +62,17 @@ def look(
             "from the same starts, and no run can be repeated; `super().reset(seed=seed)` and `self.np_random` do that"
         )
     character = None
-    tried = brought
-    if brought.is_users:
+    tried = supplied
+    if supplied.is_users:
         starts = map_observation(lambda *arrays: np.concatenate(arrays), first, second)
         character = character_of(controller, layout, starts, opened.fixed_lanes, tell)
-        tried = replace(brought, controller=one_to_try(controller, character))
+        tried = replace(supplied, controller=one_to_try(controller, character))
     base = tried.fitted(layout, character).controller
     seen = undisturbed(opened, lanes, base)
     steps = seen.steps
     if character is not None and isinstance(base, Adapted):
         observed = map_observation(lambda *arrays: np.concatenate(arrays), *(one.observation for one in steps))
-        if character.reads_goal and character.asked_again and not hasattr(controller, "reads_goal"):
+        if character.reads_goal and character.can_be_requeried and not hasattr(controller, "reads_goal"):
             character = replace(character, reads_goal=not ignores_goal(base, observed))
         character = judged_by_episodes(base, character, observed, np.concatenate([one.base_action for one in steps]), tell)
         tell(f"{name}: {character}")
@@ -89,14 +89,14 @@ def look(
     if lanes.tells_success:
         _tell_success(opened.name, seen, success, tell)
     else:
-        tell(f"{opened.name}: judged by its return, because the first episodes did not tell info['is_success']")
+        tell(f"{opened.name}: judged by its return, because the first episodes did not report info['is_success']")
     succeeded = seen.last if lanes.tells_success else None
     rules, why = find_rules(opened.one, layout, steps, succeeded) if layout.goal else (None, "")
     if why:
         tell(f"{opened.name}: no hindsight, because {why}")
     sparse = rules is not None and is_sparse(goals_of(opened.one, layout, rules), steps)
     discount = opened.spec._replace(horizon=horizon).discount
-    # Values of sparse rewards are bounded, and have their size, as they are.
+    # Sparse rewards need no scaling: their values are bounded and of moderate size.
     usual = 0.0 if sparse else usual_value(steps, discount)
     findings = Findings(
         measured_by="success" if lanes.tells_success else "return",
@@ -111,10 +111,10 @@ def look(
 
 
 def same_environment(there: Description, opened: Opened, path: Any, success: str | None = None) -> None:
-    """Checks that a run is continued in the environment in which it began.
+    """Check that a run resumes in the environment in which it began.
 
     Raises:
-        RunError: it is another one, or success is decided otherwise.
+        RunError: it is another one, or the rule of success differs.
     """
     pairs = {
         "task": (there.task, opened.name),
@@ -139,7 +139,7 @@ def _tell_success(name: str, seen: Seen, success: str, tell: Callable[[str], Non
 
 
 def _units(layout: Layout, episodes: Sequence[Transition]) -> Units:
-    """The units in which the learner sees what these episodes `[T]` showed; achieved and desired goals share theirs."""
+    """Return the units in which the learner sees observations, from episodes `[T]`; both goals share theirs."""
 
     def shown(key: str) -> np.ndarray:
         arrays = [part for one in episodes for part in (one.observation[key], one.next_observation[key][-1:])]
@@ -153,7 +153,7 @@ def _units(layout: Layout, episodes: Sequence[Transition]) -> Units:
 
 
 def _start(opened: Opened, lanes: ForeignLanes, number: int) -> Observation:
-    """What the start of an episode shows in each lane."""
+    """Return the first observation of an episode in each lane."""
     observation, info = lanes.reset(seed=[Purpose.PROBE + number + lane for lane in range(lanes.num_envs)])
     if info.get("errors"):
         raise WorldError(f"{opened.name}: {next(iter(info['errors'].values()))}")

@@ -1,4 +1,4 @@
-"""How environments are made, what they are called, how long their episodes last, and how they are closed."""
+"""Make, name and close user-supplied environments, and find their time limits."""
 
 from collections.abc import Callable
 from contextlib import redirect_stderr, suppress
@@ -23,19 +23,19 @@ RUNNING = (
 
 
 def gymnasium_maker(name: str, render_mode: str | None = None) -> Callable[[], gymnasium.Env]:
-    """What makes the environments of a Gymnasium id, drawn as Gymnasium's `render_mode` says.
+    """Return a function that makes environments of a Gymnasium id with this `render_mode`.
 
     Raises:
         UnknownName: there is none.
     """
     module, _, known_as = name.rpartition(":")
-    if module:  # as Gymnasium has it: the module registers the environment
+    if module:  # Gymnasium's syntax: the module registers the environment
         try:
             import_module(module)
         except Exception as error:
             raise WorldError(f"importing {module!r} for {name!r} raised {type(error).__name__}: {error}") from error
     elif name not in gymnasium.registry:
-        with suppress(ModuleNotFoundError), redirect_stderr(StringIO()):  # it writes news of its own tasks when it is imported
+        with suppress(ModuleNotFoundError), redirect_stderr(StringIO()):  # it prints messages when it is imported
             gymnasium.register_envs(import_module("gymnasium_robotics"))
     try:
         spec = gymnasium.spec(known_as)
@@ -46,11 +46,11 @@ def gymnasium_maker(name: str, render_mode: str | None = None) -> Callable[[], g
 
 
 def made(make: Callable[[], gymnasium.Env], called: str) -> gymnasium.Env:
-    """A new environment.
+    """Make a new environment.
 
     Raises:
         WorldError: `make` raised.
-        ResidualRLError: it made something else, or several worlds in one.
+        ResidualRLError: it made something else, or a batch of environments.
     """
     try:
         env = make()
@@ -69,10 +69,10 @@ def made(make: Callable[[], gymnasium.Env], called: str) -> gymnasium.Env:
 
 
 def check_single(env: gymnasium.Env, name: str) -> None:
-    """Check that an environment is one world.
+    """Check that an environment is a single one.
 
     Raises:
-        ResidualRLError: it steps several worlds at once, with a leading axis, as simulators on a GPU do.
+        ResidualRLError: it steps a batch, with a leading axis, as simulators on a GPU do.
     """
     number = getattr(env.unwrapped, "num_envs", 1)
     if isinstance(number, int) and number > 1:
@@ -92,7 +92,7 @@ def running_statistics(env: Any) -> str | None:
 
 
 def name_of(env: Any) -> str:
-    """Return what to call an environment, a vector environment, or a function or class that makes one."""
+    """Return the name of an environment, a vector environment, or a function or class that makes one."""
     if not isinstance(env, type) and getattr(env, "spec", None) is not None:
         return str(env.spec.id)
     name = getattr(env, "__name__", None) or type(getattr(env, "unwrapped", env)).__name__
@@ -100,12 +100,12 @@ def name_of(env: Any) -> str:
 
 
 def limit_of(spec: Any) -> int | None:
-    """The time limit that a Gymnasium spec tells of."""
+    """Return the time limit in a Gymnasium spec."""
     return getattr(spec, "max_episode_steps", None)
 
 
 def time_limit(env: gymnasium.Env) -> int | None:
-    """From the environment's spec, or from a TimeLimit around it."""
+    """Return the time limit in the environment's spec, or of a TimeLimit around it."""
     inner: Any = env
     while inner is not None:
         if isinstance(inner, gymnasium.wrappers.TimeLimit):
@@ -115,7 +115,7 @@ def time_limit(env: gymnasium.Env) -> int | None:
 
 
 def close_quietly(env: gymnasium.Env) -> None:
-    """Closes an environment; what it raises is a warning, since what came of it is done."""
+    """Close an environment; turn an exception into a warning, since its results are complete."""
     try:
         env.close()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A user-supplied environment, opened: what it is called, how long it lasts, what its spaces are, and lanes of it."""
+"""An opened user-supplied environment: its name, time limit and spaces, and lanes of it."""
 
 import gymnasium
 
@@ -11,17 +11,17 @@ from residual_rl.errors import ResidualRLError, WorldError
 from residual_rl.spaces import layout_of
 from residual_rl.types import Spec
 
-ASKED_SEED = 0  # of the episode in which hindsight asks; nothing happens in it
+ASKED_SEED = 0  # of the episode in which hindsight computes rewards; it is never stepped
 LONGEST = 5_000
-"""Steps in which the first episodes must end, if nobody says when they do."""
+"""Steps in which the first episodes must end if no horizon is given."""
 
 
 class Opened:
-    """A user-supplied environment, before it is known how many lanes are needed. To be closed.
+    """A user-supplied environment, before the number of lanes is known. It must be closed.
 
     Raises:
         UnknownName: an id that neither the library nor Gymnasium knows.
-        ResidualRLError: it cannot be made, or its spaces cannot work; says why.
+        ResidualRLError: it cannot be made, or its spaces are not supported; says why.
     """
 
     def __init__(self, env: AnyEnv, horizon: int | None = None, processes: bool = False):
@@ -40,34 +40,34 @@ class Opened:
 
     @property
     def one(self) -> gymnasium.Env | None:
-        """One of the environments, to be asked about goals; None if none can be looked into."""
+        """One of the environments, for rewards at other goals; None if none is accessible."""
         return self._source.one
 
     @property
     def running_statistics(self) -> str | None:
-        """Name of a wrapper around it that changes with what it sees."""
+        """Name of a wrapper around it with running statistics; None if there is none."""
         return self._source.running_statistics
 
     @property
     def fixed_lanes(self) -> int | None:
-        """How many lanes there are; None if there can be any number."""
+        """The number of lanes if it is fixed, else None."""
         return self._source.num_lanes
 
     @property
     def spec(self) -> Spec:
-        """What is known before the first episode; the range of its rewards is not."""
+        """The spec as far as it is known before the first episode: without the range of rewards."""
         layout = self.layout
         return Spec(layout.observation_size, layout.goal_size, layout.action_size, self.horizon or LONGEST)
 
     def few_lanes(self, success: str = LAST) -> ForeignLanes:
-        """As few lanes as there can be, to look at; observations as the environment shows them."""
+        """Return as few lanes as possible, for inspection; observations are in the environment's units."""
         return self._source.few_lanes(self.layout, self.spec, success)
 
     def task(self, about: Description, lanes: int) -> CustomTask:
-        """The task that a description is of, with so many lanes.
+        """Return the task of a description, with so many lanes.
 
         Raises:
-            ResidualRLError: there are not so many.
+            ResidualRLError: the number of lanes is fixed, and is another one.
         """
         findings = about.findings
         goals = NO_GOALS if findings.goal_rules is None else goals_of(self._asked(), about.layout, findings.goal_rules)
@@ -87,7 +87,7 @@ class Opened:
         )
 
     def _asked(self) -> gymnasium.Env | None:
-        """What hindsight asks about goals, reset once: always in the same episode, also in a run that goes on."""
+        """The environment in which hindsight computes rewards, reset once: in the same episode also after a resume."""
         asked = self._source.another()
         assert asked is not None  # or no rules would have been found
         try:
@@ -97,5 +97,5 @@ class Opened:
         return asked
 
     def close(self) -> None:
-        """Closes what was made here; what was brought stays open."""
+        """Close the environments that were made here; user-supplied instances stay open."""
         self._source.close()

@@ -1,4 +1,4 @@
-"""What the learner makes of an environment's rewards: where its values have their zero, and what a difference of 1 is."""
+"""Scale an environment's rewards for the learner: the zero and the unit of its values."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,14 @@ import numpy as np
 from residual_rl.types import Transition
 
 ROUNDING = 1e-11
-"""Of a reward's size: what varies by less does not vary. Sums of doubles are off by less."""
+"""As a share of a reward's size: smaller variations count as none. The error of sums of doubles is below it."""
 
 
 def usual_value(episodes: Sequence[Transition], discount: float) -> float:
     """Return the mean discounted sum of the rewards that follow a step of these episodes `[T]` each.
 
-    What follows beyond a time limit is worth as much again. Values far from zero are learned late, and a cautious target is
-    off by more the farther they are: less this, they are near zero.
+    Rewards beyond a time limit are assumed to continue alike. Values far from zero are learned late, and the error of a
+    pessimistic target grows with them; after this mean is subtracted they are near zero.
     """
     sums, tails = [], []
     for episode in episodes:
@@ -27,10 +27,10 @@ def usual_value(episodes: Sequence[Transition], discount: float) -> float:
 
 
 def reward_scale(episodes: Sequence[Transition], usual: float, discount: float) -> float:
-    """Return what makes the spread of rewards about 1, in two digits.
+    """Return the factor that makes the spread of rewards about 1, in two digits.
 
-    The spread is the root mean square of the rewards less what is usual, `CustomTask.learner_reward` before it is scaled, so
-    that a constant in every reward has no part in it. If there is none, rewards are scaled by their own size.
+    The spread is the root mean square of the rewards minus the usual one, `CustomTask.learner_reward` before it is scaled, so
+    that a constant in every reward does not count. If there is no spread, rewards are scaled by their own size.
 
     Args:
         episodes: `[T]` each, some of them disturbed: only differences show how large differences are.

@@ -1,4 +1,4 @@
-"""One environment whose observation is a row of numbers, and what environments report beside: numbers, flags, success."""
+"""An environment whose observation is a row of numbers, and checks of reported numbers, flags and success."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from gymnasium import spaces
 from residual_rl.spaces import Layout
 
 SUCCESS_KEYS = ("is_success", "success")
-FLAGS = 3  # terminated, truncated, success; success is NaN where the environment does not tell of it
+FLAGS = 3  # terminated, truncated, success; success is NaN if the environment does not report it
 
 
 class RowEnv(gymnasium.Env):
     """An environment whose observation is one row of numbers: observation, both goals, terminated, truncated, success.
 
-    It holds an episode that has ended. Gymnasium's vector environments refuse to step one that has, so the flags go into the
-    row. What raises ends the episode with a row that is not finite.
+    It repeats the last row of an episode that has ended. Gymnasium's vector environments refuse to step one that has ended, so
+    the flags are in the row. An exception ends the episode with a row that is not finite.
     """
 
     def __init__(self, env: gymnasium.Env, layout: Layout, horizon: int):
@@ -27,12 +27,12 @@ class RowEnv(gymnasium.Env):
         self.observation_space = spaces.Box(-np.inf, np.inf, (width,), np.float64)
         self.action_space = env.action_space
         self._last = np.full(width, np.nan)
-        """What it shows of an episode that has ended."""
+        """The last row, repeated after the episode's end."""
         self._over = True
         self._elapsed = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """A new episode."""
+        """Start a new episode."""
         self._elapsed, self._over = 0, False
         row = np.zeros(self._last.shape)
         try:
@@ -43,13 +43,13 @@ class RowEnv(gymnasium.Env):
         return row, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One action, as the environment takes it."""
+        """Apply one action in the environment's units."""
         row = np.empty(self._last.shape)  # a new one each time: environments reuse their arrays
         reward, info = self.step_into(row, action)
         return row, reward, False, False, info
 
     def step_into(self, row: np.ndarray, action: np.ndarray) -> tuple[float, dict[str, Any]]:
-        """The same, where the row is to be: its reward and info."""
+        """Step, write the new row into `row`, and return reward and info."""
         if self._over:
             row[:] = self._last
             return 0.0, {}
@@ -75,7 +75,7 @@ class RowEnv(gymnasium.Env):
         return {"error": reason}
 
     def close(self) -> None:
-        """Closes the environment."""
+        """Close the environment."""
         self.env.close()
 
 
@@ -87,10 +87,10 @@ def _success(info: dict[str, Any]) -> float:
 
 
 def number(name: str, value: Any) -> float:
-    """A number, also where it is an array of one.
+    """Return a number, also from an array of one.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a number.
     """
     try:
         if np.ndim(value):
@@ -103,5 +103,5 @@ def number(name: str, value: Any) -> float:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Whether it is so; not where it is None or NaN."""
+    """Return a flag; False for None and NaN."""
     return value is not None and number(name, value) > 0.0

@@ -1,4 +1,4 @@
-"""Lanes of `RowEnv`s: stepped one after the other in this process, or at once in processes of their own."""
+"""Lanes of `RowEnv`s: stepped one after the other in this process, or in parallel in worker processes."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from residual_rl.spaces import Layout, layout_of
 from residual_rl.tasks.lanes import Stepped
 from residual_rl.types import Observation, Spec
 
-PATIENCE = 5.0  # seconds that a process has for an answer that it owes, or to end when it is told to
+PATIENCE = 5.0  # seconds that a process has to answer, or to end after a close
 
 GUARD = (
     'each process runs the script that starts it, so that this must stand below `if __name__ == "__main__":` there, and what '
@@ -27,7 +27,7 @@ GUARD = (
 )
 
 Errors = dict[int, str]
-"""What went wrong, by lane."""
+"""Error messages by lane."""
 
 
 class SerialRows:
@@ -47,13 +47,13 @@ class SerialRows:
         self._width = envs[0].layout.width + FLAGS
 
     def reset(self, seed: Sequence[int] | None) -> tuple[np.ndarray, Errors]:
-        """Rows `[E, O + 2 G + 3]` at the start of an episode in each lane."""
+        """Start an episode in each lane, and return its rows `[E, O + 2 G + 3]`."""
         seeds = [None] * self.num_envs if seed is None else seed
         rows, infos = zip(*(env.reset(seed=each) for env, each in zip(self.envs, seeds, strict=True)), strict=True)
         return np.stack(rows), _errors(infos)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Errors]:
-        """Rows and rewards `[E]` after one action each, as the environments take them."""
+        """Apply one action in each lane, in the environments' units, and return rows and rewards `[E]`."""
         rows = np.empty((self.num_envs, self._width))
         lanes = zip(self.envs, rows, actions, strict=True)
         reward, infos = zip(*[env.step_into(row, action) for env, row, action in lanes], strict=True)
@@ -61,7 +61,7 @@ class SerialRows:
 
 
 class ProcessRows:
-    """`RowEnv`s in processes of their own.
+    """`RowEnv`s in worker processes.
 
     Raises, also in its methods:
         WorldError: a process has ended.
@@ -90,7 +90,7 @@ class ProcessRows:
         return rows, reward.copy(), _errors_merged(info)
 
     def close(self) -> None:
-        """Closes the environments, also where processes have ended by themselves."""
+        """Close the environments, also if processes have ended by themselves."""
         try:
             with catch_warnings(action="ignore"):  # that an answer is missing
                 self._envs.close(timeout=PATIENCE)
@@ -103,7 +103,7 @@ class ProcessRows:
 
 
 class RowLanes:
-    """Rows split into observations, and actions brought into the environment's units."""
+    """Convert rows to observations, and actions to the environment's units."""
 
     def __init__(self, rows: SerialRows | ProcessRows, layout: Layout, spec: Spec, success: str = LAST):
         self.rows = rows
@@ -112,12 +112,12 @@ class RowLanes:
         self.horizon = spec.horizon
         self.num_envs = rows.num_envs
         self.tells_success = False
-        """Whether any has ever reported if an episode is a success."""
+        """Whether any environment has ever reported success or failure."""
         self.judge = Judge(success, rows.num_envs)
         self._ended = np.zeros(rows.num_envs, dtype=bool)
 
     def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, Any]]:
-        """Starts an episode in each lane.
+        """Start an episode in each lane.
 
         Raises:
             WorldError: a process has ended.
@@ -128,7 +128,7 @@ class RowLanes:
         return self.layout.split(rows), {"errors": errors}
 
     def step(self, actions: np.ndarray) -> Stepped:
-        """One action `[E, A]` in [-1, 1] in every lane.
+        """Apply one action `[E, A]` in [-1, 1] in every lane.
 
         Raises:
             WorldError: a process has ended.
@@ -142,11 +142,11 @@ class RowLanes:
         return self.layout.split(rows), reward, terminated, truncated, {"is_success": success, "errors": errors}
 
     def close(self) -> None:
-        """Does nothing: they are lent, and used again."""
+        """Do nothing: the environments are shared and used again."""
 
 
 def _check_alike(first: RowEnv, other: RowEnv) -> None:
-    """Checks that an environment speaks as the first one does."""
+    """Check that an environment has the spaces of the first one."""
     for name in ("observation_space", "action_space"):
         one, two = getattr(first.env, name), getattr(other.env, name)
         spaces_of = {"observation_space": one, "action_space": first.env.action_space} | {name: two}
@@ -156,7 +156,7 @@ def _check_alike(first: RowEnv, other: RowEnv) -> None:
 
 @contextmanager
 def _noticing_death() -> Iterator[None]:
-    """The pipe to a process that has ended breaks; after that, Gymnasium waits for the answer of a call that is over."""
+    """Raise WorldError if a process has ended: its pipe breaks, or Gymnasium waits for an answer that never comes."""
     try:
         yield
     except (EOFError, ConnectionError, AlreadyPendingCallError) as error:
@@ -164,11 +164,11 @@ def _noticing_death() -> Iterator[None]:
 
 
 def _undisturbed(make: Callable[[], RowEnv]) -> Callable[[], RowEnv]:
-    """Ctrl-C reaches all processes of a terminal; the training, which ends with a checkpoint, still has steps to take."""
+    """Make a worker ignore Ctrl-C, which reaches all processes of a terminal: training still steps before its checkpoint."""
     here = os.getpid()
 
     def made() -> RowEnv:
-        if os.getpid() != here:  # Gymnasium makes one in this process too, to look at
+        if os.getpid() != here:  # Gymnasium makes one in this process too, to inspect it
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         return make()
 
@@ -180,7 +180,7 @@ def _errors(infos: Sequence[dict[str, Any]]) -> Errors:
 
 
 def _errors_merged(info: dict[str, Any]) -> Errors:
-    """Of an info as a vector environment gives it."""
+    """Return the errors in the info of a vector environment."""
     if "error" not in info:
         return {}
     return {lane: str(info["error"][lane]) for lane in np.flatnonzero(info["_error"]).tolist()}

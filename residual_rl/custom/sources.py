@@ -1,4 +1,4 @@
-"""Where lanes come from: a vector environment, one environment, or something that makes as many as one likes."""
+"""The source of lanes: a vector environment, a single environment, or a function that makes any number of them."""
 
 from collections.abc import Callable
 from multiprocessing import current_process
@@ -33,42 +33,42 @@ ForeignLanes = RowLanes | VectorLanes
 
 
 class Source(Protocol):
-    """What somebody brought, or what makes it."""
+    """A user-supplied environment, or a function that makes it."""
 
     name: str
     spaces: tuple[Space, Space]
-    """Of one environment: observation and action."""
+    """Observation and action space of one environment."""
     time_limit: int | None
     one: gymnasium.Env | None
-    """One of the environments, to be asked about goals; None where none can be looked into."""
+    """One of the environments, for rewards at other goals; None if none is accessible."""
     running_statistics: str | None
-    """Name of a wrapper around it that changes with what it sees."""
+    """Name of a wrapper around it with running statistics; None if there is none."""
     num_lanes: int | None
-    """How many there are; None where there can be as many as one likes."""
+    """The number of lanes if it is fixed, else None."""
 
     def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST) -> ForeignLanes:
-        """As few as there can be, to look at."""
+        """Return as few lanes as possible, for inspection."""
         ...
 
     def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
-        """So many, to be used from now on."""
+        """Return this many lanes, for training and evaluation."""
         ...
 
     def another(self) -> gymnasium.Env | None:
-        """One that takes no part in training, or `one` where there is no other."""
+        """Return an environment that takes no part in training, or `one` if there is no other."""
         ...
 
     def close(self) -> None:
-        """Closes what was made here; what was brought stays open."""
+        """Close the environments that were made here; user-supplied instances stay open."""
         ...
 
 
 def source_of(env: AnyEnv, processes: bool) -> Source:
-    """What makes lanes of it; `processes` where each is to get a process of its own.
+    """Return the source for an environment; with `processes`, each lane gets a process of its own.
 
     Raises:
         UnknownName: an id that neither the library nor Gymnasium knows.
-        ResidualRLError: it is no environment, cannot be made, or cannot be made in processes.
+        ResidualRLError: it is not an environment, cannot be made, or cannot be made in processes.
     """
     if processes and getattr(current_process(), "_inheriting", False):  # the script, run again by a process that is starting
         raise ResidualRLError(f"processes=True starts processes: {GUARD}")
@@ -91,7 +91,7 @@ def source_of(env: AnyEnv, processes: bool) -> Source:
 
 
 class OneVectorEnv:
-    """A vector environment that was brought."""
+    """A user-supplied vector environment."""
 
     def __init__(self, envs: VectorEnv):
         self.envs = envs
@@ -103,23 +103,23 @@ class OneVectorEnv:
         self.num_lanes: int | None = envs.num_envs
 
     def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST) -> ForeignLanes:
-        """All of them."""
+        """Return all of them."""
         return self.lanes(layout, spec, self.envs.num_envs, success)
 
     def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
-        """All of them."""
+        """Return all of them."""
         return VectorLanes(self.envs, layout, spec, success)
 
     def another(self) -> gymnasium.Env | None:
-        """None: it cannot be looked into."""
+        """Return None: its environments are not accessible."""
         return None
 
     def close(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class OneEnv:
-    """An environment that was brought."""
+    """A user-supplied single environment."""
 
     def __init__(self, env: gymnasium.Env):
         self.name = name_of(env)
@@ -132,23 +132,23 @@ class OneEnv:
         self._env = env
 
     def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST) -> ForeignLanes:
-        """The one that there is."""
+        """Return the only one."""
         return self.lanes(layout, spec, 1, success)
 
     def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
-        """The one that there is."""
+        """Return the only one."""
         return RowLanes(SerialRows([RowEnv(self._env, layout, spec.horizon)]), layout, spec, success)
 
     def another(self) -> gymnasium.Env | None:
-        """The one that there is, so that what depends on its episode is not the same in a run that goes on."""
+        """Return the only one; rewards that depend on its episode can differ after a resume."""
         return self.one
 
     def close(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class ManyEnvs:
-    """As many environments as one likes. The first of them is one of the lanes, unless these are processes."""
+    """Any number of environments. The first of them is one of the lanes, unless these are in processes."""
 
     def __init__(self, make: Callable[[], gymnasium.Env], called: str, processes: bool):
         self._make = make
@@ -169,21 +169,24 @@ class ManyEnvs:
         return RowLanes(SerialRows([RowEnv(self._first, layout, spec.horizon)]), layout, spec, success)
 
     def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
-        """So many, in this process or each in one of its own.
+        """Return this many lanes, in this process or each in one of its own.
 
         Raises:
             WorldError: one cannot be made, or a process has ended.
-            ResidualRLError: they are not alike, or the same one is made again.
+            ResidualRLError: their spaces differ, or the function returned the same environment twice.
         """
         if self._processes:
-            make, called = self._make, self._called  # what is sent to the processes must not hold the environments made here
+            make, called = (
+                self._make,
+                self._called,
+            )  # the function for the processes must not refer to these environments
             self._in_processes = ProcessRows(lambda: RowEnv(made(make, called), layout, spec.horizon), num_lanes)
             return RowLanes(self._in_processes, layout, spec, success)
         envs = [self._first, *(self._make_one() for _ in range(num_lanes - 1))]
         return RowLanes(SerialRows([RowEnv(env, layout, spec.horizon) for env in envs]), layout, spec, success)
 
     def another(self) -> gymnasium.Env | None:
-        """A new one; the first where there cannot be another, or where it is no lane anyway."""
+        """Return a new one; the first if there cannot be another, or if it is not a lane."""
         if self._processes:
             return self._first
         try:
@@ -192,7 +195,7 @@ class ManyEnvs:
             return self._first
 
     def close(self) -> None:
-        """Closes all. What comes of them is done by then: a failure is a warning."""
+        """Close all. Their results are complete, so a failure is a warning."""
         if self._in_processes is not None:
             self._in_processes.close()
         for env in self._made:

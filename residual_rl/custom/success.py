@@ -28,7 +28,7 @@ def checked(rule: str) -> str:
 
 
 class Judge:
-    """Decides by a rule which of the episodes that run side by side are a success so far."""
+    """Decide by a rule which of the parallel episodes are a success so far."""
 
     def __init__(self, rule: str, num_envs: int):
         self.rule = rule
@@ -53,8 +53,8 @@ class Judge:
         """Count a step in, and return which episodes are a success so far: `[E]` bool.
 
         Args:
-            success: `[E]` bool, what the environment reports of this step.
-            ended: `[E]` bool, lanes whose episode had ended before it; what they show now counts for nothing.
+            success: `[E]` bool, as the environment reports it at this step.
+            ended: `[E]` bool, lanes whose episode had ended before it; they do not count any more.
         """
         self.last = np.where(ended, self.last, success)
         self._in_row = np.where(ended, self._in_row, np.where(success, self._in_row + 1, 0))

@@ -1,4 +1,4 @@
-"""What a user-supplied environment is to the rest of the library."""
+"""The task of a user-supplied environment."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from residual_rl.types import Array, Measure, RewardFunction, Spec, SuccessFunct
 
 @dataclass(frozen=True)
 class CustomTask:
-    """To the rest of the library what a `Task` is: its environments are the user's, and all uses share them."""
+    """An `AnyTask` whose environments are user-supplied, and shared by all uses."""
 
     name: str
     spec: Spec
@@ -23,9 +23,9 @@ class CustomTask:
     success: SuccessFunction | None
     measured_by: Measure
     reward_scale: float
-    """What rewards are multiplied by for the learner."""
+    """Factor of the rewards for the learner."""
     usual_value: float
-    """What is zero for the learner."""
+    """The value that is zero for the learner."""
     episode_steps: float
     """Mean length of an episode of the base."""
 
@@ -36,21 +36,21 @@ class CustomTask:
         return self.spec._replace(reward_range=(low * self.reward_scale, high * self.reward_scale))
 
     def learner_reward(self, reward: Array, discount: Array) -> Array:
-        """Rewards `[B]` as the learner sees them, if the next state's value counts for `discount` `[B]`: float64.
+        """Return rewards `[B]` as the learner sees them, if the next state's value counts for `discount` `[B]`: float64.
 
-        Every value is then `scale * (value - usual_value)`, and nothing is preferred that was not: with `V = r + d V'`, it is
-        `V - u = r - (1 - d) u + d (V' - u)`, also if the world ended the episode (d = 0). A constant that is added to
-        every reward is in u, and leaves what is learned from as it was; not so if the world can end an episode early, for then
-        the constant pays for every step that the end is put off.
+        Every value is then `scale * (value - usual_value)`, and preferences do not change: with `V = r + d V'`, it is
+        `V - u = r - (1 - d) u + d (V' - u)`, also if the environment ended the episode (d = 0). A constant added to every
+        reward is in u and does not change the learner's rewards; unless the environment can end an episode early, because then
+        the constant pays for every further step.
         """
         return self.reward_scale * (np.asarray(reward, np.float64) - self._usual_reward(discount))
 
     def own_reward(self, reward: Array, discount: Array) -> Array:
-        """The inverse of `learner_reward`: rewards `[B]` as the environment gave them, float64."""
+        """Return the inverse of `learner_reward`: rewards `[B]` as the environment gave them, float64."""
         return np.asarray(reward, np.float64) / self.reward_scale + self._usual_reward(discount)
 
     def _usual_reward(self, discount: Array) -> Array:
-        """What a step must pay so that the values before and after it are usual. The replay's discounts are rounded: not so."""
+        """Return the reward of a step with the usual value before and after it, by discounts without the replay's rounding."""
         return np.where(np.asarray(discount) > 0.0, 1.0 - self.spec.discount, 1.0) * self.usual_value
 
     def make_envs(
@@ -61,10 +61,10 @@ class CustomTask:
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         with_state: bool = False,
     ) -> Lanes:
-        """The lanes that there are; the arguments of `Task.make_envs` are for worlds of the library.
+        """Return the shared lanes; the arguments of `Task.make_envs` are for the library's own worlds.
 
         Raises:
-            ResidualRLError: a controller wants to see the simulator's state.
+            ResidualRLError: a controller needs the simulator's state.
         """
         if with_state:
             raise ResidualRLError(

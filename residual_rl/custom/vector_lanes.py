@@ -1,4 +1,4 @@
-"""A vector environment that somebody brought, as lanes."""
+"""Lanes of a user-supplied vector environment."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from residual_rl.types import Observation, Spec, map_observation
 
 
 class VectorLanes:
-    """A vector environment that somebody brought. What follows a lane's first end is ignored, whatever its autoreset mode."""
+    """Adapt a user-supplied `VectorEnv`. Steps after an episode's first end are ignored in every autoreset mode."""
 
     def __init__(self, envs: VectorEnv, layout: Layout, spec: Spec, success: str = LAST):
         self.envs = envs
@@ -25,28 +25,28 @@ class VectorLanes:
         self.horizon = spec.horizon
         self.num_envs = envs.num_envs
         self.tells_success = False
-        """Whether it has ever reported if an episode is a success."""
+        """Whether it has ever reported success or failure."""
         self.judge = Judge(success, self.num_envs)
         self._mode = AutoresetMode(envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._elapsed = 0
         self._last: Any = None
-        """What is shown of each lane, and its flags."""
+        """The present observation of each lane, and its flags."""
         self._ended = np.zeros(self.num_envs, dtype=bool)
         """Lanes that the vector environment itself has just ended."""
 
     def reset(self, *, seed: Sequence[int] | None = None) -> tuple[Observation, dict[str, Any]]:
-        """Starts an episode in each lane. Seeds count on from the first: only lanes that repeat an episode could differ."""
+        """Start an episode in each lane. Seeds count up from the first: only padding lanes could have other seeds."""
         shown, _ = self.envs.reset(seed=None if seed is None else seed_32(int(seed[0])))
         self.judge.reset()
         observation = self.layout.flatten(shown, (self.num_envs,))
         self._elapsed = 0
-        nobody = np.zeros(self.num_envs, dtype=bool)
-        self._last = observation, nobody, nobody
-        self._ended = nobody
+        none = np.zeros(self.num_envs, dtype=bool)
+        self._last = observation, none, none
+        self._ended = none
         return observation, {}
 
     def step(self, actions: np.ndarray) -> Stepped:
-        """One action `[E, A]` in [-1, 1] in every lane."""
+        """Apply one action `[E, A]` in [-1, 1] in every lane."""
         before, *flags = self._last
         over = flags[0] | flags[1]
         if self._ended.any() and self._mode == AutoresetMode.DISABLED:
@@ -69,10 +69,10 @@ class VectorLanes:
         return observation, np.where(over, 0.0, reward), flags[0], flags[1], {"is_success": success}
 
     def _final_obs(self, info: dict[str, Any]) -> Any:
-        """What the episodes that have just ended showed last, by lane.
+        """Return the last observations of the episodes that have just ended, by lane.
 
         Raises:
-            WorldError: the environment keeps it to itself.
+            WorldError: the environment does not report them.
         """
         known = info.get("_final_obs", self._ended) if "final_obs" in info else np.zeros(self.num_envs, dtype=bool)
         if not np.all(known | ~self._ended):
@@ -91,7 +91,7 @@ class VectorLanes:
         return np.zeros(self.num_envs, dtype=bool)
 
     def close(self) -> None:
-        """Does nothing: they are lent, and used again."""
+        """Do nothing: the environments are shared and used again."""
 
 
 def _with_row(observation: Observation, lane: int, row: Observation) -> Observation:

@@ -1,1 +1,1 @@
-"""Why learning did or did not help: what is measured, and what is made of it."""
+"""Why learning did or did not help: measurements and their interpretation."""

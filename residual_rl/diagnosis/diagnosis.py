@@ -1,4 +1,4 @@
-"""The record of what was found out about a run's learning. `evidence` measures, `findings` and `gains` interpret."""
+"""The record of a diagnosis. `evidence` measures, `findings` and `gains` interpret."""
 
 import json
 from typing import Any, Literal
@@ -12,7 +12,7 @@ Standing = Literal["sound", "warning", "unknown"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One question about a run, and what was measured."""
+    """One question about a run, and its measurement."""
 
     name: str
     standing: Standing
@@ -20,23 +20,23 @@ class Finding:
     measured: str
     """The numbers as text."""
     meaning: str
-    """What that means and, if it is a warning, what to try."""
+    """The interpretation and, if it is a warning, a suggestion."""
     numbers: dict[str, float]
 
 
 def finding(name: str, warns: bool, measured: str, sound: str, warning: str, **numbers: float) -> Finding:
-    """A finding that was measured, with what it means if it is sound and if it is not."""
+    """Return a measured finding; `sound` and `warning` are its interpretations."""
     standing, meaning = ("warning", warning) if warns else ("sound", sound)
     return Finding(name, standing, measured, meaning, {key: round(float(value), 6) for key, value in numbers.items()})
 
 
 def unknown(name: str, why: str) -> Finding:
-    """A finding that could not be measured, and why."""
+    """Return a finding that could not be measured, with the reason."""
     return Finding(name, "unknown", "", why, {})
 
 
 def to_type(path: str, value: Any) -> str:
-    """What a user types to change a field of the configuration, on the command line and in Python."""
+    """Return how to set a field of the configuration, on the command line and in Python."""
     text = json.dumps(value)
     return f'`--set {path}={text}`, in Python `improve(..., **{{"{path}": {text}}})`'
 
@@ -57,5 +57,5 @@ class Diagnosis:
         return [finding for finding in self.findings if finding.standing == "warning"]
 
     def to_json(self) -> dict[str, Any]:
-        """The diagnosis as plain JSON values."""
+        """Return the diagnosis as plain JSON values."""
         return storage.to_json(self)

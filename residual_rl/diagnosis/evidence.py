@@ -1,6 +1,6 @@
-"""What a run knows about its own learning: its latest episodes, and what critics, actor and base say of them.
+"""Collect evidence about a run's learning: its latest episodes, and the outputs of critics, actor and base on them.
 
-Nothing is judged here; `findings` says what the numbers mean.
+`findings` interprets it.
 """
 
 from collections.abc import Callable
@@ -16,44 +16,43 @@ from residual_rl.policy import Residual
 from residual_rl.types import Observation, Spec, SuccessFunction, Transition, map_observation, select, with_goal
 
 EPISODES = 100
-"""Latest training episodes that are looked at."""
+"""Latest training episodes that are used."""
 STATES = 256
-"""Of their states, those in which other residuals and other goals are tried."""
+"""Number of their states in which other residuals and other goals are tried."""
 TRIED = 16
-"""Residuals, and goals, tried in each."""
+"""Residuals, and goals, tried in each state."""
 CHUNK = 1024
-"""Rows of which the networks are asked at a time: with one shape they are compiled once."""
+"""Rows per call of the networks: with one shape they are compiled once."""
 
 
 class Evidence(NamedTuple):
-    """The latest episodes, one after the other, and what is said of them. Letters: N rows, E episodes, S states, K tried."""
+    """The latest episodes, concatenated, and their evaluation. Letters: N rows, E episodes, S states, K tried in each."""
 
     rows: Transition
-    """[N] exploration included, under the goals that were asked for, with the environment's rewards."""
+    """[N] exploration included, with the original goals and the environment's rewards."""
     starts: np.ndarray
     """[E] where in `rows` each episode begins."""
     success: np.ndarray | None
-    """[E] bool, at the last step; None in a world without goals."""
+    """[E] bool, at the last step; None in an environment without goals."""
     moved: np.ndarray | None
-    """[E] bool, whether what was achieved at the end is not what was achieved at the start; None in a world without goals."""
+    """[E] bool, whether the achieved goals at the start and at the end differ; None in an environment without goals."""
     predicted: np.ndarray | None
-    """[N] the critics' mean value of what was done; None, like all other values, if the algorithm has no critic to ask."""
+    """[N] the critics' mean value of the executed actions; None, like all other values, if the algorithm has no critic."""
     followed: np.ndarray
-    """[N] the discounted rewards that followed, as the learner sees them; beyond a time limit, the critics' own value of what
-    would have."""
+    """[N] the discounted rewards that followed, as the learner sees them; beyond a time limit, the critics' own value."""
     residual: np.ndarray
-    """[N, A] what the learned policy adds there, exactly 0 where its gate is shut."""
+    """[N, A] the residual of the learned policy, exactly 0 if its gate is shut."""
     advantage: np.ndarray | None
-    """[N] the critics' mean value of that residual, minus that of none."""
+    """[N] the critics' mean value of that residual, minus that of a zero residual."""
     residual_values: np.ndarray | None
     """[S, K] mean values of residuals drawn uniformly."""
     disagreement: np.ndarray | None
     """[S, K] how much the critics disagree about the advantage of each of these residuals over the K of its state: the standard
     deviation over the critics, 0 for a single one."""
     goal_values: np.ndarray | None
-    """[S, K] mean values of doing what was done under goals of other episodes; None in a world without goals."""
+    """[S, K] mean values of the executed actions at goals of other episodes; None in an environment without goals."""
     goal_base_actions: np.ndarray | None
-    """[S, K, A] what the base proposes under these goals; None where it was not asked."""
+    """[S, K, A] the base's proposals at these goals; None if it was not queried."""
 
     @property
     def returns(self) -> np.ndarray:
@@ -62,7 +61,7 @@ class Evidence(NamedTuple):
 
     @property
     def early(self) -> np.ndarray:
-        """Whether a row is in the first half of its episode, where most of what followed was seen: `[N]` bool."""
+        """Whether a row is in the first half of its episode, after which most rewards were observed: `[N]` bool."""
         lengths = np.diff([*self.starts, len(self.rows.reward)])
         step = np.arange(len(self.rows.reward)) - np.repeat(self.starts, lengths)
         return step < np.repeat(lengths, lengths) / 2
@@ -77,16 +76,16 @@ def gather(
     base: Callable[[Observation], np.ndarray] | None,
     own_reward: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda reward, discount: reward,
 ) -> Evidence | None:
-    """The evidence that replay and networks hold; None where no episode is held as a whole.
+    """Return the evidence from replay and networks; None if the replay holds no complete episode.
 
     Args:
-        algorithm: whose networks they are.
-        networks: those that are delivered.
-        replay: what was seen.
+        algorithm: of the networks.
+        networks: of the policy.
+        replay: with the training episodes.
         spec: of the task.
-        success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None where nobody can tell.
-        base: `Observation[B] -> base_action [B, A]`, asked under other goals; None where it cannot be asked.
-        own_reward: `reward [B], discount [B] -> [B]`, the environment's rewards from those that the replay holds.
+        success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None if it is unknown.
+        base: `Observation[B] -> base_action [B, A]`, re-queried at other goals; None if it cannot be re-queried.
+        own_reward: `reward [B], discount [B] -> [B]`, the environment's rewards from those in the replay.
     """
     episodes = replay.latest_episodes(EPISODES)
     if not episodes:
@@ -101,7 +100,7 @@ def gather(
         return np.concatenate(_in_chunks(greedy, observation, base_action))[: len(base_action)]
 
     def values_of_each(observation: Observation, base_action: np.ndarray, residual: np.ndarray) -> np.ndarray | None:
-        """The value by each critic: `[Q, B]`; None if the algorithm has none to ask."""
+        """Return each critic's value: `[Q, B]`; None if the algorithm has no critics."""
         values = _in_chunks(lambda *chunk: learning.values(algorithm, networks, *chunk), observation, base_action, residual)
         return None if values[0] is None else np.concatenate(values, axis=1)[:, : len(base_action)]
 
@@ -131,7 +130,7 @@ def gather(
     if spec.goal_size:
         goals = rows.observation["desired_goal"][rng.choice(starts, len(repeated))]
         with_goals = with_goal(at_states, goals)
-        elsewhere = _asked(base, with_goals)
+        elsewhere = _query(base, with_goals)
     first_achieved = rows.observation["achieved_goal"][starts]
     achieved, desired = (rows.next_observation[key][lasts] for key in ("achieved_goal", "desired_goal"))
     return Evidence(
@@ -140,7 +139,7 @@ def gather(
         success=success(achieved, desired).astype(bool) if success and spec.goal_size else None,
         moved=~success(first_achieved, achieved).astype(bool) if success and spec.goal_size else None,
         predicted=value(rows.observation, rows.base_action, rows.residual),
-        followed=_followed(rows.reward, starts, final_values, spec.discount),
+        followed=_discounted_sums(rows.reward, starts, final_values, spec.discount),
         residual=residual,
         advantage=differing(
             value(rows.observation, rows.base_action, residual), value(rows.observation, rows.base_action, none)
@@ -153,14 +152,14 @@ def gather(
 
 
 def _in_chunks(function: Callable[..., Any], observation: Observation, *others: np.ndarray) -> list[Any]:
-    """Return what a function says of each chunk of `CHUNK` rows; the last one repeats the last row."""
+    """Apply a function to chunks of `CHUNK` rows; the last one is padded with its last row."""
     size = len(others[0])
     rows = np.minimum(np.arange(-(-size // CHUNK) * CHUNK), size - 1).reshape(-1, CHUNK)
     return [function(select(observation, chunk), *(other[chunk] for other in others)) for chunk in rows]
 
 
-def _asked(base: Callable[[Observation], np.ndarray] | None, observation: Observation) -> np.ndarray | None:
-    """What the base proposes `[B, A]`; None where it cannot be asked, or fails at goals that it was never given there."""
+def _query(base: Callable[[Observation], np.ndarray] | None, observation: Observation) -> np.ndarray | None:
+    """Return the base's proposals `[B, A]`; None if it cannot be re-queried, or fails at these goals."""
     if base is None:
         return None
     try:
@@ -169,8 +168,8 @@ def _asked(base: Callable[[Observation], np.ndarray] | None, observation: Observ
         return None
 
 
-def _followed(reward: np.ndarray, starts: np.ndarray, final_values: np.ndarray, discount: float) -> np.ndarray:
-    """Discounted sums of what followed each row `[N]`, episode by episode, from the value after its last row `[E]`."""
+def _discounted_sums(reward: np.ndarray, starts: np.ndarray, final_values: np.ndarray, discount: float) -> np.ndarray:
+    """Return the discounted sums of the rewards after each row `[N]`, with the value after each episode's last row `[E]`."""
     followed = np.zeros(len(reward))
     for start, end, value in zip(starts, [*starts[1:], len(reward)], final_values, strict=True):
         for row in reversed(range(start, end)):

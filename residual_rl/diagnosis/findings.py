@@ -1,4 +1,4 @@
-"""Why did learning not help? One function for each question about a run."""
+"""Interpret the evidence: why did learning not help? One function for each question about a run."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ LOOSE = 0.3  # correlation
 IDLE = 0.001  # mean |change of the action|; an action ranges from -1 to 1
 TAKEN_BACK = 0.5  # share of a residual
 POINTS = 300
-NO_CRITIC = "This algorithm has no critic that could be asked."
+NO_CRITIC = "This algorithm has no critic to query."
 
 
 def diagnose(
@@ -48,7 +48,7 @@ def diagnose(
 
 
 def _outcomes(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
-    """Whether the replay has both good and bad episodes."""
+    """Return whether the replay has both good and bad episodes."""
     if config.measured_by == "return":
         spread = float(evidence.returns.std())
         measured = f"returns of the latest episodes differ by a standard deviation of {spread:.4g}"
@@ -95,9 +95,9 @@ def _outcomes(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
 
 
 def _reward(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
-    """Whether the reward is what the success is."""
+    """Return whether the reward agrees with success."""
     one = evidence.rows.reward[0]
-    # Where episodes end early a constant reward tells them apart by their length.
+    # If episodes end early, they differ by their length even with a constant reward.
     if (evidence.rows.reward == one).all() and not evidence.rows.terminated.any():
         if config.hindsight.relabel_ratio > 0 and evidence.moved is not None and evidence.moved.any():
             return unknown(
@@ -129,7 +129,7 @@ def _reward(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
 
 
 def _goal(evidence: Evidence) -> Finding:
-    """Whether critics and base see the goal."""
+    """Return whether critics and base see the goal."""
     if evidence.predicted is None:
         return unknown("goal", NO_CRITIC)
     if evidence.goal_values is None:
@@ -156,7 +156,7 @@ def _goal(evidence: Evidence) -> Finding:
 
 
 def _action(config: Config, evidence: Evidence) -> Finding:
-    """Whether the critics are sensitive to the action, by more than they disagree."""
+    """Return whether the critics are sensitive to the action, by more than they disagree."""
     if evidence.predicted is None or evidence.residual_values is None or evidence.disagreement is None:
         return unknown("action", NO_CRITIC)
     effect = float(evidence.residual_values.std(axis=1).mean())
@@ -176,7 +176,7 @@ def _action(config: Config, evidence: Evidence) -> Finding:
 
 
 def _value(evidence: Evidence) -> Finding:
-    """Whether the value is calibrated."""
+    """Return whether the value is calibrated."""
     if evidence.predicted is None:
         return unknown("value", NO_CRITIC)
     predicted, followed = evidence.predicted[evidence.early], evidence.followed[evidence.early]
@@ -206,7 +206,7 @@ def _value(evidence: Evidence) -> Finding:
 
 
 def _preference(evidence: Evidence, metrics: Rows) -> Finding:
-    """How often the residual acts, and whether the critics prefer it when it does."""
+    """Return how often the residual acts, and whether the critics prefer it when it does."""
     acts = (evidence.residual != 0.0).any(axis=1)
     share, never = float(acts.mean()), 1.0 - float(np.mean(np.logical_or.reduceat(acts, evidence.starts)))
     prefers_base = np.zeros(len(acts), dtype=bool) if evidence.advantage is None else evidence.advantage < 0
@@ -233,7 +233,7 @@ def _preference(evidence: Evidence, metrics: Rows) -> Finding:
 
 
 def _size(config: Config, evidence: Evidence) -> Finding:
-    """How large the residual is beside the base."""
+    """Return how large the residual is beside the base."""
     base = evidence.rows.base_action.clip(-1.0, 1.0)
     if not _adds(config, evidence):
         return unknown("size", "There is no base to which anything is added.")
@@ -254,7 +254,7 @@ def _size(config: Config, evidence: Evidence) -> Finding:
 
 
 def _clipping(config: Config, evidence: Evidence) -> Finding:
-    """How often the sum is clipped."""
+    """Return how often the sum is clipped."""
     composition, rows = config.algorithm.composition, evidence.rows
     acting = rows.residual != 0.0  # in training, where every component is tried
     if not acting.any():
@@ -275,7 +275,7 @@ def _clipping(config: Config, evidence: Evidence) -> Finding:
 
 
 def _controller(config: Config, evidence: Evidence) -> Finding:
-    """Whether the controller undoes the residual."""
+    """Return whether the controller undoes the residual."""
     rows = evidence.rows
     base = rows.base_action.clip(-1.0, 1.0).astype(np.float64)
     applied = rows.action - base
@@ -284,7 +284,7 @@ def _controller(config: Config, evidence: Evidence) -> Finding:
     if np.abs(applied).mean() < IDLE:
         return unknown("controller", "Hardly any residual acted in the latest training episodes.")
     change = rows.next_base_action.clip(-1.0, 1.0) - base
-    # What the base would have changed anyway depends on where it is: that is taken out by regressing on the base action too.
+    # The base's own change depends on its action; regressing on the base action too removes it.
     causes = np.stack([(column - column.mean(axis=0)).ravel() for column in (-applied, base)], axis=1)
     effect = (change - change.mean(axis=0)).ravel()
     share = float(np.linalg.lstsq(causes, effect, rcond=None)[0][0])
@@ -304,12 +304,12 @@ def _scale_line(config: Config, factor: float) -> str:
 
 
 def _adds(config: Config, evidence: Evidence) -> bool:
-    """Whether a base that does something takes part in the sum."""
+    """Return whether the residual is added to a base other than zero."""
     return bool(config.algorithm.composition.alone(evidence.rows.base_action).any())
 
 
 def _acted(evidence: Evidence) -> np.ndarray:
-    """Whether a residual acted in an episode of training: `[E]` bool."""
+    """Return whether a residual acted in an episode of training: `[E]` bool."""
     return np.logical_or.reduceat((evidence.rows.residual != 0.0).any(axis=1), evidence.starts)
 
 

@@ -1,4 +1,4 @@
-"""Was anything gained, and is there anything to gain? The policy and the training episodes beside the base."""
+"""Compare the policy and the training episodes with the base, to find what was gained and what could be."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,8 +12,8 @@ from residual_rl.verdict import Verdict, in_digits
 
 Rows = Sequence[Mapping[str, float]]
 
-LITTLE_TO_GAIN = 0.98  # success rate of a base that leaves too little to gain to be told from chance
-FEW = 5  # failures of the base of which exploration may solve none by chance
+LITTLE_TO_GAIN = 0.98  # success rate of a base above which a gain cannot be distinguished from chance
+FEW = 5  # failures of the base, none of which exploration may solve by chance
 SCALE = "algorithm.composition.scale"
 
 
@@ -26,7 +26,7 @@ class SameStarts(NamedTuple):
 
 
 def gain(config: Config, evaluations: Rows) -> Finding:
-    """Whether any evaluated policy did better than the base."""
+    """Return whether any evaluated policy did better than the base."""
     if not evaluations:
         return unknown("gain", "No policy has been evaluated yet.")
     column = "mean_return" if config.measured_by == "return" else "success_rate"
@@ -36,7 +36,7 @@ def gain(config: Config, evaluations: Rows) -> Finding:
 
 
 def with_verdict(diagnosis: Diagnosis, config: Config, verdict: Verdict) -> Diagnosis:
-    """The diagnosis of a finished run: the verdict decides whether anything was gained."""
+    """Return the diagnosis of a finished run: the verdict decides whether anything was gained."""
     by_return = config.measured_by == "return"
     base, policy = (side.mean_return if by_return else side.success_rate for side in (verdict.base, verdict.policy))
     sound = "The policy is better than the base."
@@ -45,7 +45,7 @@ def with_verdict(diagnosis: Diagnosis, config: Config, verdict: Verdict) -> Diag
 
 
 def headroom(config: Config, evaluations: Rows, best_cycle: float, starts: SameStarts | None) -> Finding:
-    """Whether there is anything to gain, and whether exploration finds it from the initial states that the base has too."""
+    """Return whether there is anything to gain, and whether exploration finds it from the base's initial states."""
     if not evaluations:
         return unknown("headroom", "The base has not been evaluated yet.")
     if config.measured_by == "return":
@@ -105,7 +105,7 @@ def _larger(config: Config) -> str:
 
 
 def scaled(config: Config, factor: float) -> object:
-    """The scale of a configuration, times a factor: a number, or one for each entry of the action."""
+    """Return the scale of a configuration times a factor: a number, or one for each entry of the action."""
     return np.multiply(config.algorithm.composition.scale, factor).tolist()
 
 

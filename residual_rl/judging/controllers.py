@@ -1,4 +1,4 @@
-"""Two controllers in one environment, as one policy beside its base."""
+"""Compare two controllers of one environment: one takes the role of the policy, the other that of its base."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from residual_rl.config import Config
-from residual_rl.controllers import Controller, remembers, start_episodes
+from residual_rl.controllers import Controller, is_stateful, start_episodes
 from residual_rl.controllers.resolve import for_lanes, resolve
 from residual_rl.custom.inspection import look
 from residual_rl.custom.opened import Opened
@@ -44,7 +44,7 @@ def open_both(
     num_threads: int | None,
     tell: Callable[[str], None],
 ) -> Iterator[Both]:
-    """What a user's arguments amount to. What was opened for it is closed in the end.
+    """Yield the two controllers that a user's arguments describe; close what was opened for them at the end.
 
     Raises:
         ResidualRLError: a name or controller that cannot be used.
@@ -67,11 +67,11 @@ def open_both(
         if base is None or policy is None:
             raise ControllerError(f"{opened.name} comes without a controller: pass both the base and the policy")
         first, second = (resolve(one, opened.spec, num_threads) for one in (base, policy))
-        told: set[str] = set()
+        lines: set[str] = set()
 
         def tell_once(line: str) -> None:
-            if line not in told:
-                told.add(line)
+            if line not in lines:
+                lines.add(line)
                 tell(line)
 
         about = look(opened, first, tell_once, success)
@@ -86,27 +86,27 @@ def open_both(
 
 
 def one_beside_another(base: Controller, policy: Controller, action_size: int) -> Act:
-    """A policy that does what one controller proposes, and also says what another one would do."""
+    """Return a policy that acts by one controller and reports the other one's action as its base action."""
     composition = Composition()
     bases, policies = (base_policy(controller, composition, action_size) for controller in (base, policy))
 
     def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
         return bases(observation), policies(observation)
 
-    return Act(act, _Started(base, policy) if remembers(base) or remembers(policy) else None)
+    return Act(act, _Started(base, policy) if is_stateful(base) or is_stateful(policy) else None)
 
 
 class _Started:
-    """Tells both controllers that episodes start."""
+    """Reset both controllers when episodes start."""
 
     def __init__(self, *controllers: Controller):
         self.controllers = controllers
 
     def __call__(self, observation: Observation) -> np.ndarray:
-        """Is asked for its start alone."""
+        """Raise: only `reset` is used."""
         raise NotImplementedError
 
     def reset(self, mask: np.ndarray) -> None:
-        """Starts an episode in each lane."""
+        """Start an episode in each lane."""
         for controller in self.controllers:
             start_episodes(controller, len(mask))

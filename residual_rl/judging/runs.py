@@ -1,4 +1,4 @@
-"""A run's policy beside its base: for the verdict, once more afterwards, and before the run is finished."""
+"""Compare a run's policy with its base: for the verdict, once more afterwards, or before the run is finished."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -36,7 +36,7 @@ from residual_rl.verdict import Comparison, Verdict
 
 
 class _Bench(NamedTuple):
-    """What a run's policy can be compared on."""
+    """The parts that are needed to compare a run's policy with its base."""
 
     task: AnyTask
     controller: Controller
@@ -46,11 +46,11 @@ class _Bench(NamedTuple):
 def opened_for(
     path: Path, controller: Any, env: AnyEnv | None, horizon: int | None, processes: bool, num_threads: int | None
 ) -> Iterator[_Bench]:
-    """A run's task and controller. What was opened for it is closed in the end.
+    """Yield a run's task and controller; close what was opened for them at the end.
 
     Raises:
-        RunError: it is no run, or its environment is user-supplied and was not given, or is another one.
-        ControllerError: the controller was not given, or is another one.
+        RunError: it is not a run, or its environment is user-supplied and was not passed, or is another one.
+        ControllerError: the controller was not passed, or is another one.
     """
     about, config = described(path), read_config(path)
     if about is None:
@@ -78,7 +78,7 @@ def compare_run(
     policy: str = POLICY,
     sequential: bool = False,
 ) -> Comparison:
-    """The policy in a file of a run beside its base, from the initial states of a purpose."""
+    """Compare the policy in a run's file with its base, from the initial states of a purpose."""
     arrays, config, _ = read_policy(path, policy)
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
     both = base_plus_residual(controller, residual, task.spec.action_size)
@@ -97,7 +97,7 @@ def compare_run(
 
 
 def verdict_of(config: Config, path: Path, task: AnyTask, controller: Controller, num_threads: int | None) -> Verdict:
-    """The verdict that decides what a run delivers."""
+    """Return the verdict, which decides whether a run's policy is promoted."""
     sequential = config.judging == "bench"
     return Verdict.on(compare_run(path, task, controller, config.verdict_episodes, num_threads, sequential=sequential))
 
@@ -115,21 +115,21 @@ def reevaluate(
 ) -> Comparison:
     """Compare a run's selected policy with its base once more.
 
-    What a run delivers was decided once, by its verdict: no later comparison changes it.
+    The verdict decides once whether the policy is promoted; no later comparison changes it.
 
     Args:
         run: the run, or its directory.
-        controller: as for `improve`; needed only if it is one of your own.
+        controller: as for `improve`; needed only if it is user-supplied.
         env: the environment of the run, if it is neither a task nor registered with Gymnasium under its id.
-        episodes: how many, of each.
+        episodes: number for each of them.
         horizon: as for `improve`; None for the run's.
         processes: as for `improve`.
-        num_threads: physics threads; None for one a core.
-        fresh: on initial states that the verdict has not seen: is what it promoted still better there?
+        num_threads: physics threads; None for one per core.
+        fresh: whether to use initial states that the verdict did not use.
 
     Raises:
-        RunError: it is no run, it has no policy yet, or its environment was not given.
-        ControllerError: the controller was not given, or is another one.
+        RunError: it is not a run, it has no policy yet, or its environment was not passed.
+        ControllerError: the controller was not passed, or is another one.
     """
     purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
     path = Path(run)
@@ -148,20 +148,20 @@ def judge(
 ) -> Verdict:
     """Judge the policy that an unfinished run has selected so far.
 
-    The initial states are used for nothing else, so the final verdict stays what it would have been. The judgement is kept in
-    the run, and `load(run, unfinished=True)` delivers by the latest one. Training can go on afterwards, or at the same time.
+    The initial states are used for nothing else, so the final verdict is not affected. The judgement is saved in the run, and
+    `load(run, unfinished=True)` uses the latest one. Training can continue afterwards, or at the same time.
 
     Args:
         run: the run, or its directory.
-        controller: as for `improve`; needed only if it is one of your own.
+        controller: as for `improve`; needed only if it is user-supplied.
         env: the environment of the run, if it is neither a task nor registered with Gymnasium under its id.
-        episodes: how many, of each; None for as many as the final verdict has.
+        episodes: number for each of them; None for that of the final verdict.
         processes: as for `improve`.
-        num_threads: physics threads; None for one a core.
+        num_threads: physics threads; None for one per core.
 
     Raises:
-        RunError: it is no run, it is finished, it has no policy yet, or its environment was not given.
-        ControllerError: the controller was not given, or is another one.
+        RunError: it is not a run, it is finished, it has no policy yet, or its environment was not passed.
+        ControllerError: the controller was not passed, or is another one.
     """
     path = Path(run)
     config = read_config(path)

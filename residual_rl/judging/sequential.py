@@ -1,4 +1,4 @@
-"""Compares a policy with its base in turns, and may stop as soon as the result is certain."""
+"""Compare a policy with its base in turns, and stop as soon as the result is certain, if that is requested."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,18 +23,18 @@ def compare_in_turns(
     pairing: Pairing = "paired",
     sequential: bool = False,
 ) -> Comparison:
-    """A policy beside its base from the same initial states.
+    """Compare a policy with its base from the same initial states.
 
     Args:
         task: its name.
         controller: the base's name.
-        envs: lanes to play in.
-        policy: also says what its base would do, see `Turns`.
+        envs: lanes to roll out in.
+        policy: also reports its base's actions, see `Turns`.
         seeds: of the episodes.
-        measured_by: what the two are compared by.
-        pairing: whether episodes from the same start are compared with each other.
-        sequential: whether to look at the result several times, see `statistics.looks`, and to stop once it is certain, or if
-            the two have done the same in every step so far.
+        measured_by: the measure of the comparison.
+        pairing: whether episodes from the same initial state are compared with each other.
+        sequential: whether to test the result several times, see `statistics.looks`, and to stop once it is certain, or if both
+            acted the same in every step so far.
 
     Raises:
         ControllerError, WorldError: see `Turns.play`.

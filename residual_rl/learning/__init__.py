@@ -1,1 +1,1 @@
-"""The learner, its replay and its exploration: nothing of worlds or simulators."""
+"""The learner, its replay and its exploration: independent of environments and simulators."""

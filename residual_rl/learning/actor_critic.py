@@ -1,4 +1,4 @@
-"""What actor-critic learners share: networks with their targets, averages and optimizers."""
+"""Parts shared by actor-critic learners: networks with their targets, averages and optimizers."""
 
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ class Learner(NamedTuple):
     target_actor: MLP
     target_critics: MLP
     averaged_actor: MLP
-    """Over recent updates; or no average at all, as the algorithm says."""
+    """Averages over recent updates, if the algorithm averages; else copies."""
     averaged_critics: MLP
     actor_optimizer: optax.OptState
     critic_optimizer: optax.OptState
@@ -43,12 +43,12 @@ class Learner(NamedTuple):
 
     @property
     def current(self) -> Networks:
-        """What acts while learning."""
+        """The networks that act during training."""
         return Networks(self.actor, self.critics, self.normalizer)
 
     @property
     def averaged(self) -> Networks:
-        """What is evaluated and delivered."""
+        """The networks that are evaluated and saved."""
         return Networks(self.averaged_actor, self.averaged_critics, self.normalizer)
 
 

@@ -1,4 +1,4 @@
-"""What an algorithm is: hyperparameters in a frozen record, and pure functions over a learner that it alone understands.
+"""The interface of an algorithm: hyperparameters in a frozen record, and pure functions over its own learner.
 
 A new algorithm is a file with a subclass of `Algorithm`, a frozen pydantic dataclass, and a row in `algorithms.ALGORITHMS`.
 """
@@ -21,19 +21,19 @@ from residual_rl.residual import Composition
 from residual_rl.types import Acted, Array, Observation, Spec, Transition
 
 Learner = Any
-"""All that learning changes: a pytree of JAX arrays, which may be random keys. Its algorithm alone knows its form."""
+"""Everything that learning changes: a pytree of JAX arrays, random keys included. Only its algorithm knows its structure."""
 Networks = Any
 """The part of a learner that acting needs, which is what a saved policy consists of: a pytree of arrays."""
 Metrics = dict[str, Array]
 Settings = Mapping[str, Array]
-"""What acting depends on and compiled code does not: `"scale"`, `[]` or `[A]`, and the algorithm's own."""
+"""Traced inputs of `act`, which can change without recompilation: `"scale"`, `[]` or `[A]`, and the algorithm's own."""
 
 
 class Algorithm(ABC):
-    """A rule of learning. Its fields are its hyperparameters; it is its own configuration, and its own JSON.
+    """A learning rule. Its fields are its hyperparameters, and they are its configuration in `config.json`.
 
-    What must be written: `name`, `composition` and `burn_in` as fields, `init`, `act`, `update` and `acting`. All else has a
-    default.
+    A subclass must define the fields `name`, `composition` and `burn_in` and the methods `init`, `act`, `update` and `acting`.
+    Everything else has a default.
     """
 
     if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class Algorithm(ABC):
     burn_in: Any
     """A `FixedBurnIn` or `ValueChangeBurnIn`: when the actor starts to learn. The latter reads the metric `mean_value`."""
     steps: int = 1
-    """Steps of an n-step return: so many rewards are in a transition that `update` is given, or fewer at an episode's end."""
+    """Steps of an n-step return: a transition passed to `update` sums this many rewards, fewer at an episode's end."""
     metrics: ClassVar[tuple[str, ...]] = ()
-    """Names of what `update` reports, which become columns of `metrics.csv`."""
+    """Names of the metrics that `update` returns; they become columns of `metrics.csv`."""
     methods: ClassVar[tuple[str, ...]] = ("rpl", "scratch")
     """The methods by which it can learn."""
 
@@ -59,34 +59,34 @@ class Algorithm(ABC):
     def act(
         self, networks: Networks, observation: Observation, base_action: Array, key: Array, roles: Roles, settings: Settings
     ) -> Acted:
-        """Return the residual `[B, A]`, by what each row is for, and what `stored` names.
+        """Return the residual `[B, A]` according to the role of each row, and the arrays that `stored` names.
 
-        Exactly zero for a fresh learner in rows that do not explore. What is scaled is scaled by `settings["scale"]`, not by
-        the composition's own scale.
+        The residual of a fresh learner is exactly zero in rows that do not explore. Use `settings["scale"]`, not the
+        composition's own scale.
         """
 
     @abstractmethod
     def update(self, learner: Learner, batch: Transition, spec: Spec, key: Array, train_actor: bool) -> tuple[Learner, Metrics]:
-        """Return the learner after a gradient step, and a number for each of `metrics`. All chance comes from the key."""
+        """Return the learner after a gradient step, and a number for each of `metrics`. All randomness comes from the key."""
 
     @abstractmethod
     def acting(self, learner: Learner) -> Networks:
-        """Return what acts while learning."""
+        """Return the networks that act during training."""
 
     def averaged(self, learner: Learner) -> Networks:
-        """Return what is evaluated and delivered: of the same form as `acting`."""
+        """Return the networks that are evaluated and saved: the same structure as `acting`."""
         return self.acting(learner)
 
     def count_in(self, learner: Learner, transitions: Transition) -> Learner:
-        """Return the learner after it has seen new transitions `[B]`, each once: what a normalizer needs."""
+        """Return the learner after it has seen new transitions `[B]`, each once, for example to update a normalizer."""
         return learner
 
     def stored(self, spec: Spec) -> Mapping[str, jax.ShapeDtypeStruct]:
-        """Return shape and dtype, for one row, of what `act` stores with a step besides."""
+        """Return shape and dtype, for one row, of the extra arrays that `act` returns and the replay stores."""
         return {}
 
     def values(self, networks: Networks, observation: Observation, base_action: Array, residual: Array) -> Array | None:
-        """Return what each critic says of a residual `[B, A]`: `[Q, B]`, for the diagnosis; None if there is none to ask."""
+        """Return each critic's value of a residual `[B, A]`: `[Q, B]`, for the diagnosis; None if there are no critics."""
         return None
 
     def graph(self, networks: Networks) -> Graph:
@@ -99,16 +99,16 @@ class Algorithm(ABC):
 
     @property
     def exploration(self) -> Exploration:
-        """What the lanes of a training cycle are for."""
+        """The rule that assigns roles to the lanes of a training cycle."""
         return EveryLane()
 
     def delivered(self, scores: Scores) -> Self:
-        """Return the rule by which the residual is evaluated and delivered: that of the exploration's best arm."""
+        """Return the rule for evaluation and for the final policy: that of the exploration's best arm."""
         return self
 
     @property
     def knobs(self) -> Mapping[str, Any]:
-        """What can be changed in a policy that was delivered, by name, with its present value."""
+        """Settings that can be changed in a trained policy, by name, with their present values."""
         return {}
 
     def tuned(self, **knobs: Any) -> Self:
@@ -122,11 +122,11 @@ class Algorithm(ABC):
 
     @property
     def rule(self) -> Self:
-        """The same for all that differ in their knobs alone: what `act` is compiled for."""
+        """The rule for which `act` is compiled: equal for all rules that differ only in their knobs."""
         return self
 
     def settings(self, scale: Any = None) -> Settings:
-        """Return what `act` is given besides: the scale (None: the composition's), and the values of the knobs."""
+        """Return the traced inputs of `act`: the scale (None: the composition's) and the values of the knobs."""
         scale = self.composition.scale if scale is None else scale
         return {"scale": np.asarray(scale, np.float32)}
 
@@ -154,7 +154,7 @@ def act(
     roles: Roles,
     settings: Settings,
 ) -> Acted:
-    """`algorithm.act`, compiled. Give `algorithm.rule`, and it is compiled once for all values of the knobs."""
+    """`algorithm.act`, compiled. With `algorithm.rule` it is compiled once for all values of the knobs."""
     return algorithm.act(networks, observation, base_action, key, roles, settings)
 
 
@@ -179,7 +179,7 @@ def update_many(
     """Return the learner after an update for each of the minibatches `[U, B]`, in one compiled scan; metrics are means.
 
     Raises:
-        ResidualRLError: the algorithm reports other metrics than it says.
+        ResidualRLError: `update` returns other metrics than the algorithm declares.
     """
 
     def one(carry: Learner, numbered: tuple[Array, Transition]) -> tuple[Learner, Metrics]:
@@ -187,7 +187,7 @@ def update_many(
         learner, metrics = algorithm.update(carry, batch, spec, jax.random.fold_in(key, number), train_actor)
         if set(metrics) != set(algorithm.metrics):
             raise ResidualRLError(
-                f"algorithm {algorithm.name!r} says that its metrics are {sorted(algorithm.metrics)}, but `update` reports"
+                f"algorithm {algorithm.name!r} declares the metrics {sorted(algorithm.metrics)}, but `update` reports"
                 f" {sorted(metrics)}"
             )
         return learner, metrics

@@ -1,4 +1,4 @@
-"""When the actor may start to learn: while the critic knows nothing, its gradient would only lead away from the base."""
+"""When the actor may start to learn: the gradient of an untrained critic would only lead away from the base."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -23,7 +23,7 @@ class FixedBurnIn:
         return self.cycles
 
     def is_over(self, mean_values: Sequence[float]) -> bool:
-        """Whether the actor learns in the next cycle. `mean_values` has the mean Q of each cycle so far."""
+        """Return whether the actor learns in the next cycle. `mean_values` has the mean Q of each cycle so far."""
         return len(mean_values) >= self.cycles
 
 
@@ -47,7 +47,7 @@ class ValueChangeBurnIn:
         return self.epoch_cycles
 
     def is_over(self, mean_values: Sequence[float]) -> bool:
-        """Whether the actor learns in the next cycle. `mean_values` has the mean Q of each cycle so far."""
+        """Return whether the actor learns in the next cycle. `mean_values` has the mean Q of each cycle so far."""
         epochs = len(mean_values) // self.epoch_cycles
         if epochs == 0:
             return False

@@ -25,7 +25,7 @@ from residual_rl.types import Acted, Array, Observation, Spec, Transition
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ResidualAlone(Composition):
-    """The controller only shows how it is done: action = clip(scale * residual, -1, 1). Source: Silver et al. 2018."""
+    """The controller only demonstrates: action = clip(scale * residual, -1, 1). Source: Silver et al. 2018."""
 
     adds_base: Literal[False] = False
 
@@ -38,7 +38,7 @@ class ResidualAlone(Composition):
         return self._scale(residual, scale) * residual
 
     def residual(self, base_action: Array, action: Array) -> Array:
-        """Return the inverse of `action` where nothing was clipped: `[B, A], [B, A] -> [B, A]`."""
+        """Return the residual that gives `action` if nothing was clipped: `[B, A], [B, A] -> [B, A]`."""
         return self._unscaled(action)
 
 
@@ -47,7 +47,7 @@ class DDPG(Algorithm):
     """Deterministic policy gradient with one critic, Gaussian and uniform exploration.
 
     Source: Silver et al. 2018, section IV and appendix; where they differ, the published code. Differs: bootstrap targets are
-    clipped to what the task's rewards allow, which on MBRLPusher has no lower end, where the code clipped them to that of a
+    clipped to what the task's rewards allow, which on MBRLPusher has no lower bound, while the code clipped them to that of a
     reward of -1; and a full replay loses its oldest rows, not random episodes.
     """
 
@@ -56,10 +56,10 @@ class DDPG(Algorithm):
     burn_in: Annotated[FixedBurnIn | ValueChangeBurnIn, Field(discriminator="rule")] = ValueChangeBurnIn()
     hidden: Hidden = (256, 256, 256)
     frames: int = Field(default=1, ge=1, le=64)
-    """Of which an observation consists. Actor and critic are shown one at a time, and what they say is averaged: published for
+    """Frames in an observation. Actor and critic get one frame at a time and their outputs are averaged, as published for
     NoisyHook. So they cannot compare frames."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Adam's, for actor and critic."""
+    """Adam's learning rate, for actor and critic."""
     target_rate: float = Field(default=0.05, gt=0, le=1)
     target_interval: int = Field(default=40, gt=0)
     """Updates between two steps of the target networks: once a cycle, as published."""
@@ -84,7 +84,7 @@ class DDPG(Algorithm):
         return init_learner(spec, feature_size, self.hidden, 1, False, (optimizer, optimizer), key, self.frames)
 
     def features(self, observation: Observation, base_action: Array) -> Array:
-        """Return observation and desired goal, and the base action where the composition shows it: `[B, F]`."""
+        """Return observation and desired goal, and the base action if the composition shows it: `[B, F]`."""
         parts = [observation["observation"], observation["desired_goal"]]
         if self.composition.actor_sees_base:
             parts.append(base_action)
@@ -109,11 +109,11 @@ class DDPG(Algorithm):
         return Acted(jnp.where(roles.explore[:, None], explored, residual), {})
 
     def acting(self, learner: Learner) -> Networks:
-        """Return what acts while learning."""
+        """Return the networks that act during training."""
         return learner.current
 
     def averaged(self, learner: Learner) -> Networks:
-        """Return what is delivered, which is the same."""
+        """Return the same networks: nothing is averaged."""
         return learner.averaged
 
     def count_in(self, learner: Learner, transitions: Transition) -> Learner:
@@ -122,12 +122,12 @@ class DDPG(Algorithm):
         return learner._replace(normalizer=norm.add(learner.normalizer, features))
 
     def values(self, networks: Networks, observation: Observation, base_action: Array, residual: Array) -> Array:
-        """Return what the critic says: `[1, B]`."""
+        """Return the critic's value: `[1, B]`."""
         features = normalize(networks.normalizer, self.features(observation, base_action))
         return values_of(networks.critics, features, self.composition.scored(base_action, residual))
 
     def graph(self, networks: Networks) -> Graph:
-        """Return the residual as a bundle holds it. Raises ResidualRLError where the base takes no part."""
+        """Return the residual as a bundle holds it. Raises ResidualRLError if the base takes no part."""
         if isinstance(self.composition, ResidualAlone):
             raise ResidualRLError("a bundle adds a residual to a base, but in 'expert-explore' the base takes no part")
         features = ("observation", "desired_goal") + ("base_action",) * self.composition.actor_sees_base

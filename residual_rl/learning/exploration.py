@@ -1,4 +1,4 @@
-"""What the lanes of a training cycle are for: who drives each of them, and which of them explore."""
+"""Roles of the parallel environments in a training cycle: which arm drives each lane, and which lanes explore."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -12,32 +12,32 @@ from residual_rl.types import Array
 
 
 class Roles(NamedTuple):
-    """What each lane is for."""
+    """The role of each lane."""
 
     explore: Array
-    """[E] bool, whether its actions are disturbed."""
+    """[E] bool, whether noise is added to its actions."""
     arm: Array
-    """[E] int, who drives it: 0 is the base, 1 base plus residual; where there are several cautions, that of this number."""
+    """[E] int, the arm that drives it: 0 the base, 1 base plus residual; with several cautions, k uses the k-th."""
 
 
 def greedy(rows: int) -> Roles:
-    """Return the roles of rows in which nothing is explored: what is evaluated and delivered."""
+    """Return the roles of rows without exploration, as in evaluation."""
     return Roles(explore=np.zeros(rows, dtype=bool), arm=np.ones(rows, dtype=np.int32))
 
 
 class Exploration(Protocol):
-    """How a cycle's lanes are shared out. It decides on the CPU, once a cycle."""
+    """The rule that assigns roles to a cycle's lanes, on the CPU, once a cycle."""
 
     def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
-        """Return what each lane is for in the next cycle, which may depend on what the latest episodes were worth."""
+        """Return the role of each lane in the next cycle, which may depend on the scores of the latest episodes."""
         ...
 
     def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
-        """Return the scores after other episodes, each with the arm that drove it; `()` are those before the first."""
+        """Return the scores extended by new episodes, each with the arm that drove it; `()` before the first."""
         ...
 
     def best(self, scores: Scores) -> int:
-        """Return the arm, 1 or more, by which the residual is evaluated and delivered."""
+        """Return the arm, 1 or more, that is used in evaluation and in the final policy."""
         ...
 
 
@@ -49,12 +49,12 @@ class EveryLane:
     """Probability that the lanes explore while the actor is frozen."""
 
     def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
-        """Return what each lane is for in the next cycle."""
+        """Return the role of each lane in the next cycle."""
         explore = not burn_in or rng.random() < self.while_frozen
         return Roles(explore=np.full(num_envs, explore), arm=np.ones(num_envs, dtype=np.int32))
 
     def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
-        """Return the scores as they are: nothing depends on them."""
+        """Return the scores unchanged: nothing depends on them."""
         return scores
 
     def best(self, scores: Scores) -> int:
@@ -68,12 +68,12 @@ class BanditLanes:
 
     bandit: Bandit
     arms: int
-    """Of the residual."""
+    """It chooses the arm that drives each lane."""
     exploring_ratio: float
     """Share of the lanes that explores: of those that base plus residual drives, and at most half of them."""
 
     def roles(self, rng: np.random.Generator, num_envs: int, burn_in: bool, scores: Scores) -> Roles:
-        """Return what each lane is for in the next cycle."""
+        """Return the role of each lane in the next cycle."""
         arm = np.ones(num_envs, dtype=np.int32) if burn_in else self.bandit.drivers(rng, num_envs, scores).astype(np.int32)
         driven = rng.permutation(np.flatnonzero(arm))
         explore = np.zeros(num_envs, dtype=bool)
@@ -81,9 +81,9 @@ class BanditLanes:
         return Roles(explore, arm)
 
     def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
-        """Return what the bandit remembers."""
+        """Return the bandit's scores after new episodes."""
         return self.bandit.after(scores or ((),) * (1 + self.arms), new)
 
     def best(self, scores: Scores) -> int:
-        """Return the arm that did best lately."""
+        """Return the arm with the best recent scores."""
         return self.bandit.best(scores)

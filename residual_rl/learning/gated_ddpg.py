@@ -1,15 +1,14 @@
-"""DDPG whose residual acts only where an ensemble of critics agrees that it beats the base: the recommended learner.
+"""DDPG whose residual acts only if an ensemble of critics agrees that it beats the base: the recommended learner.
 
 For each state and each critic i of an ensemble, the advantage of the residual action over the base action is
 
     d_i = Q_i(s, clip(b + scale f(s))) - Q_i(s, b)
 
-The gate is open where `mean_i d_i > caution * std_i d_i`. Comparing member by member cancels what the members get wrong in
-common, so the gate opens early where the residual is clearly better and stays shut where nobody knows. Where it is shut
-the base acts, exactly. The same rule chooses the next action in the bootstrap target, so that the critics value the policy
-that acts.
+The gate is open if `mean_i d_i > caution * std_i d_i`. Comparing member by member cancels the errors that the members share, so
+the gate opens early in states where the residual is clearly better and stays shut in states that are unknown. If it is shut,
+exactly the base acts. The same rule chooses the next action in the bootstrap target, so the critics value the policy that acts.
 
-How much caution is right is measured: the bandit drives training episodes with each of several.
+The caution is chosen by measurement: the bandit drives training episodes with each of several.
 """
 
 from collections.abc import Mapping
@@ -53,24 +52,24 @@ class GatedDDPG(Algorithm):
     num_critics: int = Field(default=3, ge=2, le=64)
     cautions: Annotated[tuple[Caution, ...], Field(min_length=1, max_length=8)] = (3.0, 0.5)
     """Standard deviations by which the mean advantage must exceed zero before the residual acts. The bandit tries each in
-    training episodes, and what is delivered has the one that did best lately; the bootstrap target has the first. 0 leaves it
-    to the critics' mean however much they disagree; None is no gate, the residual acts everywhere."""
+    training episodes, and the selected policy has the one with the best recent scores; the bootstrap target uses the first.
+    With 0 the critics' mean decides, however much they disagree; None is no gate: the residual acts everywhere."""
     pessimism: float = Field(default=1.0, ge=0)
-    """Standard deviations that a bootstrap target stays below the critics' mean. Where they disagree some promise too much, and
-    the target would hand it on from state to state. Source: Fujimoto et al. 2018, who take the lesser of two."""
+    """Standard deviations by which a bootstrap target stays below the critics' mean. If critics disagree, some overestimate,
+    and the target would propagate that. Source: Fujimoto et al. 2018, who take the lesser of two."""
     actor_rate: float = Field(default=3e-5, gt=0)
     """Adam's learning rate of the actor: slow, so that the critics keep up with it."""
     critic_rate: float = Field(default=1e-3, gt=0)
     target_rate: float = Field(default=0.02, gt=0, le=1)
     average_rate: float = Field(default=0.001, gt=0, le=1)
-    """The share of each update in the networks that are delivered. What single updates do to the critics makes the gate
-    flicker: welcome variety while learning, harmful afterwards."""
+    """Share of each update in the averaged networks, which are evaluated and saved. Single updates of the critics make the gate
+    flicker: useful variety during training, harmful afterwards."""
     bandit: Bandit = Bandit()
     exploring_ratio: float = Field(default=0.25, ge=0, le=1)
-    """Share of the lanes that explores: of those that base plus residual drives, and at most half of them. The others show
-    what it is worth undisturbed; to the bandit all count."""
+    """Share of all lanes that explores: among those that base plus residual drives, at most half of them. The others measure
+    it without noise; all count for the bandit."""
     noise: float = Field(default=0.5, ge=0)
-    """Standard deviation of the Gaussian noise on the residual, in the steps that have it."""
+    """Standard deviation of the Gaussian noise on the residual, in the steps with noise."""
     noise_ratio: float = Field(default=0.15, ge=0, le=1)
     """Share of steps with Gaussian noise. Rare: a base may need many undisturbed steps in a row to succeed."""
     random_ratio: float = Field(default=0.02, ge=0, le=1)
@@ -85,7 +84,7 @@ class GatedDDPG(Algorithm):
 
     @property
     def caution(self) -> float | None:
-        """The first of `cautions`: the bootstrap target's, and as delivered the only one."""
+        """The first of `cautions`: the bootstrap target's, and the only one of a selected policy."""
         return self.cautions[0]
 
     def init(self, spec: Spec, key: Array) -> Learner:
@@ -97,7 +96,7 @@ class GatedDDPG(Algorithm):
         return init_learner(spec, feature_size, self.hidden, self.num_critics, True, optimizers, key)
 
     def features(self, observation: Observation, base_action: Array) -> Array:
-        """Return observation, desired goal, the way from achieved to desired goal; the base action where shown: `[B, F]`."""
+        """Return observation, desired goal, desired minus achieved goal, and the base action if it is shown: `[B, F]`."""
         to_goal = observation["desired_goal"] - observation["achieved_goal"]
         parts = [observation["observation"], observation["desired_goal"], to_goal]
         if self.composition.actor_sees_base:
@@ -105,9 +104,9 @@ class GatedDDPG(Algorithm):
         return jnp.concatenate(parts, axis=-1)
 
     def gate(self, residual_values: Array, base_values: Array, arm: Array | int = 1, cautions: Array | None = None) -> Array:
-        """Return whether the residual acts, by what each critic says of it and of the base: `[Q, B], [Q, B], [B] -> [B]` bool.
+        """Return whether the residual acts, given each critic's value of it and of the base: `[Q, B], [Q, B], [B] -> [B]` bool.
 
-        `cautions` `[K]` are those of the arms 1 to K, and take the place of the rule's own.
+        `cautions` `[K]` are those of the arms 1 to K; they replace the rule's own.
         """
         advantage = residual_values - base_values
         mean, deviation = advantage.mean(axis=0), advantage.std(axis=0)
@@ -116,21 +115,21 @@ class GatedDDPG(Algorithm):
         return (jnp.asarray(arm) > 0) & ((mean > caution * deviation) | (caution == NO_GATE))
 
     def _cautions(self) -> np.ndarray:
-        """`[K]` float32."""
+        """Return the cautions as numbers: `[K]` float32."""
         return np.array([NO_GATE if caution is None else caution for caution in self.cautions], np.float32)
 
     def settings(self, scale: Any = None) -> Settings:
-        """Return what `act` is given besides: scale and cautions."""
+        """Return the traced inputs of `act`: scale and cautions."""
         return {**super().settings(scale), "cautions": self._cautions()}
 
     @property
     def rule(self) -> Self:
-        """The same for all cautions, of which there are so many."""
+        """The rule with neutral cautions: equal for all rules with the same number of cautions."""
         return replace(self, cautions=(0.0,) * len(self.cautions))
 
     @property
     def knobs(self) -> Mapping[str, Any]:
-        """How sure the critics must be before the residual acts."""
+        """The caution: how sure the critics must be before the residual acts."""
         return {"caution": self.caution}
 
     def tuned(self, **knobs: Any) -> Self:
@@ -169,11 +168,11 @@ class GatedDDPG(Algorithm):
         return Acted(jnp.where(choice < self.random_ratio, uniform, explored), {})
 
     def acting(self, learner: Learner) -> Networks:
-        """Return what acts while learning."""
+        """Return the networks that act during training."""
         return learner.current
 
     def averaged(self, learner: Learner) -> Networks:
-        """Return what is delivered: averages over recent updates."""
+        """Return the networks that are evaluated and saved: averages over recent updates."""
         return learner.averaged
 
     def count_in(self, learner: Learner, transitions: Transition) -> Learner:
@@ -182,11 +181,11 @@ class GatedDDPG(Algorithm):
         return learner._replace(normalizer=norm.add(learner.normalizer, features))
 
     def delivered(self, scores: Scores) -> Self:
-        """Return the rule with the caution that did best lately, and no other."""
+        """Return the rule with only the caution that has the best recent scores."""
         return replace(self, cautions=(self.cautions[self.exploration.best(scores) - 1],))
 
     def values(self, networks: Networks, observation: Observation, base_action: Array, residual: Array) -> Array:
-        """Return what each critic says of a residual `[B, A]`: `[Q, B]`."""
+        """Return each critic's value of a residual `[B, A]`: `[Q, B]`."""
         features = normalize(networks.normalizer, self.features(observation, base_action))
         return values_of(networks.critics, features, self.composition.scored(base_action, residual))
 
@@ -232,7 +231,7 @@ class GatedDDPG(Algorithm):
         return learner, {"critic_loss": loss / self.num_critics, "mean_value": value}
 
     def _next_value(self, learner: Learner, features: Array, base_action: Array) -> Array:
-        """The target critics' cautious value of what the gate would let act: `[B]`."""
+        """Return the target critics' pessimistic value of the action that passes the gate: `[B]`."""
         residual = residual_of(learner.target_actor, features)
         residual_values = values_of(learner.target_critics, features, self.composition.scored(base_action, residual))
         base_scored = self.composition.scored(base_action, jnp.zeros_like(residual))

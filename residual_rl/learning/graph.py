@@ -1,4 +1,4 @@
-"""What a bundle can hold of a policy: networks of fully connected layers, and a gate between residual and base."""
+"""The part of a policy that a bundle can hold: networks of fully connected layers, and a gate between residual and base."""
 
 from typing import NamedTuple
 
@@ -16,12 +16,12 @@ class Gate(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """A residual as a function that a bundle can hold: `tanh(actor(normalised features))` where the gate is open."""
+    """A residual as a function that a bundle can hold: `tanh(actor(normalised features))` if the gate is open."""
 
     actor: MLP
     normalizer: Normalizer
     features: tuple[str, ...]
-    """What the networks see, joined in this order: names of `bundles.runtime.FEATURES`."""
+    """The networks' inputs, joined in this order: names of `bundles.runtime.FEATURES`."""
     gate: Gate | None = None
 
     @property

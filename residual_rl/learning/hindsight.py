@@ -1,8 +1,8 @@
-"""Hindsight: what was achieved later in an episode, taken as if it had been the goal all along.
+"""Hindsight: relabel transitions with goals that were achieved later in the episode.
 
-A residual needs more care than an action. The executed action is a fact whatever the goal; but the base action would have been
-another one, and with it the residual that the executed action amounts to. So the critic scores executed actions, and the
-base is asked again at the new goal, for this observation and for the next.
+A residual needs more care than an action. The executed action does not depend on the goal, but the base action does, and so
+does the residual that together with it gives the executed action. So the critic scores executed actions, and the base is
+re-queried at the new goal, for this observation and for the next.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ class Hindsight:
     relabel_ratio: float = Field(default=0.8, ge=0, le=1)
     """Share of a batch that gets a goal achieved later in its episode."""
     keep_achieved_ratio: float = Field(default=1.0, ge=0, le=1)
-    """Of the new goals that the transition starts at already, the share that is used; the others are left as they were.
-    Such transitions teach little but to stand still, and a block that is never touched yields them by the thousand."""
+    """Share of the new goals that is used if the transition already starts at its new goal; the others keep their goal. Such
+    transitions teach little but standing still, and a block that is never touched yields thousands of them."""
 
     def sample(
         self,
@@ -41,17 +41,17 @@ class Hindsight:
         """Return transitions `[size]`, relabelled.
 
         Args:
-            replay: what to draw from.
-            rng: all chance comes from it.
-            size: how many.
-            reward: `achieved_goal [B, G], desired_goal [B, G], info -> [B]`, as it is learned from; `info` holds the
-                transitions' discounts too.
-            success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None where nobody can tell: none is dropped.
-            base: `Observation[B] -> base_action [B, A]`, asked at the new goals; rows that it answers with NaN keep the stored
-                base actions; None keeps all of them.
-            latest: draw from the rows added last.
-            steps: that a transition takes, fewer at the end of an episode. Its reward is their discounted sum, its discount
-                their product, its next observation that after the last of them.
+            replay: the source of transitions.
+            rng: the only source of randomness.
+            size: number of transitions.
+            reward: `achieved_goal [B, G], desired_goal [B, G], info -> [B]`, as the learner sees it; `info` also holds the
+                transitions' discounts.
+            success: `achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; None if it is unknown: then every goal is used.
+            base: `Observation[B] -> base_action [B, A]`, re-queried at the new goals; rows for which it returns NaN keep the
+                stored base actions; None keeps all of them.
+            latest: draw only from this many of the rows added last.
+            steps: of each transition, fewer at the end of an episode. The reward is the discounted sum of theirs, the discount
+                their product, the next observation that after the last of them.
         """
         numbers = replay.draw(rng, size, latest)
         goal = replay.later_achieved_goal(rng, numbers)
@@ -96,20 +96,20 @@ def _over_steps(
 
 
 def rewarded(steps: Transition, rows: np.ndarray, goal: np.ndarray, reward: RewardFunction) -> Transition:
-    """Return the same steps `[B]`, some of them `[R]` rewarded for other goals `[R, G]`."""
+    """Return the steps `[B]` with the rewards of some rows `[R]` computed for other goals `[R, G]`."""
     if not len(rows):
         return steps
     after = steps.next_observation
     info = {"observation": after["observation"][rows], "action": steps.action[rows], "discount": steps.discount[rows]}
-    return steps._replace(reward=_replaced(steps.reward, rows, reward(after["achieved_goal"][rows], goal, info)))
+    return steps._replace(reward=_replace_rows(steps.reward, rows, reward(after["achieved_goal"][rows], goal, info)))
 
 
 def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, base: Base | None) -> Transition:
     """Return the batch with other goals `[R, G]` in some of its rows `[R]`; all other rows, and all rewards, are untouched."""
     if not len(rows):
         return batch
-    observation = with_goal(batch.observation, _replaced(batch.observation["desired_goal"], rows, goal))
-    next_observation = with_goal(batch.next_observation, _replaced(batch.next_observation["desired_goal"], rows, goal))
+    observation = with_goal(batch.observation, _replace_rows(batch.observation["desired_goal"], rows, goal))
+    next_observation = with_goal(batch.next_observation, _replace_rows(batch.next_observation["desired_goal"], rows, goal))
     batch = batch._replace(observation=observation, next_observation=next_observation)
     if base is None:
         return batch
@@ -118,19 +118,20 @@ def relabel(batch: Transition, rows: np.ndarray, goal: np.ndarray, base: Base | 
     if not answered.all():
         rows, now, after = rows[answered], now[answered], after[answered]
     return batch._replace(
-        base_action=_replaced(batch.base_action, rows, now), next_base_action=_replaced(batch.next_base_action, rows, after)
+        base_action=_replace_rows(batch.base_action, rows, now),
+        next_base_action=_replace_rows(batch.next_base_action, rows, after),
     )
 
 
 def _rows(observation: Observation, rows: np.ndarray) -> Observation:
-    # Controllers are asked in double precision, as they were during the rollout; images stay what they are.
+    # Controllers get double precision, as during the rollout; images keep their dtype.
     def at_rows(array: np.ndarray) -> np.ndarray:
         return array[rows].astype(np.float64) if array.dtype.kind == "f" else array[rows]
 
     return map_observation(at_rows, observation)
 
 
-def _replaced(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _replace_rows(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
     array = array.copy()
     array[rows] = values
     return array

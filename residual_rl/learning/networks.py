@@ -26,7 +26,7 @@ ONE_FRAME = Frames()
 class MLP(eqx.Module):
     """Fully connected layers with ReLU between them, `[..., I] -> [..., out]`.
 
-    Of several frames it is shown one at a time, each with the rest of the input, and what comes out is averaged.
+    With several frames it gets one at a time, each with the rest of the input, and the outputs are averaged.
     """
 
     layers: tuple[eqx.nn.Linear, ...]
@@ -50,7 +50,7 @@ class MLP(eqx.Module):
         return self._through(x) if self.frames.number == 1 else self._through(self._one_by_one(x)).mean(axis=-2)
 
     def _one_by_one(self, x: Array) -> Array:
-        """Each frame with all that is no frame: `[..., I] -> [..., number, I - (number - 1) size]`."""
+        """Return each frame with the rest of the input: `[..., I] -> [..., number, I - (number - 1) size]`."""
         number, size = self.frames
         frames = x[..., : number * size].reshape(*x.shape[:-1], number, size)
         rest = x[..., None, number * size :]
@@ -66,7 +66,7 @@ class MLP(eqx.Module):
 
 
 def make_actor(in_size: int, action_size: int, hidden: tuple[int, ...], frames: Frames = ONE_FRAME, *, key: Array) -> MLP:
-    """An actor whose residual is exactly zero everywhere: its last layer is."""
+    """Return an actor whose residual is exactly zero everywhere: its last layer is."""
     actor = MLP(in_size, action_size, hidden, layer_norm=False, frames=frames, key=key)
     return eqx.tree_at(lambda mlp: mlp.layers[-1].weight, actor, jnp.zeros_like(actor.layers[-1].weight))
 
@@ -74,7 +74,7 @@ def make_actor(in_size: int, action_size: int, hidden: tuple[int, ...], frames: 
 def make_critics(
     count: int, in_size: int, hidden: tuple[int, ...], layer_norm: bool, frames: Frames = ONE_FRAME, *, key: Array
 ) -> MLP:
-    """Independent critics in one network whose every parameter has a leading axis `[Q]`."""
+    """Return independent critics in one network whose every parameter has a leading axis `[Q]`."""
     keys = jax.random.split(key, count)
     return eqx.filter_vmap(lambda one_key: MLP(in_size, 1, hidden, layer_norm, frames, key=one_key))(keys)
 
@@ -85,7 +85,7 @@ def residual_of(actor: MLP, features: Array) -> Array:
 
 
 def values_of(critics: MLP, features: Array, scored: Array) -> Array:
-    """What each critic says: `[B, F], [B, A] -> [Q, B]`."""
+    """Return each critic's value: `[B, F], [B, A] -> [Q, B]`."""
     inputs = jnp.concatenate([features, scored], axis=-1)
     return eqx.filter_vmap(lambda critic: critic(inputs))(critics)[..., 0]
 
@@ -102,7 +102,7 @@ def _normalized(norm: eqx.nn.LayerNorm, x: Array) -> Array:
 
 
 def _xavier(fan_in: int, fan_out: int, key: Array) -> eqx.nn.Linear:
-    """A linear layer with Xavier-uniform weights and zero biases. Source: the code published with Silver et al. 2018."""
+    """Return a linear layer with Xavier-uniform weights and zero biases. Source: the code published with Silver et al. 2018."""
     layer = eqx.nn.Linear(fan_in, fan_out, key=key)  # whose own draw is replaced
     weight = jax.nn.initializers.glorot_uniform()(key, (fan_out, fan_in))
     return eqx.tree_at(lambda linear: (linear.weight, linear.bias), layer, (weight, jnp.zeros(fan_out)))

@@ -1,4 +1,4 @@
-"""Running mean and standard deviation of what the networks see."""
+"""Running mean and standard deviation of the networks' input features."""
 
 from typing import NamedTuple
 
@@ -29,12 +29,12 @@ class Normalizer(NamedTuple):
 
 
 def empty(size: int) -> Normalizer:
-    """Statistics of nothing: mean 0, standard deviation 1."""
+    """Return the statistics before any features: mean 0, standard deviation 1."""
     return Normalizer(jnp.zeros(()), jnp.zeros(size), jnp.zeros(size))
 
 
 def add(normalizer: Normalizer, features: Array) -> Normalizer:
-    """The statistics with `features` `[B, F]` counted in. Source: Chan et al. 1983, parallel variance."""
+    """Return the statistics with `features` `[B, F]` counted in. Source: Chan et al. 1983, parallel variance."""
     features = features.clip(-CLIP_BEFORE, CLIP_BEFORE)
     size = jnp.float32(features.shape[0])
     count = normalizer.count + size
@@ -49,14 +49,14 @@ def add(normalizer: Normalizer, features: Array) -> Normalizer:
 
 
 def deviation(normalizer: Normalizer) -> Array:
-    """Standard deviation by which features are divided: `[F]`."""
+    """Return the standard deviation by which features are divided: `[F]`."""
     variance = jnp.where(normalizer.count > 0, normalizer.squares / jnp.maximum(normalizer.count, 1.0), 1.0)
     return jnp.sqrt(jnp.maximum(variance, LEAST_DEVIATION**2))
 
 
 @jax.jit
 def factor(normalizer: Normalizer) -> Array:
-    """`1 / deviation` `[F]` to the last bit as a compiled `normalize` uses it: XLA multiplies where it is told to divide."""
+    """Return `1 / deviation` `[F]` bit for bit as a compiled `normalize` uses it: XLA replaces the division by a product."""
     return 1.0 / deviation(normalizer)
 
 

@@ -16,7 +16,7 @@ def example_transition(spec: Spec, stored: Mapping[str, Any] | None = None) -> T
 
     Args:
         spec: of the task; its arrays are float32.
-        stored: shape and dtype of what an algorithm stores besides, see `Algorithm.stored`.
+        stored: shape and dtype of the extra arrays that an algorithm stores, see `Algorithm.stored`.
     """
 
     def floats(*shape: int) -> np.ndarray:
@@ -48,7 +48,7 @@ class Windows(NamedTuple):
     """Rows that follow each other in one episode."""
 
     numbers: np.ndarray
-    """[B, N] row numbers; beyond the episode's end its last row again."""
+    """[B, N] row numbers; beyond the episode's end its last row is repeated."""
     inside: np.ndarray
     """[B, N] bool, whether a row is within the episode."""
 
@@ -69,7 +69,7 @@ class Replay:
         self.capacity = capacity
         self.total = 0
         """Rows ever added."""
-        # Pages of zeros that nobody has touched take no memory.
+        # Untouched pages of zeros take no memory.
         self._rows = Transition(*(_of_capacity(field, capacity) for field in example))
         self._form = jax.tree.structure(example)
         self._episode_start = np.zeros(capacity, dtype=np.int64)
@@ -104,7 +104,7 @@ class Replay:
 
     @contextmanager
     def adding(self, episodes: Sequence[Transition]) -> Iterator[None]:
-        """Add episodes, each `[T]`; if what is then done with them fails, the replay is as it was before."""
+        """Add episodes, each `[T]`; if the body of the `with` block fails, restore the replay as it was before."""
         places = (self.total + np.arange(sum(len(episode.reward) for episode in episodes))) % self.capacity
         total, before = self.total, [array[places] for array in self._all()]
         for episode in episodes:
@@ -142,7 +142,7 @@ class Replay:
     def frames(self, numbers: np.ndarray, key: str, count: int) -> tuple[Array, Array]:
         """Return the last `count` arrays of an observation's key up to each row, and up to what followed: `[B, count, ...]`.
 
-        They do not reach back beyond the start of the episode, nor beyond what is held: the first one is repeated instead.
+        They do not reach back beyond the start of the episode or the oldest row held: the first one is repeated instead.
         """
         firsts = np.maximum(self._episode_start[numbers % self.capacity], self.total - len(self))
         before = np.maximum(numbers[:, None] + np.arange(1 - count, 1), firsts[:, None])
@@ -185,17 +185,17 @@ class Replay:
             kept[:size] = found(arrays, name, (size, *kept.shape[1:]), kept.dtype, source)
 
     def _all(self) -> list[np.ndarray]:
-        """Every array with a leading axis `[capacity]`."""
+        """Return every array with a leading axis `[capacity]`."""
         return [*jax.tree.leaves(self._rows), self._episode_start, self._episode_end]
 
 
 def _of_capacity(example: Any, capacity: int) -> Any:
-    """Arrays with a leading axis, in the example's dictionaries, whose keys keep their order."""
+    """Return arrays with a leading axis, in the example's dictionaries, whose keys keep their order."""
     if isinstance(example, Mapping):
         return {key: _of_capacity(value, capacity) for key, value in example.items()}
     return np.zeros((capacity, *np.shape(example)), example.dtype)
 
 
 def _named(rows: Transition) -> list[tuple[str, np.ndarray]]:
-    """Every array with its path, such as `.observation['achieved_goal']`."""
+    """Return every array with its path, such as `.observation['achieved_goal']`."""
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(rows)]

@@ -20,7 +20,7 @@ def to_arrays(tree: Any, prefix: str) -> dict[str, np.ndarray]:
 
 
 def from_arrays(like: Tree, arrays: Mapping[str, np.ndarray], prefix: str, source: str) -> Tree:
-    """Return a pytree of the form of `like` (whose leaves may be mere shapes) with the arrays that `to_arrays` named.
+    """Return a pytree with the structure of `like` (whose leaves may be mere shapes) and the arrays that `to_arrays` named.
 
     Raises:
         RunError: an array is missing, has another shape or dtype, or is not finite; names `source` and the array.
@@ -59,10 +59,10 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(leaf: Any) -> Any:
-    """The array itself; of a random key the numbers that it consists of."""
+    """Return the array itself; of a random key the numbers that it consists of."""
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
 def _kind_of_key(leaf: Any) -> Any:
-    """The generator of a random key, or of its mere shape."""
+    """Return the generator of a random key, or of its mere shape."""
     return jax.random.key_impl(jax.numpy.empty((0,), leaf.dtype))

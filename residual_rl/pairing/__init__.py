@@ -1,1 +1,1 @@
-"""Base and policy side by side: rolled out in turns from the same initial states, and how differently they move."""
+"""Roll out base and policy in turns from the same initial states, and measure how differently they move."""

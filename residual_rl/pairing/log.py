@@ -1,4 +1,4 @@
-"""What is kept of the episodes of a batch: a fingerprint that tells copies from one another, and a few thinned paths."""
+"""Record the episodes of a batch: a fingerprint that identifies copies, and a few thinned paths."""
 
 import numpy as np
 
@@ -14,12 +14,12 @@ _SHIFT = np.uint64(29)
 
 
 class Log:
-    """Is shown a batch of episodes step by step, as `evaluation.play` notes them."""
+    """Record a batch of episodes step by step; a `note` of `evaluation.play`."""
 
     def __init__(self, lanes: int, horizon: int, paths: int):
-        """Keeps the paths of the first `paths` of the `lanes`."""
+        """Record the paths of the first `paths` of the `lanes`."""
         self.fingerprints = np.zeros(lanes, dtype=np.uint64)
-        """[L] equal where two episodes showed the same observations and rewards, bit for bit."""
+        """[L] equal for two episodes with the same observations and rewards, bit for bit."""
         self.starts = np.zeros(lanes, dtype=np.uint64)
         """[L] the same of their initial observations."""
         self._paths = min(paths, lanes)
@@ -29,7 +29,7 @@ class Log:
         self._step = 0
 
     def __call__(self, observation: Observation, reward: np.ndarray, live: np.ndarray) -> None:
-        """What the lanes show after a step, its reward `[L]`, and whether the episode was under way `[L]` bool."""
+        """Record the observations after a step, its rewards `[L]`, and whether each episode was running `[L]` bool."""
         arrays = [observation["observation"], observation["achieved_goal"], observation["desired_goal"], reward[:, None]]
         values = np.concatenate(arrays, axis=1).astype(np.float64) + 0.0  # no negative zeros
         words = np.ascontiguousarray(values).view(np.uint64)
@@ -47,5 +47,5 @@ class Log:
         self._step += 1
 
     def path(self, lane: int) -> np.ndarray:
-        """Where an episode went: `[P, O]`, at most `MOST_POINTS` points evenly in time, the start among them."""
+        """Return the path of an episode: `[P, O]`, at most `MOST_POINTS` points evenly in time, the start included."""
         return np.stack([points[lane] for points, live in zip(self._points, self._live, strict=True) if live[lane]])

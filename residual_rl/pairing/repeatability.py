@@ -1,6 +1,6 @@
-"""An A/A test: whether a world gives the same again if it is started and driven in the same way.
+"""An A/A test: whether an environment repeats itself if it is started and driven in the same way.
 
-It costs nothing: before anything is learned the policy is the base, and its first evaluation is the base against itself.
+It costs nothing: before training the policy is the base, so its first evaluation compares the base with itself.
 """
 
 from typing import Annotated
@@ -16,14 +16,14 @@ from residual_rl.verdict import Pairing, in_digits
 
 @dataclass(frozen=True)
 class Repeatability:
-    """What came of the base against itself."""
+    """The result of comparing the base with itself."""
 
     episodes: Annotated[int, Field(ge=1)]
     """Pairs from the same seed."""
     other_starts: Annotated[int, Field(ge=0)]
     """Pairs whose initial observations differ."""
     differing: Annotated[int, Field(ge=0)]
-    """Pairs in which an observation or reward was another one, however little."""
+    """Pairs in which an observation or reward differs, however little."""
     other_returns: Annotated[int, Field(ge=0)]
     """Pairs whose returns differ."""
     return_noise: float
@@ -31,21 +31,21 @@ class Repeatability:
     other_success: Annotated[int, Field(ge=0)]
     """Pairs of which one is a success and the other is not."""
     controller_is_random: bool
-    """Whether the controller is known to answer the same question in different ways."""
+    """Whether the controller is known to be stochastic."""
 
     @property
     def holds(self) -> bool:
-        """Whether every episode was repeated bit for bit, so that what the base does need not be played again."""
+        """Whether every episode was repeated bit for bit, so that the base need not be rolled out again."""
         return not self.differing
 
     @property
     def pairing(self) -> Pairing:
-        """How to compare. If only the controller is random, the same starts still help a paired comparison."""
+        """The pairing to use. If only the controller is stochastic, equal initial states still help a paired comparison."""
         return "paired" if self.holds or self.controller_is_random else "unpaired"
 
     @property
     def warning(self) -> str:
-        """What a user must know; empty if all is well."""
+        """A message for the user; empty if the environment repeats itself."""
         if self.pairing == "paired":
             return ""
         same = "the same start and the same actions"
@@ -65,7 +65,7 @@ class Repeatability:
 
 
 def repeatability(pairs: Pairs, controller_is_random: bool) -> Repeatability:
-    """What pairs say in which the policy did what the base does."""
+    """Return the repeatability from pairs in which the policy is the base."""
     base, again = bounded(pairs.base, pairs.policy)
     apart = np.abs(again.returns - base.returns)
     return Repeatability(

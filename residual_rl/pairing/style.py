@@ -1,4 +1,4 @@
-"""How far the style of moving changed: the distance between where base and policy went, whatever the pace."""
+"""How far the style of moving changed: the distance between the paths of base and policy, at any pace."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 def style_distance(paths: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | None:
-    """Mean over pairs of paths `[P, O]`, `[Q, O]` of their open-ended dynamic time warping distance, per step of the warping.
+    """Return the mean open-ended dynamic time warping distance of pairs of paths `[P, O]`, `[Q, O]`, per step of the warping.
 
     Entries of observations are in units of their spread over all given paths; those that never change do not count. 0 is the
-    same way at whatever pace, 1 is apart by one standard deviation in every entry. The policy's whole path is matched with
-    that beginning of the base's, or the base's whole path with that beginning of the policy's, that lies nearest, so the one
-    that arrives earlier is not charged for what the other one does afterwards.
+    same path at any pace, 1 a distance of one standard deviation in every entry. The whole path of one is matched with the
+    nearest beginning of the other's, whichever way round is nearer, so the one that arrives earlier is not charged for what
+    the other one does afterwards.
 
     Returns:
         None if there are no paths, nothing changes, or `dtaidistance` (the extra `style`) is not installed.

@@ -1,13 +1,13 @@
-"""Roll out a policy and its base in turns, so that whatever changes with time hits both.
+"""Roll out a policy and its base in turns, so that drift over time affects both.
 
-What an episode is worth may depend on when it is played: friction that warms up, a clock in a controller, running statistics
-in a wrapper. So both are always under way at once: in each batch a half of the lanes, drawn, is driven by the base and the
-other half by the policy; then the same initial states are played again with the two exchanged. The next batch has the
-complementary halves. With a single lane this is the order ABBA or BAAB. A drift that is the same in all lanes then cancels in
-the mean of the differences, and its size is in their spread, and so in every interval that is computed from them.
+An episode's result may depend on when it is played: friction that warms up, a clock in a controller, running statistics in a
+wrapper. So both always run at once: in each batch the base drives one randomly drawn half of the lanes and the policy the
+other half; then the same initial states are played again with the two exchanged. The next batch uses the complementary halves.
+With a single lane this is the order ABBA or BAAB. A drift that is the same in all lanes then cancels in the mean of the
+differences, and its size is in their spread, and so in every interval that is computed from them.
 
-The order of a pair is part of a design that is balanced and drawn (Fisher 1935, "The Design of Experiments"): if the two are
-equally good, which of them had the better turn is chance.
+The design is balanced and randomised (Fisher 1935, "The Design of Experiments"): if the two are equally good, which of them had
+the better turn is chance.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ ORDER_SEED = 0x7A1B
 
 
 class Pairs(NamedTuple):
-    """What came of pairs of episodes `[N]`, in the order of their seeds."""
+    """The outcomes of pairs of episodes `[N]`, in the order of their seeds."""
 
     base: Outcome
     policy: Outcome
@@ -35,7 +35,7 @@ class Pairs(NamedTuple):
     starts: np.ndarray
     """[N, 2] of their initial observations."""
     paths: list[tuple[np.ndarray, np.ndarray]]
-    """Of the first pairs where base and policy went: `[P, O]` each."""
+    """The paths of base and policy in the first pairs: `[P, O]` each."""
 
     @property
     def distinct(self) -> np.ndarray:
@@ -48,7 +48,7 @@ class Pairs(NamedTuple):
         return self.fingerprints[:, 0] == self.fingerprints[:, 1]
 
     def __add__(self, other: "Pairs") -> "Pairs":  # type: ignore[override]
-        """These pairs, and then the others."""
+        """Return these pairs, followed by the others."""
         return Pairs(
             joined([self.base, other.base]),
             joined([self.policy, other.policy]),
@@ -59,32 +59,32 @@ class Pairs(NamedTuple):
 
 
 class Turns:
-    """Plays pairs of episodes. The order depends only on a number and on how many batches were played before."""
+    """Roll out pairs of episodes. The order depends only on `number` and on how many batches were played before."""
 
     def __init__(self, envs: Lanes, policy: Act, number: int = 0):
-        """Draws the order from `number`.
+        """Draw the order from `number`.
 
-        The policy's act also says what its base would do: `base_action`, clipped to [-1, 1], is what the base does.
+        The policy also reports its base's action: `base_action`, clipped to [-1, 1], is the action of the base.
         """
         self.envs = envs
         self.policy = policy
         self._rng = np.random.default_rng([ORDER_SEED, number])
         self._last: np.ndarray | None = None
-        """[E] whether the policy had the first turn in the last batch, where the next one is to have the opposite."""
+        """[E] whether the policy had the first turn in the last batch, if the next batch must have the opposite order."""
         self._kept = 0
         """Paths that have been kept."""
         self._losses = [0, 0]
         """Batches of base and policy that were lost in a row."""
 
     def play(self, seeds: Sequence[int]) -> Pairs:
-        """One pair of episodes from each seed.
+        """Roll out one pair of episodes from each seed.
 
-        Broken episodes are failures, as in `roll_out`; a warning says how many there were, and why.
+        Episodes that break are failures, as in `roll_out`; a warning gives their number and the reason.
 
         Raises:
             ControllerError: names the controller, the step and what is wrong with its proposal.
-            WorldError: there are no environments any more, or whole batches were lost `GIVES_UP` times in a row or from the
-                first seed to the last.
+            WorldError: no environment is left, or whole batches were lost `GIVES_UP` times in a row or from the first seed to
+                the last.
         """
         parts: list[Pairs] = []
         reasons: list[str] = []
@@ -108,14 +108,14 @@ class Turns:
         return found
 
     def _batch(self, seeds: list[int], counted: int, of: int) -> tuple[Pairs, list[str]]:
-        """A pair in each lane, and why episodes of the `counted` first lanes broke."""
+        """Roll out a pair in each lane; return them, and the reasons of failures in the `counted` first lanes."""
         policy_first = self._order(counted)
         paths = min(MOST_PATHS - self._kept, counted)
         try:
             rounds = [self._round(seeds, mask, paths) for mask in (policy_first, ~policy_first)]
             index = [np.where(policy_first, 1, 0), np.where(policy_first, 0, 1)]  # in which round base and policy had a lane
         except EpisodesLost:
-            # One policy may have broken the lanes of the other: each has all of them for itself.
+            # One policy may have broken the lanes of the other, so each of them gets all lanes alone.
             alone = {side: self._alone(seeds, side, paths, of) for side in self._rng.permutation(2).tolist()}
             rounds, index = [alone[0], alone[1]], [np.zeros(len(seeds), dtype=int), np.ones(len(seeds), dtype=int)]
         self._kept += paths
@@ -137,7 +137,7 @@ class Turns:
         return Pairs(outcomes[0], outcomes[1], prints, starts, went), reasons
 
     def _order(self, counted: int) -> np.ndarray:
-        """Which lanes `[E]` bool the policy has first: half of those that count, in every other batch the other half."""
+        """Return the lanes `[E]` bool that the policy drives first: half of those that count, then the other half."""
         if self._last is not None and counted == self.envs.num_envs:
             order, self._last = ~self._last, None
             return order
@@ -147,7 +147,7 @@ class Turns:
         return order
 
     def _round(self, seeds: list[int], driven: np.ndarray, paths: int) -> tuple[Outcome, dict[int, str], Log]:
-        """An episode in each lane, by the policy where `driven` `[E]`, else by the base."""
+        """Roll out an episode in each lane, by the policy if `driven` `[E]`, else by the base."""
         log = Log(len(seeds), self.envs.horizon, paths)
 
         def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +158,7 @@ class Turns:
         return outcome, why, log
 
     def _alone(self, seeds: list[int], side: int, paths: int, of: int) -> tuple[Outcome, dict[int, str], Log]:
-        """An episode in each lane by the base (0) or the policy (1); failures throughout where they are lost."""
+        """Roll out an episode in each lane by the base (0) or the policy (1); lost episodes are failures."""
         driven = np.full(len(seeds), side == 1)
         try:
             outcome, why, log = self._round(seeds, driven, paths)
@@ -174,6 +174,6 @@ class Turns:
 
 
 def _first(pairs: Pairs, count: int) -> Pairs:
-    """The first so many pairs of a batch."""
+    """Return the first `count` pairs of a batch."""
     base, policy = (Outcome(*(values[:count] for values in outcome)) for outcome in (pairs.base, pairs.policy))
     return Pairs(base, policy, pairs.fingerprints[:count], pairs.starts[:count], pairs.paths)

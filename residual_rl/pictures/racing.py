@@ -117,7 +117,7 @@ def draw(shown: Sequence[Drive], step: int | None = None) -> np.ndarray:
 
 
 def save(path: str | Path, shown: Sequence[Drive]) -> None:
-    """Write a PNG of some drives side by side, whole or not at all.
+    """Write a PNG of some drives side by side, atomically.
 
     Raises:
         ResidualRLError: matplotlib or Pillow is not installed.

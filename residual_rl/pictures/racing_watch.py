@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from residual_rl.controllers import is_random, remembers, start_episodes
+from residual_rl.controllers import is_random, is_stateful, start_episodes
 from residual_rl.errors import ResidualRLError
 from residual_rl.pictures import video
 from residual_rl.pictures.racing import Drive, draw, drives
@@ -71,7 +71,7 @@ def alone(task: RacingTask, policy: Policy) -> Policy:
 
 
 def _raced(task: RacingTask, name: str, policy: Policy, seeds: Sequence[int]) -> list[Drive]:
-    if remembers(policy.controller) or is_random(policy.controller):
+    if is_stateful(policy.controller) or is_random(policy.controller):
         start_episodes(policy.controller, len(seeds))
     return drives(task, name, policy, seeds)
 

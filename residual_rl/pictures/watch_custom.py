@@ -59,8 +59,8 @@ def show_of(env: str, controller: Any, run: str | Path | None, horizon: int | No
         ResidualRLError: a name, run or controller that cannot be used.
     """
     if run is None:
-        said = {"method": "rpl", "preset": "default", "seed": 0}
-        with open_experiment(env, Request(controller, said, None, tell, None, writes=False), horizon, False) as experiment:
+        given = {"method": "rpl", "preset": "default", "seed": 0}
+        with open_experiment(env, Request(controller, given, None, tell, None, writes=False), horizon, False) as experiment:
             task, about = experiment.task, experiment.description
             policy = Policy(experiment.controller, Composition(), None, task.spec, about and about.layout)
             return CustomShow(env, experiment.base.name, policy, task.spec.horizon, task.measured_by)

@@ -1,1 +1,1 @@
-"""What a run tells while it works: its plan, its progress, and the metrics that other programs plot."""
+"""The output of a run during training: its plan, its progress, and metrics for other programs."""

@@ -11,14 +11,14 @@ from residual_rl.optional import need
 
 WANDB_PROJECT = "residual-rl"
 GROUPS = {"metrics.csv": "training", "evaluations.csv": "evaluation"}
-"""File of a run: what its numbers are called under."""
+"""A run's file, and the prefix of its numbers' names."""
 
 
 class MetricLog(Protocol):
-    """Where numbers go besides the run directory."""
+    """A destination of numbers besides the run directory."""
 
     def resume(self, step: int) -> None:
-        """Begin, or begin again, after `step`: what was written for later steps no longer counts."""
+        """Begin, or resume after `step`: rows of later steps no longer count."""
         ...
 
     def add(self, name: str, row: Mapping[str, Any]) -> None:
@@ -102,7 +102,7 @@ LOGS: dict[str, Callable[[Path, Mapping[str, Any]], MetricLog]] = {"tensorboard"
 
 
 def open_log(name: str, path: Path, config: Mapping[str, Any]) -> MetricLog:
-    """The log of this name.
+    """Return the log of this name.
 
     Args:
         name: a key of `LOGS`.
@@ -119,7 +119,7 @@ def open_log(name: str, path: Path, config: Mapping[str, Any]) -> MetricLog:
 
 
 def verdict_numbers(verdict: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers of a verdict's JSON, `{"difference": ..., "base/success_rate": ...}`."""
+    """Return the finite numbers of a verdict's JSON, `{"difference": ..., "base/success_rate": ...}`."""
     found: dict[str, float] = {}
     for key, value in verdict.items():
         if isinstance(value, Mapping):
@@ -130,7 +130,7 @@ def verdict_numbers(verdict: Mapping[str, Any]) -> dict[str, float]:
 
 
 def numbers(name: str, row: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers of a row, `{"training/critic_loss": ...}`; its step is not one of them."""
+    """Return the finite numbers of a row, `{"training/critic_loss": ...}`; its step is not one of them."""
     group = GROUPS[name]
     values = {key: float(value) for key, value in row.items() if key != "step"}
     return {f"{group}/{key}": value for key, value in values.items() if math.isfinite(value)}

@@ -1,4 +1,4 @@
-"""What a run is going to cost: steps of training, evaluations and verdict, and how long they take."""
+"""The cost of a run: steps of training, evaluations and verdict, and an estimate of their duration."""
 
 import math
 import statistics
@@ -8,7 +8,7 @@ from residual_rl.config import Config
 from residual_rl.presets import judging_steps
 
 UNTIMED_CYCLES = 2  # at the start of a process: they compile
-RECENT_CYCLES = 20  # whose speed is that of the rest; the median, since a later cycle can compile too
+RECENT_CYCLES = 20  # that estimate the speed of the rest, by the median, since a later cycle can compile too
 
 
 class Plan(NamedTuple):
@@ -17,7 +17,7 @@ class Plan(NamedTuple):
     steps: int
     """Of training."""
     evaluations: int
-    """How many, that of the untrained policy included."""
+    """Number of evaluations, including that of the untrained policy."""
     evaluation_episodes: int
     verdict_episodes: int
     """Of base and policy each."""
@@ -36,7 +36,7 @@ class Plan(NamedTuple):
 
 
 def plan_of(config: Config, episode_steps: float) -> Plan:
-    """The plan of a whole run, if the policy's episodes are as long as the base's."""
+    """Return the plan of a whole run, if the policy's episodes are as long as the base's."""
     judging = judging_steps(config, episode_steps)
     return Plan(
         steps=config.steps,
@@ -50,7 +50,7 @@ def plan_of(config: Config, episode_steps: float) -> Plan:
 
 
 class Clock:
-    """Estimate how long a run still takes, from how long its parts took in this process."""
+    """Estimate the remaining time of a run from the duration of its parts in this process."""
 
     def __init__(self, plan: Plan, interval: int):
         self.plan = plan
@@ -59,22 +59,22 @@ class Clock:
         self._evaluation: float | None = None
 
     def add_cycle(self, steps: int, seconds: float) -> None:
-        """Note a cycle of training."""
+        """Record a cycle of training."""
         self._cycles.append((steps, seconds))
 
     def add_evaluation(self, seconds: float) -> None:
-        """Note an evaluation. Later ones are as fast as the latest."""
+        """Record an evaluation. Later ones are assumed to take as long as the latest."""
         self._evaluation = seconds
 
     @property
     def steps_per_second(self) -> float | None:
-        """Training steps in a second of training; None while the first cycles compile."""
+        """Return the training steps per second; None while the first cycles compile."""
         timed = self._cycles[UNTIMED_CYCLES:][-RECENT_CYCLES:]
         speeds = [steps / seconds for steps, seconds in timed if seconds > 0]
         return statistics.median(speeds) if speeds else None
 
     def seconds_left(self, step: int) -> float | None:
-        """Seconds until the verdict is there; None while that cannot be estimated."""
+        """Return the seconds until the verdict; None while they cannot be estimated."""
         speed = self.steps_per_second
         if speed is None or self._evaluation is None:
             return None
@@ -85,12 +85,12 @@ class Clock:
 
 
 def rounded(steps: int) -> int:
-    """A number of steps in two significant digits."""
+    """Round a number of steps to two significant digits."""
     return int(float(f"{steps:.1e}"))
 
 
 def duration(seconds: float) -> str:
-    """A duration to be read: `40 s`, `6 min`, `1 h 20 min`."""
+    """Format a duration: `40 s`, `6 min`, `1 h 20 min`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,6 +1,6 @@
 """Print the plan, the progress and the verdict of a run. Python and the command line share this code.
 
-In a terminal and in a notebook there is a progress bar; elsewhere, as in a log file, a line for each evaluation.
+A terminal or a notebook shows a progress bar; elsewhere, for example in a log file, there is a line for each evaluation.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Progress(NamedTuple):
     steps: int
     measured_by: Measure
     base: float
-    """Its success rate or mean return, as the task is measured."""
+    """The base's success rate or mean return, as the task is measured."""
     policy: float
     """The same of the policy, in the latest evaluation."""
     evaluated: bool = False
@@ -33,11 +33,11 @@ class Progress(NamedTuple):
     steps_per_second: float | None = None
     """Of training, without evaluations; None while the first cycles compile."""
     seconds_left: float | None = None
-    """Until the verdict is there, an estimate; None while it cannot be estimated."""
+    """Estimate until the verdict; None while there is none."""
 
     @property
     def scores(self) -> str:
-        """How well base and policy do."""
+        """The scores of base and policy."""
         if self.measured_by == "return":
             return f"return: base {in_digits(self.base)}, policy {in_digits(self.policy)}"
         return f"success: base {self.base:.2f}, policy {self.policy:.2f}"
@@ -53,7 +53,7 @@ Tell = Callable[[str], None] | None
 
 
 class Reporter:
-    """Say nothing. A context manager, as all reporters are."""
+    """Print nothing. A context manager, as all reporters are."""
 
     def __enter__(self) -> "Reporter":
         return self
@@ -62,17 +62,17 @@ class Reporter:
         pass
 
     def line(self, text: str) -> None:
-        """Say something in passing."""
+        """Print a line."""
 
     def plan(self, plan: Plan) -> None:
-        """Say what the run is going to cost."""
+        """Print the cost of the run."""
         self.line(str(plan))
 
     def progress(self, progress: Progress) -> None:
-        """Say how far the run is."""
+        """Print the progress of the run."""
 
     def verdict(self, text: str) -> None:
-        """Say what came of the run."""
+        """Print the verdict."""
         self.line(text)
 
 
@@ -85,11 +85,11 @@ class Lines(Reporter):
         self._timed = False
 
     def line(self, text: str) -> None:
-        """Say something in passing."""
+        """Print a line."""
         self._tell(text)
 
     def progress(self, progress: Progress) -> None:
-        """Say how far the run is, if the policy has just been evaluated, and once how long it will take."""
+        """Print the progress if the policy has just been evaluated, and once the estimated duration."""
         if progress.evaluated:
             self._tell(str(progress))
         if progress.seconds_left is not None and not self._timed:
@@ -98,7 +98,7 @@ class Lines(Reporter):
             self._timed = True
 
     def verdict(self, text: str) -> None:
-        """Say what came of the run."""
+        """Print the verdict."""
         self._tell_verdict(text)
 
 
@@ -125,7 +125,7 @@ class Shown(Lines):
         self._bar.update(self._shown, completed=progress.step, total=progress.steps, pace=pace, scores=progress.scores)
 
     def verdict(self, text: str) -> None:
-        """Say what came of the run, below the bar."""
+        """Print the verdict below the bar."""
         self._stop()
         super().verdict(text)
 
@@ -135,7 +135,7 @@ class Shown(Lines):
 
 
 def reporter_of(tell: Tell) -> Reporter:
-    """What prints for a `tell`: nothing for None, a bar or lines for `print` and a `Terminal`, else lines for the function."""
+    """Return the reporter for `tell`: silent for None, a bar or lines for `print` and a `Terminal`, else lines."""
     if tell is None:
         return Reporter()
     terminal = Terminal(console := Console(), console) if tell is print else tell
@@ -147,7 +147,7 @@ def reporter_of(tell: Tell) -> Reporter:
 
 
 def _draws(console: Console) -> bool:
-    """Whether a console can show a bar that moves."""
+    """Return whether a console can show a moving bar."""
     if console.is_jupyter:
         return find_spec("ipywidgets") is not None
     return console.is_terminal and not console.is_dumb_terminal

@@ -1,11 +1,11 @@
-"""Two streams to print on, for programs that keep their result apart from everything else."""
+"""Two output streams, for programs that separate their result from everything else."""
 
 from rich.console import Console
 from rich.text import Text
 
 
 class Terminal:
-    """A function that prints a line; it also knows where a progress bar and where the result go."""
+    """A function that prints a line; it also knows the streams of a progress bar and of the result."""
 
     def __init__(self, lines: Console, results: Console):
         self.lines = lines

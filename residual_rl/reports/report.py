@@ -29,7 +29,7 @@ WIDE, NARROW = 7.2, 3.7  # inches: for a laptop, for a phone
 
 
 def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
-    """Writes the report of a run, or the comparison of several, and returns where it is.
+    """Write the report of a run, or the comparison of several, and return its path.
 
     Args:
         runs: run directories, finished or not.
@@ -143,7 +143,7 @@ def _with_minus(value: float) -> str:
 
 
 def _unfinished(step: int, config: Config) -> str:
-    return f"{step:,} of {config.steps:,} environment steps are done. The same training, started again, goes on from there."
+    return f"{step:,} of {config.steps:,} environment steps are done. Start the same training again to resume."
 
 
 def _rows(path: Path, config: Config) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""The directory of a run: the module that writes it, and the module that reads it."""
+"""The directory of a run: one module writes it, another reads it."""

@@ -1,6 +1,6 @@
-"""A few steps of the base alone, which a run keeps: another base or environment of the same name is found out by them.
+"""A few recorded steps of the base alone, by which a run recognises another base or environment of the same name.
 
-What is not reproducible is not kept, and not compared.
+Quantities that are not reproducible are neither recorded nor compared.
 """
 
 import json
@@ -20,20 +20,20 @@ from residual_rl.types import Observation, map_observation, select, without_stat
 FIRST_LOOK = "first-look.safetensors"
 STEPS = 10
 CLOSE = 1e-3
-"""Of an action in [-1, 1], or of the spread of an entry: what another machine, batch size or version may change."""
+"""Tolerance, as a share of an action in [-1, 1] or of an entry's spread: another machine, batch size or version may differ."""
 
 
 class FirstLook(NamedTuple):
     """Steps of a base alone `[T, E]`."""
 
     observation: Observation
-    """[T, E, ...] where the base was asked."""
+    """[T, E, ...] the observations."""
     proposed: np.ndarray | None
-    """[T, E, A] what it answered; None if it does not answer twice the same."""
+    """[T, E, A] the base's proposals; None if they are not reproducible."""
     action: np.ndarray
-    """[T, E, A] what the environment received, in [-1, 1]."""
+    """[T, E, A] the executed actions, in [-1, 1]."""
     reward: np.ndarray | None
-    """[T, E]; None if the environment does not do twice the same."""
+    """[T, E]; None if the environment is not reproducible."""
 
 
 def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool = True) -> FirstLook | None:
@@ -41,22 +41,22 @@ def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool
 
     Args:
         lanes: to roll out in.
-        controller: the base; a copy of it is asked, if it can be copied.
-        with_environment: whether what the environment does is kept as well.
+        controller: the base; a copy of it is used, if it can be copied.
+        with_environment: whether to record the environment's observations and rewards too.
     """
     if reads_state(controller):
-        return None  # states are not stored, and without one it cannot be asked again
+        return None  # states are not stored, and it cannot be re-queried without one
     seeds = [Purpose.PROBE + lane for lane in range(lanes.num_envs)]
     action_size = lanes.task_spec.action_size
     try:
         asked = _to_ask(controller)
         start_episodes(asked, len(seeds))
-        shown, proposed, reward = _rolled_out(lanes, seeds, lambda seen, _: propose(asked, seen, action_size))
+        shown, proposed, reward = _roll_out_briefly(lanes, seeds, lambda seen, _: propose(asked, seen, action_size))
         actions = proposed.clip(-1.0, 1.0)
-        again, _, other = _rolled_out(lanes, seeds, lambda _, step: actions[step], len(actions))
+        again, _, other = _roll_out_briefly(lanes, seeds, lambda _, step: actions[step], len(actions))
         same_world = len(again) == len(shown) and _difference(_stack(shown), _stack(again)) is None and _is_close(reward, other)
         same_base = answers_of(controller, _stack(shown), action_size)
-    except Exception:  # whatever fails here fails again where it counts, and is told there
+    except Exception:  # a failure here happens again in the run, and is reported there
         return None
     observation = map_observation(lambda array: array.astype(np.float64), without_state(_stack(shown)))
     keeps_world = with_environment and same_world
@@ -66,7 +66,7 @@ def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool
 
 
 def answers_of(controller: Controller, observation: Observation, action_size: int) -> np.ndarray:
-    """What a base, or its copy, answers about observations `[T, E, ...]` of episodes that have just started: `[T, E, A]`."""
+    """Return the proposals `[T, E, A]` of a base, or of its copy, for observations `[T, E, ...]` from the start of episodes."""
     asked = _to_ask(controller)
     steps, episodes = observation["observation"].shape[:2]
     start_episodes(asked, episodes)
@@ -74,7 +74,7 @@ def answers_of(controller: Controller, observation: Observation, action_size: in
 
 
 def save_first_look(path: Path, look: FirstLook) -> None:
-    """Writes a first look into a run directory.
+    """Write a first look into a run directory.
 
     Raises:
         RunError: it cannot be written.
@@ -85,7 +85,7 @@ def save_first_look(path: Path, look: FirstLook) -> None:
 
 
 def read_first_look(path: str | Path) -> FirstLook | None:
-    """The first look that a run keeps; None if it keeps none.
+    """Return a run's first look; None if it has none.
 
     Raises:
         RunError: the file is damaged.
@@ -106,11 +106,11 @@ def read_first_look(path: str | Path) -> FirstLook | None:
 
 
 def check_same_base(path: str | Path, controller: Controller, name: str, action_size: int) -> None:
-    """Compare what a base answers with what the base of a run answered.
+    """Compare a base's proposals with those that a run recorded.
 
     Raises:
-        ControllerError: it is another one of the same name; says how they differ.
-        RunError: what the run keeps is damaged.
+        ControllerError: it is another base of the same name; says how they differ.
+        RunError: the run's record is damaged.
     """
     look = read_first_look(path)
     if look is None or look.proposed is None:
@@ -129,10 +129,10 @@ def check_same_base(path: str | Path, controller: Controller, name: str, action_
 
 
 def check_same_environment(path: str | Path, lanes: Lanes, name: str) -> None:
-    """Compare how an environment starts, and what it does with a few actions, with how that of a run did.
+    """Compare an environment's first observations and rewards with those that a run recorded.
 
     Raises:
-        RunError: it is another one of the same name, says how they differ; or what the run keeps is damaged.
+        RunError: it is another environment of the same name, says how they differ; or the run's record is damaged.
     """
     look = read_first_look(path)
     if look is None or look.reward is None:
@@ -142,8 +142,8 @@ def check_same_environment(path: str | Path, lanes: Lanes, name: str) -> None:
     actions = np.zeros((len(look.action), lanes.num_envs, look.action.shape[2]))
     actions[:, :size] = look.action[:, :size]
     try:
-        shown, _, reward = _rolled_out(lanes, seeds, lambda _, step: actions[step], len(actions))
-    except Exception:  # what fails here fails again where it counts, and is told there
+        shown, _, reward = _roll_out_briefly(lanes, seeds, lambda _, step: actions[step], len(actions))
+    except Exception:  # a failure here happens again in the run, and is reported there
         return
     steps = min(len(reward), len(look.reward))
     there = map_observation(lambda array: array[:steps, :size], look.observation)
@@ -163,17 +163,17 @@ def check_same_environment(path: str | Path, lanes: Lanes, name: str) -> None:
 
 
 def _to_ask(controller: Controller) -> Controller:
-    """A copy, so that no question changes the controller itself; where there can be none, its episodes start anew anyway."""
+    """Return a copy, so that the controller itself does not change; if it cannot be copied, itself: episodes reset it."""
     try:
         return copy_of(controller)
     except CannotCopy:
         return controller
 
 
-def _rolled_out(
+def _roll_out_briefly(
     lanes: Lanes, seeds: list[int], act: Any, steps: int = STEPS
 ) -> tuple[list[Observation], np.ndarray, np.ndarray]:
-    """What is shown before each of a few steps, the actions before they are clipped, and the rewards; until an episode ends."""
+    """Return the observations before each of a few steps, the unclipped actions, and the rewards; until an episode ends."""
     observation, info = lanes.reset(seed=list(seeds))
     shown, actions, rewards = [], [], []
     for step in range(steps):
@@ -203,7 +203,7 @@ def _difference(before: Observation, now: Observation) -> str | None:
 
 
 def _first_difference(one: np.ndarray, other: np.ndarray, least: float = 0.0) -> tuple[int, ...] | None:
-    """Where two arrays `[T, ...]` of one shape first differ by more than is to be expected, for each last index by its size."""
+    """Return the first index at which two arrays `[T, ...]` differ by more than the tolerance of their last axis' entries."""
     size = np.abs(one).max(axis=tuple(range(one.ndim - 1)), initial=0.0)
     apart = ~(np.abs(one - other) <= CLOSE * size + 1e-6 * max(size.max(initial=0.0), least))
     return tuple(np.argwhere(apart)[0].tolist()) if apart.any() else None

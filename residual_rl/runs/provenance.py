@@ -1,4 +1,4 @@
-"""What made a run's numbers."""
+"""The provenance of a run's numbers: versions, commit, machine and time."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ PACKAGES = ("residual-rl", "mujoco", "gymnasium", "gymnasium-robotics", "jax", "
 
 
 def provenance() -> dict[str, Any]:
-    """What makes the numbers of a run: versions, commit, machine and time."""
+    """Return versions, commit, machine and time."""
     return {
         "versions": versions(PACKAGES),
         "python": platform.python_version(),
@@ -34,7 +34,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree, marked where it was changed since; None for an installed package."""
+    """Return the commit of the source tree, marked if there are uncommitted changes; None for an installed package."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""What the directory of a run holds, and how it is read. Its files and their columns: docs/reference/run-directory.md."""
+"""Read the directory of a run. Its files and their columns: docs/reference/run-directory.md."""
 
 import csv
 import json
@@ -40,27 +40,27 @@ EVALUATIONS = (
     "broken",
 )
 FORMAT = 1
-"""Of every file that a run keeps; a run with other files is refused."""
+"""The format of every file of a run; other formats are refused."""
 CONFIG, VERDICT, DIAGNOSIS, ENVIRONMENT = "config.json", "verdict.json", "diagnosis.json", "environment.json"
 REPEATABILITY, JUDGEMENTS = "repeatability.json", "judgements.json"
 CHECKPOINT, POLICY = "checkpoint.safetensors", "policy.safetensors"
 METRICS_CSV, EVALUATIONS_CSV = "metrics.csv", "evaluations.csv"
 BASE = "base"
-"""The directory of a base with weights, and of what prepared it."""
+"""The directory of a base with weights, and of its preparation."""
 ARTEFACT, PREPARATION = "artefact.json", "preparation.json"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the policy that was selected by then was worth, on states that the final verdict does not use."""
+    """The verdict on the policy selected so far, on initial states that the final verdict does not use."""
 
     step: int
-    """Of the policy. Its numbers are kept in `judged-<step>.safetensors` until there is a later one or the run is finished."""
+    """The policy's step. Its weights are kept in `judged-<step>.safetensors` until a later judgement, or until the run ends."""
     verdict: Verdict
 
 
 def metric_columns(algorithm: Algorithm) -> tuple[str, ...]:
-    """Return the columns of `metrics.csv`: what every run has, and what the algorithm reports."""
+    """Return the columns of `metrics.csv`: those of every run, and the algorithm's metrics."""
     return (*METRICS, *algorithm.metrics, *LAST_METRICS)
 
 
@@ -70,28 +70,28 @@ def is_begun(path: str | Path) -> bool:
 
 
 def formatted(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what a file is to hold, with the number of its format."""
+    """Return a file's values with the format number added."""
     return {"format": FORMAT, **values}
 
 
 def checked_format(values: Any, file: Path) -> dict[str, Any]:
-    """Return what a file holds, without the number of its format.
+    """Return a file's values without the format number.
 
     Raises:
-        RunError: it has another format, or none.
+        RunError: the format is another one, or missing.
     """
     if not isinstance(values, dict):
         raise RunError(f"{file} is damaged: it holds no JSON object")
     if values.get("format") != FORMAT:
-        raise RunError(f"{file} has format {values.get('format')}, and this version of residual-rl reads format {FORMAT} alone")
+        raise RunError(f"{file} has format {values.get('format')}, and this version of residual-rl reads only format {FORMAT}")
     return {name: value for name, value in values.items() if name != "format"}
 
 
 def read_config(path: str | Path) -> Config:
-    """The configuration of a run directory.
+    """Return the configuration of a run directory.
 
     Raises:
-        RunError: it is no run directory, or its configuration cannot be read.
+        RunError: it is not a run directory, or its configuration cannot be read.
     """
     file = Path(path) / CONFIG
     values = checked_format(read_json(file, "it is no run directory"), file)
@@ -102,7 +102,7 @@ def read_config(path: str | Path) -> Config:
 
 
 def read_environment(path: str | Path) -> Any:
-    """What a run keeps of an environment that was brought, as JSON values; None for a task of the library.
+    """Return a run's description of its user-supplied environment, as JSON values; None for a task of the library.
 
     Raises:
         RunError: the file is damaged.
@@ -113,17 +113,17 @@ def read_environment(path: str | Path) -> Any:
 
 @dataclass(frozen=True)
 class KeptBase:
-    """What a run says of the base that it keeps: `base/artefact.json`."""
+    """A run's record of the base that it keeps: `base/artefact.json`."""
 
     kind: str
-    """A key of `ARTEFACTS`, or a kind of the user's."""
+    """A key of `ARTEFACTS`, or a user-supplied kind."""
     digest: str
     prepared: bool
     """Whether it was made in the run; its actions are then in units in which the bounds are -1 and 1."""
 
 
 def read_kept_base(path: str | Path) -> KeptBase | None:
-    """What a run says of the base that it keeps; None if it keeps none.
+    """Return a run's record of the base that it keeps; None if it keeps none.
 
     Raises:
         RunError: the file is damaged.
@@ -133,20 +133,20 @@ def read_kept_base(path: str | Path) -> KeptBase | None:
 
 
 def read_verdict(path: str | Path) -> Verdict:
-    """The verdict of a finished run.
+    """Return the verdict of a finished run.
 
     Raises:
         RunError: the run is not finished, or the file is damaged.
     """
     file = Path(path) / VERDICT
     if not file.exists():
-        read_config(path)  # says so where it is no run at all
+        read_config(path)  # raises if it is no run at all
     values = read_json(file, "the run has no verdict yet: start the same training again to finish it")
     return record_of(Verdict, checked_format(values, file), file)
 
 
 def read_repeatability(path: str | Path) -> Repeatability | None:
-    """Whether a run's world repeats itself; None before its first evaluation.
+    """Return whether a run's world repeats itself; None before its first evaluation.
 
     Raises:
         RunError: the file is damaged.
@@ -156,7 +156,7 @@ def read_repeatability(path: str | Path) -> Repeatability | None:
 
 
 def read_judgements(path: str | Path) -> list[Judgement]:
-    """The judgements of an unfinished run, the latest last; none if there was none.
+    """Return the judgements of an unfinished run, the latest last; none if there was none.
 
     Raises:
         RunError: the file is damaged.
@@ -166,17 +166,17 @@ def read_judgements(path: str | Path) -> list[Judgement]:
 
 
 def judged_policy(step: int | str) -> str:
-    """The name of the file that keeps the policy of a judgement."""
+    """Return the name of the file that keeps the policy of a judgement."""
     return f"judged-{step}.safetensors"
 
 
 def judged_policies(path: str | Path) -> list[Path]:
-    """All such files of a run."""
+    """Return all such files of a run."""
     return sorted(Path(path).glob("judged-*.safetensors"))
 
 
 def read_diagnosis(path: str | Path) -> Diagnosis | None:
-    """The diagnosis of a run whose training is over, with the verdict if there is one; None before that.
+    """Return the diagnosis of a run whose training is over, with the verdict if there is one; None before that.
 
     Raises:
         RunError: the file is damaged.
@@ -190,14 +190,14 @@ def read_diagnosis(path: str | Path) -> Diagnosis | None:
 
 
 def read_policy(path: str | Path, name: str = POLICY) -> tuple[dict[str, np.ndarray], Config, int]:
-    """Arrays, configuration and step of the policy that a run selected; the configuration with the algorithm by which it acts.
+    """Return arrays, configuration and step of a run's selected policy; the configuration has the policy's algorithm.
 
     Args:
         path: the run's directory.
         name: the file in it.
 
     Raises:
-        RunError: there is none, or the file is damaged or was altered.
+        RunError: there is none, or the file is damaged or altered.
     """
     file = Path(path) / name
     if not file.exists():
@@ -218,7 +218,7 @@ def read_policy(path: str | Path, name: str = POLICY) -> tuple[dict[str, np.ndar
 
 
 def read_rows(path: str | Path) -> list[dict[str, float]]:
-    """The rows of a run's CSV file as numbers; none where there is no file. A last line cut short by a kill is left out."""
+    """Return the rows of a run's CSV file as numbers; none if there is no file. A last line cut short by a kill is dropped."""
     path = Path(path)
     if not path.exists():
         return []

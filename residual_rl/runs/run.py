@@ -1,7 +1,7 @@
-"""A run is a directory. While it is being trained `Run` alone writes to it.
+"""A run is a directory. During training only `Run` writes to it.
 
-The checkpoint is replaced whole, so that a kill loses at most the last interval. Beside the policy's numbers is the
-configuration that it needs, and the rule by which it acts.
+The checkpoint is replaced atomically, so a kill loses at most the last interval. The policy's file also holds the configuration
+that it needs and the algorithm by which it acts.
 """
 
 import csv
@@ -73,7 +73,7 @@ class Run:
         self.path = Path(path)
         self.config = config
         self.log: MetricLog | None = None
-        """Where metrics go besides the directory."""
+        """A further destination of the metrics."""
         self._lock = FileLock(self.path / ".lock")
 
     def __fspath__(self) -> str:
@@ -102,7 +102,7 @@ class Run:
             self._lock.release()
 
     def _claim(self) -> None:
-        """Writes the configuration, or compares it with the one that is there."""
+        """Write the configuration, or compare it with the one that is there."""
         wanted = configuration.to_json(self.config)
         if (self.path / CONFIG).exists():
             there = configuration.to_json(reading.read_config(self.path))
@@ -114,7 +114,7 @@ class Run:
                         + "\n  ".join(lines)
                     )
                 return
-            # A first call that failed, over a controller that raised for example, has left nothing worth keeping.
+            # A first call that failed, for example over a controller that raised, has left nothing worth keeping.
             for name in (ENVIRONMENT, FIRST_LOOK, REPEATABILITY):
                 (self.path / name).unlink(missing_ok=True)
             if not (self.path / BASE / PREPARATION).exists():
@@ -145,9 +145,9 @@ class Run:
             self.log.add(name, row)
 
     def forget_after(self, step: int, evaluated: int) -> None:
-        """Drops the metrics beyond `step` and the evaluations beyond step `evaluated`.
+        """Drop the metrics beyond `step` and the evaluations beyond step `evaluated`.
 
-        What a killed process wrote after its last checkpoint will be done again.
+        A resumed run repeats what a killed process did after its last checkpoint.
 
         Raises:
             RunError: one of the files is damaged.
@@ -166,12 +166,12 @@ class Run:
             self.log.resume(step)
 
     def save_checkpoint(self, arrays: dict[str, np.ndarray], counters: dict[str, Any]) -> None:
-        """Replaces the checkpoint, whole or not at all."""
+        """Replace the checkpoint atomically."""
         described = formatted({"counters": counters, "digest": digest(arrays, counters)})
         write_arrays(self.path / CHECKPOINT, arrays, {"checkpoint": json.dumps(described)})
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """What `save_checkpoint` stored last, or None where there is nothing yet.
+        """Return the latest checkpoint; None if there is none yet.
 
         Raises:
             RunError: the file is damaged.
@@ -190,34 +190,34 @@ class Run:
         return arrays, counters
 
     def save_policy(self, arrays: dict[str, np.ndarray], algorithm: Algorithm, step: int) -> None:
-        """Replaces the selected policy, which acts by `algorithm`: the run's own, as it is delivered."""
+        """Replace the selected policy, which acts by `algorithm`: the run's own, with the selected knobs."""
         acting = configuration.to_json(replace(self.config, algorithm=algorithm))["algorithm"]
         about = {"config": configuration.to_json(self.config), "acting": acting, "step": step}
         described = formatted(about | {"digest": digest(arrays, about)})
         write_arrays(self.path / POLICY, arrays, {"policy": json.dumps(described)})
 
     def save_base(self, artefact: Artefact) -> None:
-        """Keeps the base that is improved, so that nothing outside of the run is needed to use it."""
+        """Save the base, so that the policy can be used without anything outside the run."""
         save_artefact(self.path / BASE, artefact, prepared=False)
 
     def save_first_look(self, look: FirstLook) -> None:
-        """Keeps what tells the base and the environment from others of the same name."""
+        """Save the steps that distinguish base and environment from others of the same name."""
         save_first_look(self.path, look)
 
     def save_environment(self, description: dict[str, Any]) -> None:
-        """Keeps what is known of an environment that was brought."""
+        """Save the description of a user-supplied environment."""
         write_json(self.path / ENVIRONMENT, formatted(description))
 
     def save_repeatability(self, found: Repeatability) -> None:
-        """Keeps whether the world repeats itself, which decides how base and policy are compared."""
+        """Save whether the environment repeats itself, which decides how base and policy are compared."""
         write_json(self.path / REPEATABILITY, storage.to_json(found))
 
     def save_diagnosis(self, diagnosis: Diagnosis) -> None:
-        """Keeps what learner and replay had to say, which are gone once the run is finished."""
+        """Save the diagnosis, since learner and replay are deleted when the run is finished."""
         write_json(self.path / DIAGNOSIS, formatted(diagnosis.to_json()))
 
     def finish(self, verdict: Verdict) -> None:
-        """Writes the verdict. Nothing can resume any more, so the checkpoint is freed."""
+        """Write the verdict and delete the checkpoint: a finished run does not resume."""
         write_json(self.path / VERDICT, formatted(verdict.to_json()))
         if self.log is not None:
             self.log.finish(verdict_numbers(verdict.to_json()))
@@ -233,26 +233,26 @@ class Run:
         return (self.path / VERDICT).exists()
 
     def verdict(self) -> Verdict:
-        """What came of it, see `read_verdict`."""
+        """Return the verdict, see `read_verdict`."""
         return reading.read_verdict(self.path)
 
     def judge(self, controller: Any = None, **arguments: Any) -> Verdict:
-        """What the policy selected so far is worth while the run is unfinished, see `residual_rl.judge`."""
+        """Judge the policy selected so far while the run is unfinished, see `residual_rl.judge`."""
         return residual_rl.judge(self, controller, **arguments)
 
     def reevaluate(self, controller: Any = None, **arguments: Any) -> Comparison:
-        """The selected policy beside its base once more, see `residual_rl.reevaluate`."""
+        """Compare the selected policy with its base once more, see `residual_rl.reevaluate`."""
         return residual_rl.reevaluate(self, controller, **arguments)
 
 
 def strangers_in(path: Path) -> list[str]:
-    """Names of what lies in a directory and belongs to no run that is about to begin."""
+    """Return the names of files in a directory that do not belong to a run that is about to begin."""
     ours = {".lock", BASE} if (path / BASE / PREPARATION).exists() else {".lock"}
     return [one.name for one in path.iterdir() if one.name not in ours and one.suffix != PARTIAL]
 
 
 def save_artefact(directory: Path, artefact: Artefact, prepared: bool) -> None:
-    """Writes a base into its directory, and at last what is said of it.
+    """Write a base into its directory, and its metadata last.
 
     Raises:
         RunError: it cannot be written.

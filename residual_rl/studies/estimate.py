@@ -16,7 +16,7 @@ from residual_rl.custom.inspection import Description
 from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import base_outcome
 from residual_rl.learning.burn_in import FixedBurnIn
-from residual_rl.presets import LONGEST_CYCLE, pace, unless_said
+from residual_rl.presets import LONGEST_CYCLE, pace, unless_given
 from residual_rl.progress.reporter import Progress
 from residual_rl.runs.reading import read_rows
 from residual_rl.seeds import Purpose
@@ -42,7 +42,7 @@ class Estimate(NamedTuple):
 
     hours: float
     """NaN if it could not be measured."""
-    told_from: str
+    basis: str
     """Source of the number: "its kind" or "a try"; or the reason that there is none."""
 
 
@@ -123,7 +123,7 @@ def try_world(trial: Trial) -> Tried:
     assert about is not None
     started = time.monotonic()
     evaluate(world.make, world.controller(), episodes=TRIED_EPISODES, horizon=world.horizon, tell=None)
-    config = unless_said(trial.config(), pace(about.findings.episode_steps, None, trial.preset, trial.steps), trial.fields)
+    config = unless_given(trial.config(), pace(about.findings.episode_steps, None, trial.preset, trial.steps), trial.fields)
     # This includes opening and probing the environment, so it is an overestimate.
     return Tried(config, seconds_per_step, (time.monotonic() - started) / TRIED_EPISODES)
 

@@ -15,12 +15,12 @@ from residual_rl.tasks.task import Task
 from residual_rl.types import Spec
 
 HOOK = {"episodes_per_cycle": 4, "algorithm.noise": 0.1}
-"""Published for all hooks."""
+"""The published fields for all hook tasks."""
 TWO_FRAMES = HOOK | {"algorithm.frames": 2}
 
 
 def _world(module: str, name: str, *variant: Any) -> Callable[[int | None], World]:
-    """From a number of physics threads to a world. Its module, and with it MuJoCo, is imported only when it is called.
+    """Return a function from a number of physics threads to a world. It imports the world's module, and MuJoCo, when called.
 
     Raises:
         ResidualRLError: when it is called, the extra `tasks` is not installed.
@@ -235,12 +235,12 @@ def check_worlds() -> None:
 
 
 def is_task(name: str) -> bool:
-    """Whether a task of the library has this name or Gymnasium id."""
+    """Return whether a task of the library has this name or Gymnasium id."""
     return name.startswith((WITH_MESHES, FROM_FILES)) or any(name in (task.name, task.gymnasium_id) for task in TASKS.values())
 
 
 def spec_of(name: str) -> Spec:
-    """What a learner knows about the task called `name`. No folder of meshes is read for it.
+    """Return the spec of the task called `name`, without reading any folder of meshes.
 
     Raises:
         UnknownName: with the names that exist.
@@ -251,14 +251,14 @@ def spec_of(name: str) -> Spec:
 
 
 def find_task(name: str) -> Task:
-    """The task called `name`, or registered with Gymnasium under that id.
+    """Return the task called `name`, or registered with Gymnasium under that id.
 
-    `complex-hook:FOLDER` is ComplexHook, as described, with the meshes of a folder for objects; `racing:PATH` is racing on the
-    track in a CSV file, or on those in a folder.
+    `complex-hook:FOLDER` is ComplexHook with the meshes of a folder as objects; `racing:PATH` is racing on the track in a CSV
+    file, or on those in a folder.
 
     Raises:
         UnknownName: with the names that exist.
-        ResidualRLError: the folder has no meshes that could be used, or a track that cannot be driven.
+        ResidualRLError: the folder has no usable meshes, or a track that cannot be driven.
     """
     if name.startswith(FROM_FILES):
         return racing_on(name.removeprefix(FROM_FILES))

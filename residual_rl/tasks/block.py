@@ -1,10 +1,10 @@
-"""A block on a table, and a place where it should be: Push, MPCPush, SlipperyPush and PickAndPlace.
+"""A block on a table, and a goal for it: Push, MPCPush, SlipperyPush and PickAndPlace.
 
 The observation is that of `fetch.py`. Source: Silver et al. 2018, section V-A, and the code published with it.
 """
 
 # pyright: reportAttributeAccessIssue=false
-# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+# MuJoCo's names come from compiled modules, which the type checker cannot read.
 
 import functools
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ DROPPED_AT = (1.25, 0.53, 0.4, 1.0, 0.0, 0.0, 0.0)  # m and quaternion, where th
 
 
 class BlockWorld:
-    """The physics and rules of these tasks, for a batch of episodes at once. Stateless: states go in and come out."""
+    """The physics and rules of these tasks, for a batch of episodes. Stateless: states are arguments and results."""
 
     def __init__(self, scene: Scene, num_threads: int | None = None):
         self.scene = scene
@@ -37,7 +37,7 @@ class BlockWorld:
         self._block_height = self.arm.read(self._start, "object0_position")[0, 2]
 
     def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
-        """New episodes, one for each generator: their state and desired goals `[E, 3]`."""
+        """Start an episode for each generator; return their state and desired goals `[E, 3]`."""
         physics = np.repeat(self._start.physics, len(rngs), axis=0)
         goal = np.empty((len(rngs), 3))
         center = self._gripper_start[:2]
@@ -53,20 +53,20 @@ class BlockWorld:
         return self.arm.at(physics), goal
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, 4]` in [-1, 1]."""
+        """Return the state after one action `[E, 4]` in [-1, 1]."""
         return self.arm.step(state, (self.scene.action_gain * action).clip(-1.0, 1.0))
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return the observation of a state."""
         achieved = self.arm.read(state, "object0_position").copy()
         return Observation(observation=self.arm.observe(state), achieved_goal=achieved, desired_goal=goal.copy())
 
     def model_of(self, state: State, lane: int) -> mujoco.MjModel:
-        """What an episode looks like."""
+        """Return the model that shows a lane's episode."""
         return self.arm.physics.model
 
     def close(self) -> None:
-        """Ends the physics threads."""
+        """End the physics threads."""
         self.arm.close()
 
 
@@ -79,7 +79,7 @@ def _start(scene: Scene) -> np.ndarray:
 
 @functools.cache
 def block_model(scene: Scene, *, all_contacts: bool = False) -> mujoco.MjModel:
-    """The scene's model, the same one for all who ask: copy before changing. `all_contacts` as in `fetch_model`."""
+    """Return the scene's model, which is cached and shared: copy it before a change. `all_contacts` as in `fetch_model`."""
     spec = fetch_spec("push.xml" if scene.gripper_blocked else "pick_and_place.xml")
     if scene.friction is not None:
         for geom in spec.geoms:

@@ -1,16 +1,16 @@
 """ComplexHook: Hook with bumps on the table and an object that differs from scene to scene.
 
-The episodes of a batch are in different scenes (`scenes.py`), each with a model of its own (`scene_models.py`). Which scene an
-episode is in is part of its state, as a number. The observation is that of `hook.py`: it does not show the scene.
+The episodes of a batch are in different scenes (`scenes.py`), each with a model of its own (`scene_models.py`). The number of
+an episode's scene is part of its state. The observation is that of `hook.py`: it does not show the scene.
 
 Source: Silver et al. 2018, section V-A; the scene files and the code published with it.
 Differs: an object that strays is let go without straying, and moved afterwards; published, some fell beside the table. In the
-scenes drawn afresh, as in all others, objects start in the narrower range of the published code, and what the paper calls their
-friction is the damping of their joint, as there.
+scenes drawn afresh, as in all others, objects start in the narrower range of the published code, and their "friction" in the
+paper is the damping of their joint, as in the code.
 """
 
 # pyright: reportAttributeAccessIssue=false
-# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+# MuJoCo's names come from compiled modules, which the type checker cannot read.
 
 import functools
 from collections.abc import Callable, Sequence
@@ -44,14 +44,14 @@ from residual_rl.types import Observation
 STARTS = Starts(object_x=(1.75, 1.85))  # m; Hook's reaches 5 cm farther
 DROP_HEIGHT = 0.6  # m, of hook and object, 0.2 m above the table
 TABLE_TOP = 0.4  # m
-CLEARANCE = 0.001  # m over the highest bump, where an object that settles in place is let go
+CLEARANCE = 0.001  # m over the highest bump, at which an object that settles in place is let go
 SCENES_KEPT = 1024  # compiled, without the robot, for all worlds of a process: about 50 kB each
 SITES = ("object0", "hook")
 JOINTS = ("object0:joint", "hook:joint")
 
 
 class State(NamedTuple):
-    """Where a batch of episodes stands."""
+    """The state of a batch of episodes."""
 
     physics: np.ndarray
     """[E, S] MuJoCo's full physics state."""
@@ -67,7 +67,7 @@ class State(NamedTuple):
 
 
 class ComplexHookWorld:
-    """The physics and rules of ComplexHook, for a batch of episodes at once. Stateless: states go in and come out.
+    """The physics and rules of ComplexHook, for a batch of episodes. Stateless: states are arguments and results.
 
     It keeps the models of the scenes in play, so two threads must not use it at once.
     """
@@ -83,7 +83,7 @@ class ComplexHookWorld:
         self._workers = ThreadPoolExecutor(self.arm.physics.num_threads)
 
     def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
-        """New episodes, one for each generator: their state and desired goals `[E, 3]`."""
+        """Start an episode for each generator; return their state and desired goals `[E, 3]`."""
         physics = np.tile(self._start, (len(rngs), 1))
         start, goal = np.empty((len(rngs), 2)), np.empty((len(rngs), 3))
         scenes = []
@@ -103,42 +103,42 @@ class ComplexHookWorld:
         return State(*self.arm.at(physics), np.array(scenes)), goal
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, 4]` in [-1, 1]."""
+        """Return the state after one action `[E, 4]` in [-1, 1]."""
         return State(*self.arm.step(state.of_arm, action, self._models.of(state.scene)), state.scene.copy())
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return the observation of a state."""
         achieved = self.arm.read(state.of_arm, "object0_position").copy()
         return Observation(observation=observe_hook(self.arm, state.of_arm), achieved_goal=achieved, desired_goal=goal.copy())
 
     def model_of(self, state: State, lane: int) -> mujoco.MjModel:
-        """The model that shows a lane's scene."""
+        """Return the model that shows a lane's scene."""
         return self.drawable(int(state.scene[lane]))
 
     def drawable(self, scene: int) -> mujoco.MjModel:
-        """The model of a scene with the whole robot, compiled from scratch: to be drawn, or to compare with."""
+        """Return the model of a scene with the whole robot, compiled from scratch: for drawing, or as a reference."""
         return _model(furnish(_spec(), draw_scene(self.variant, scene)))
 
     def close(self) -> None:
-        """Ends all threads."""
+        """End all threads."""
         self.arm.close()
         self._workers.shutdown()
 
 
 @functools.lru_cache(SCENES_KEPT)
 def scene_model(variant: Variant, scene: int) -> mujoco.MjModel:
-    """A scene without the robot, the same one for all who ask: not to be changed."""
+    """Return a scene without the robot. It is cached and shared: do not change it."""
     return furnish(_bare().copy(), draw_scene(variant, scene)).compile()
 
 
 @functools.lru_cache(SCENES_KEPT)
 def _settle_aside(variant: Variant, scene: int) -> np.ndarray:
-    """As `_settle`, the object dropped where the table has no bumps."""
+    """Do the same as `_settle`, with the object dropped at a place without bumps."""
     return _settle(variant, scene, OBJECT_DROPPED_AT[:2])
 
 
 def _settle(variant: Variant, scene: int, place: Sequence[float]) -> np.ndarray:
-    """Pose and velocity `[2, 13]` of object and hook some time after they were let go, the object at `place` (x, y)."""
+    """Return pose and velocity `[2, 13]` of object and hook some time after a drop, the object's at `place` (x, y)."""
     model = scene_model(variant, scene)
     data = mujoco.MjData(model)
     over_bumps = TABLE_TOP + variant.highest_bump + CLEARANCE + SITE_HEIGHT
@@ -151,7 +151,7 @@ def _settle(variant: Variant, scene: int, place: Sequence[float]) -> np.ndarray:
 
 @functools.lru_cache(8)
 def _master(shapes: Callable[[], tuple[Shape, ...]] | None) -> mujoco.MjModel:
-    """One model for all scenes: where the sensors are, and what the robot is, does not depend on bumps or objects."""
+    """Return one model for all scenes: sensors and robot do not depend on bumps or objects."""
     return _model(make_room(_spec(), shapes() if shapes else ()))
 
 
@@ -161,7 +161,7 @@ def _bare() -> mujoco.MjSpec:
 
 
 def _spec() -> mujoco.MjSpec:
-    """Hook's scene, in which a face that lies on another touches it in several points.
+    """Return Hook's scene, with several contact points between faces that lie on each other.
 
     Differs: by default, as published, MuJoCo finds a single point where meshes touch. The objects' damping holds them upright
     over it, and those with flat faces sink up to 3 cm into the table.
@@ -176,7 +176,7 @@ def _model(spec: mujoco.MjSpec) -> mujoco.MjModel:
 
 
 def _without_robot(spec: mujoco.MjSpec) -> mujoco.MjSpec:
-    """The same scene with nothing of the robot, which touches nothing while things settle; changed and returned."""
+    """Remove the robot, which touches nothing while objects settle; change and return the scene."""
     for element in (*spec.equalities, *spec.actuators, *spec.sensors, *spec.excludes, *spec.textures):
         spec.delete(element)
     for mesh in list(spec.meshes):

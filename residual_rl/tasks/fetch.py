@@ -1,4 +1,4 @@
-"""The Fetch arm: how it is commanded, what is seen of it and of an object, and its model without what never matters.
+"""The Fetch arm: its commands, the observation of arm and object, and its model without the parts that have no effect.
 
 Observation (25), as in Gymnasium-Robotics' Fetch tasks. Lengths in m, angles in rad, velocities in m or rad per step:
 
@@ -18,7 +18,7 @@ Source: Silver et al. 2018, section V-A, and the code published with it.
 """
 
 # pyright: reportAttributeAccessIssue=false
-# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+# MuJoCo's names come from compiled modules, which the type checker cannot read.
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -67,7 +67,7 @@ WITH_HEAD: tuple[LinkPair, ...] = tuple((UPPER_ARM, part) for part in HEAD)  # a
 
 
 class State(NamedTuple):
-    """Where a batch of episodes stands."""
+    """The state of a batch of episodes."""
 
     physics: np.ndarray
     """[E, S] MuJoCo's full physics state."""
@@ -76,7 +76,7 @@ class State(NamedTuple):
 
 
 class FetchArm:
-    """The arm among its objects, for a batch of episodes at once. Stateless: states go in and come out.
+    """The arm among its objects, for a batch of episodes. Stateless: states are arguments and results.
 
     Args:
         model: from `fetch_model`.
@@ -90,14 +90,14 @@ class FetchArm:
         columns = [state_columns(model, finger) for finger in FINGERS]
         self._finger_positions = [position.start for position, _ in columns]
         self._finger_velocities = [velocity.start for _, velocity in columns]
-        # Motors in the model's own order; there are none where the fingers are held closed.
+        # Motors in the model's own order; there are none if the fingers are held closed.
         self._motor_positions = [1 + model.jnt_qposadr[joint] for joint in model.actuator_trnid[:, 0]]
         self._velocities = slice(1 + model.nq, 1 + model.nq + model.nv)
         self._entries = self._columns_of_entries()
         self._units = np.repeat([1.0, STEP_SECONDS], [14, 11])
 
     def _columns_of_entries(self) -> list[int]:
-        """Where each entry of the observation comes from, in sensors and physics state beside each other."""
+        """Return the column of each entry of the observation in sensors and physics state, concatenated."""
         numbers = list(range(self.physics.model.nsensordata))
         read = {name: numbers[self.physics.sensor_columns(name)] for name in GRIPPER_AND_OBJECT}
         gripper, gripper_velocity, object_, velocity, angular_velocity = read.values()
@@ -110,18 +110,18 @@ class FetchArm:
         ]
 
     def at(self, physics: np.ndarray) -> State:
-        """The state in which everything stands as in `physics` `[E, S]`."""
+        """Return the state for the physics state `physics` `[E, S]`."""
         return State(physics, self.physics.sense(physics))
 
     def read(self, state: State, sensor: str) -> np.ndarray:
-        """What one sensor reads `[E, N]`."""
+        """Return the values of one sensor: `[E, N]`."""
         return state.sensors[:, self.physics.sensor_columns(sensor)]
 
     def step(self, state: State, action: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> State:
-        """The state after one action `[E, 4]` in [-1, 1]: gripper displacement in units of 5 cm, and the fingers.
+        """Return the state after one action `[E, 4]` in [-1, 1]: gripper displacement in units of 5 cm, and the fingers.
 
-        The fingers' command is added to their opening in m, and that sum is where their motors push: 1 opens, -1 closes
-        with all force, 0 holds. `models`: one for each episode, where they differ (`Physics.trace`).
+        The fingers' command is added to their opening in m, and the sum is the target of their motors: 1 opens, -1 closes with
+        all force, 0 holds. `models`: one for each episode, if they differ (`Physics.trace`).
         """
         displacement = MAX_DISPLACEMENT * action[:, :3]
         control = np.concatenate(
@@ -137,15 +137,15 @@ class FetchArm:
         if self.blocked:
             physics[:, self._finger_positions] = 0.0
             return self.at(physics)
-        # Unless it moved the fingers itself, Fetch reads positions as they were before the last substep of 2 ms, and
-        # velocities with the Jacobians of those positions.
+        # Unless the fingers were commanded, Fetch reads positions from before the last substep of 2 ms, and velocities with
+        # the Jacobians of those positions.
         seen = trace[:, -2].copy()
         seen[:, self._velocities] = physics[:, self._velocities]
         return State(physics, self.physics.sense(seen))
 
     def observe(self, state: State) -> np.ndarray:
-        """The 25 entries `[E, 25]`."""
-        # Few calls on all of it: for a few episodes a call costs more than what it computes.
+        """Return the 25 entries `[E, 25]`."""
+        # Few calls on whole arrays: for a few episodes a call costs more than its computation.
         entries = np.concatenate([state.sensors, state.physics], axis=1)[:, self._entries] * self._units
         entries[:, 6:9] -= entries[:, 0:3]
         entries[:, 11:14] = euler_angles(self.read(state, "object0_quaternion"))
@@ -153,12 +153,12 @@ class FetchArm:
         return entries
 
     def close(self) -> None:
-        """Ends the physics threads."""
+        """End the physics threads."""
         self.physics.close()
 
 
 def fetch_spec(name: str) -> mujoco.MjSpec:
-    """One of Gymnasium-Robotics' Fetch scenes. The package is located, not imported: its code is not needed.
+    """Return one of Gymnasium-Robotics' Fetch scenes. The package is located, not imported: its code is not needed.
 
     Raises:
         ResidualRLError: it is not installed.
@@ -176,18 +176,18 @@ def fetch_model(
     self_contacts: Sequence[LinkPair] = WITH_HEAD,
     all_contacts: bool = False,
 ) -> mujoco.MjModel:
-    """Compiles a Fetch scene, with sensors for the gripper and for the sites called `objects`.
+    """Compile a Fetch scene, with sensors for the gripper and for the sites called `objects`.
 
-    Testing the robot's links for contact with one another costs a large part of a step, and where objects and goals lie
+    Testing the robot's links for contact with one another costs a large part of a step, and in the range of objects and goals
     hardly any of them ever touch. Nor do base and head, which stand still, come near floor or table. So the model lists the
-    pairs of geoms that can meet, and MuJoCo has to search for none. Camera frames and markers, which have neither mass nor
-    contacts, are dropped.
+    pairs of geoms that can meet, and MuJoCo need not search. Camera frames and markers, which have neither mass nor contacts,
+    are dropped.
 
     Args:
         spec: the scene.
         objects: sites that the observation shows.
         self_contacts: the robot's links that may touch one another.
-        all_contacts: leave everything as it was, to show what is lost.
+        all_contacts: keep the original contacts, as a reference.
     """
     _add_sensors(spec, objects)
     if not all_contacts:
@@ -234,7 +234,7 @@ def _is_bare(body: mujoco.MjsBody) -> bool:
 
 
 def _list_contact_pairs(spec: mujoco.MjSpec, self_contacts: Sequence[LinkPair]) -> None:
-    """Replaces the search for colliding geoms by a list, whose entries are what MuJoCo makes of two geoms that meet."""
+    """Replace the search for colliding geoms by a list of pairs with the contact parameters that MuJoCo would compute."""
     stock = spec.copy().compile()
     geoms = [geom for geom in spec.geoms if geom.contype or geom.conaffinity]
     for number, geom in enumerate(geoms):
@@ -259,7 +259,7 @@ Geom = tuple[int, mujoco.MjsGeom]
 
 
 def _meeting(geoms: Sequence[Geom], model: mujoco.MjModel, self_contacts: Sequence[LinkPair]) -> Iterator[tuple[Geom, Geom]]:
-    """The pairs among `geoms` that can ever touch."""
+    """Yield the pairs among `geoms` that can ever touch."""
     excepted = [{BASE, "world"}, *map(set, self_contacts)]  # the base stands on the floor
     for index, one in enumerate(geoms):
         for other in geoms[:index]:
@@ -272,7 +272,7 @@ def _meeting(geoms: Sequence[Geom], model: mujoco.MjModel, self_contacts: Sequen
 
 
 def settled_state(model: mujoco.MjModel, placed: Mapping[str, Sequence[float]], extra_height: float = 0.0) -> np.ndarray:
-    """The physics state `[S]` from which every episode starts: the arm in place, all at rest.
+    """Return the physics state `[S]` from which every episode starts: the arm in place, everything at rest.
 
     Args:
         model: from `fetch_model`.
@@ -293,7 +293,7 @@ def settled_state(model: mujoco.MjModel, placed: Mapping[str, Sequence[float]], 
 
 
 def euler_angles(quaternion: np.ndarray) -> np.ndarray:
-    """Rotation about x, then the new y, then the new z, in rad: `[B, 4]` (w, x, y, z) -> `[B, 3]`."""
+    """Return the rotation about x, then the new y, then the new z, in rad: `[B, 4]` (w, x, y, z) -> `[B, 3]`."""
     rows = np.ascontiguousarray(quaternion.T)
     w, x, y, z = rows
     xz, zx = rows[1::2], rows[3::-2]

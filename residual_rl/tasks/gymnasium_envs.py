@@ -1,4 +1,4 @@
-"""Both of Gymnasium's doors to a batched world: one vector environment, and one environment that is a batch of one."""
+"""Gymnasium's two interfaces to a batched world: a vector environment, and a single environment as a batch of one."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,36 +16,36 @@ State = Any  # a NamedTuple of arrays with leading axis [E]; only its world look
 
 
 class World(Protocol):
-    """Physics and rules of a task, for a batch of episodes at once. Stateless: states go in and come out."""
+    """Physics and rules of a task, for a batch of episodes. Stateless: states are arguments and results."""
 
     spec: Spec
 
     def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
-        """New episodes, one for each generator: state and desired goals `[E, G]`."""
+        """Start an episode for each generator; return state and desired goals `[E, G]`."""
         ...
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, A]` in [-1, 1]."""
+        """Return the state after one action `[E, A]` in [-1, 1]."""
         ...
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return the observation of a state."""
         ...
 
     def model_of(self, state: State, lane: int) -> Any:
-        """The MuJoCo model of one lane's episode, whose physics state is `state.physics[lane]`. Only for those who draw it."""
+        """Return the MuJoCo model of one lane's episode, with the physics state `state.physics[lane]`, for drawing."""
         ...
 
     def close(self) -> None:
-        """Frees threads."""
+        """Free threads."""
         ...
 
 
 class WorldVectorEnv(gymnasium.vector.VectorEnv):
     """All lanes of a world, stepped together.
 
-    The `info` of a step holds `is_success` `[E]` bool, whether the goal is reached at this step, and what `compute_reward`
-    needs: `observation` `[E, O]` and `action` `[E, A]`, clipped. Episodes end by time alone.
+    The `info` of a step holds `is_success` `[E]` bool, whether the goal is reached at this step, and the arguments of
+    `compute_reward`: `observation` `[E, O]` and `action` `[E, A]`, clipped. Episodes end only by the time limit.
 
     Args:
         world: the physics; may be shared between environments.
@@ -54,7 +54,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         num_envs: number of lanes E.
         autoreset_mode: NEXT_STEP (Gymnasium's default) resets a finished lane at the next `step`, whose action is
             ignored. DISABLED leaves that to the caller: `reset(options={"reset_mask": mask})`.
-        max_episode_steps: when episodes end; None for the task's horizon.
+        max_episode_steps: length of an episode; None for the task's horizon.
         with_state: whether observations hold the simulator's state too, `[E, S]`; for controllers that plan.
 
     Raises:
@@ -96,13 +96,13 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
 
     @property
     def state(self) -> State:
-        """Where the episodes stand: what the world's own `step` takes and gives."""
+        """The state of the episodes, as the world's own `step` takes and returns it."""
         return self._state
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Starts new episodes, in all lanes or in those of `options["reset_mask"]` (`[E]` bool).
+        """Start new episodes, in all lanes or in those of `options["reset_mask"]` (`[E]` bool).
 
         An integer seed gives lane i the seed `seed + i`. The same seed gives the same episode in any lane.
 
@@ -148,13 +148,13 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         return observation
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One action `[E, A]` in every lane; values beyond the action space are clipped to it.
+        """Apply one action `[E, A]` in every lane; values beyond the action space are clipped to it.
 
         Returns:
             `Observation[E]`, reward, terminated and truncated `[E]`, and an info with `is_success` `[E]`.
 
         Raises:
-            ResetNeeded: nothing was reset yet, or episodes have ended that nothing but `reset` begins anew.
+            ResetNeeded: there was no reset yet, or episodes have ended that only `reset` restarts.
         """
         if self._state is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
@@ -178,12 +178,12 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         return observation, reward, np.zeros(self.num_envs, dtype=bool), truncated, info
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Ends the physics threads."""
+        """End the physics threads."""
         self.world.close()
 
 
 class WorldEnv(gymnasium.Env):
-    """One episode at a time: a batch of one, as `gymnasium.make` gives it. Ends by Gymnasium's own time limit."""
+    """A single environment, a batch of one, as `gymnasium.make` returns it. Gymnasium's own time limit ends episodes."""
 
     def __init__(self, world: World, reward: RewardFunction, success: SuccessFunction, with_state: bool = False):
         self._envs = WorldVectorEnv(world, reward, success, 1, AutoresetMode.DISABLED, sys.maxsize, with_state)
@@ -192,13 +192,13 @@ class WorldEnv(gymnasium.Env):
         self.action_space = self._envs.single_action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """A new episode."""
+        """Start a new episode."""
         super().reset(seed=seed)
         observation, _ = self._envs.reset(seed=None if seed is None else [seed])
         return select(observation, 0), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One action `[A]` in [-1, 1]."""
+        """Apply one action `[A]` in [-1, 1]."""
         observation, reward, terminated, truncated, info = self._envs.step(np.asarray(action)[None])
         info = {
             "is_success": bool(info["is_success"][0]),
@@ -210,22 +210,22 @@ class WorldEnv(gymnasium.Env):
     def compute_reward(
         self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo | Sequence[StepInfo] | None = None
     ) -> np.ndarray:
-        """The reward of reaching `achieved_goal` `[..., G]` when `desired_goal` `[..., G]` was asked for.
+        """Return the reward of `achieved_goal` `[..., G]` for the goal `desired_goal` `[..., G]`.
 
         Args:
             achieved_goal: one goal, or a batch of them.
             desired_goal: the same.
-            info: what `step` said along with it. For a batch: arrays `[B, ...]` in one mapping, or one mapping for each row.
+            info: of that `step`. For a batch: arrays `[B, ...]` in one mapping, or one mapping for each row.
         """
         return self._reward(achieved_goal, desired_goal, _batched_info(info))
 
     def close(self) -> None:
-        """Ends the physics threads."""
+        """End the physics threads."""
         self._envs.close()
 
 
 def _batched_info(info: StepInfo | Sequence[StepInfo] | None) -> StepInfo:
-    """One mapping of arrays, from whatever form the infos of a batch have."""
+    """Return one mapping of arrays from the infos of a batch in any of their forms."""
     if info is None or isinstance(info, Mapping):
         return info or {}
     keys = [key for key in ("observation", "action") if all(key in one for one in info)]
@@ -233,7 +233,7 @@ def _batched_info(info: StepInfo | Sequence[StepInfo] | None) -> StepInfo:
 
 
 def state_size(world: World) -> int:
-    """S, the size of the physics state that a world's `State.physics` `[E, S]` holds.
+    """Return S, the size of the physics state in a world's `State.physics` `[E, S]`.
 
     Raises:
         ValueError: its states hold none.
@@ -245,7 +245,7 @@ def state_size(world: World) -> int:
 
 
 def observation_space(spec: Spec, state_size: int | None = None) -> spaces.Dict:
-    """Gymnasium's space of one observation; with a state where its size is given."""
+    """Return Gymnasium's space of one observation; with a state if its size is given."""
 
     def unbounded(size: int) -> spaces.Box:
         return spaces.Box(-np.inf, np.inf, (size,), np.float64)
@@ -261,5 +261,5 @@ def observation_space(spec: Spec, state_size: int | None = None) -> spaces.Dict:
 
 
 def action_space(spec: Spec) -> spaces.Box:
-    """Gymnasium's space of one action."""
+    """Return Gymnasium's space of one action."""
     return spaces.Box(-1.0, 1.0, (spec.action_size,), np.float32)

@@ -1,4 +1,4 @@
-"""A cube out of reach, and a hook to pull it nearer with: Hook. `noisy_hook.py` shows both through noise.
+"""Hook: a cube out of reach, and a hook with which to pull it nearer. `noisy_hook.py` adds noise to both.
 
 Observation (40): the 25 entries of `fetch.py`, then the hook's. Its site is the nominal place to grasp it, near the end of its
 shaft. Lengths in m, angles in rad, velocities in m or rad per step:
@@ -15,7 +15,7 @@ Source: Silver et al. 2018, section V-A, and the code published with it.
 """
 
 # pyright: reportAttributeAccessIssue=false
-# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+# MuJoCo's names come from compiled modules, which the type checker cannot read.
 
 import functools
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ EXTRA_HEIGHT = 0.2  # m, the gripper starts this much higher than with its finge
 
 TABLE_CENTER = (1.65, 0.75, 0.2)  # m
 TABLE_HALF_SIZE = (0.5, 0.45, 0.2)  # m; its top is at 0.4, its near edge at x = 1.15
-FLOOR = ((1.42, 0.75, 0.0), (1.0, 0.7, 1.0))  # m, centre, and half-size as drawn; what falls meets it without end
+FLOOR = ((1.42, 0.75, 0.0), (1.0, 0.7, 1.0))  # m, centre, and half-size as drawn; for contacts it is infinite
 
 HALF_THICKNESS = 0.015  # m, of shaft and head
 SHAFT_HALF_LENGTH = 0.4  # m, along x
@@ -56,7 +56,7 @@ DAMPING = 0.01  # of the free joint: N s / m and N m s / rad
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 OBJECT_DROPPED_AT = (1.25, 0.53, 0.4, *UPRIGHT)  # m and quaternion, where the cube settles before it is moved aside
-HOOK_DROPPED_AT = (1.35, 0.35, 0.4, *UPRIGHT)  # 15 mm within the table, which lifts it; there every episode finds it
+HOOK_DROPPED_AT = (1.35, 0.35, 0.4, *UPRIGHT)  # 15 mm within the table, which lifts it; every episode starts with it there
 
 SELF_CONTACTS = (  # a hand that drags the hook back and aside, towards the robot, brings these about
     *WITH_HEAD,
@@ -69,7 +69,7 @@ SELF_CONTACTS = (  # a hand that drags the hook back and aside, towards the robo
 
 @dataclass(frozen=True)
 class Starts:
-    """Where episodes begin and what they ask for."""
+    """The distribution of starts and goals."""
 
     object_x: tuple[float, float] = (1.75, 1.90)
     """m, range of the object's start: beyond the arm's reach."""
@@ -82,12 +82,12 @@ class Starts:
     shared_goal_draw: bool = True
     """Whether one draw moves the goal along both axes, so that goals lie on a diagonal, as published. False draws two.
 
-    Differs: the published code rejects starts within 10 cm of the goal's middle, which only a range that begins below 1.75
-    could give; and it draws and drops one more number, which only its random stream could show.
+    Differs: the published code rejects starts within 10 cm of the goal's middle, which can occur only in a range that begins
+    below 1.75; and it draws and drops one more number, which affects only its random stream.
     """
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """An object's start `[2]` and a goal `[3]`."""
+        """Draw an object's start `[2]` and a goal `[3]`."""
         start = np.array([rng.uniform(*self.object_x), rng.uniform(*self.object_y)])
         goal = np.array(self.goal)
         goal[:2] += rng.uniform(-self.goal_range, self.goal_range, 1 if self.shared_goal_draw else 2)
@@ -98,7 +98,7 @@ PUBLISHED_STARTS = Starts()
 
 
 class HookWorld:
-    """The physics and rules of Hook, for a batch of episodes at once. Stateless: states go in and come out."""
+    """The physics and rules of Hook, for a batch of episodes. Stateless: states are arguments and results."""
 
     def __init__(self, num_threads: int | None = None):
         self.spec = SPEC
@@ -107,7 +107,7 @@ class HookWorld:
         self._start = hook_start()
 
     def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
-        """New episodes, one for each generator: their state and desired goals `[E, 3]`."""
+        """Start an episode for each generator; return their state and desired goals `[E, 3]`."""
         physics = np.tile(self._start, (len(rngs), 1))
         goal = np.empty((len(rngs), 3))
         for lane, rng in enumerate(rngs):
@@ -116,25 +116,25 @@ class HookWorld:
         return self.arm.at(physics), goal
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, 4]` in [-1, 1]."""
+        """Return the state after one action `[E, 4]` in [-1, 1]."""
         return self.arm.step(state, action)
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return the observation of a state."""
         achieved = self.arm.read(state, "object0_position").copy()
         return Observation(observation=observe_hook(self.arm, state), achieved_goal=achieved, desired_goal=goal.copy())
 
     def model_of(self, state: State, lane: int) -> mujoco.MjModel:
-        """What an episode looks like."""
+        """Return the model that shows a lane's episode."""
         return self.arm.physics.model
 
     def close(self) -> None:
-        """Ends the physics threads."""
+        """End the physics threads."""
         self.arm.close()
 
 
 def observe_hook(arm: FetchArm, state: State) -> np.ndarray:
-    """The 40 entries `[E, 40]`."""
+    """Return the 40 entries `[E, 40]`."""
     hook = arm.read(state, "hook_position")
     return np.concatenate(
         [
@@ -151,19 +151,19 @@ def observe_hook(arm: FetchArm, state: State) -> np.ndarray:
 
 @functools.cache
 def hook_model(*, all_contacts: bool = False) -> mujoco.MjModel:
-    """The scene's model, the same one for all who ask: copy before changing. `all_contacts` as in `fetch_model`."""
+    """Return the scene's model, which is cached and shared: copy it before a change. `all_contacts` as in `fetch_model`."""
     return fetch_model(hook_spec(), ("object0", "hook"), self_contacts=SELF_CONTACTS, all_contacts=all_contacts)
 
 
 @functools.cache
 def hook_start() -> np.ndarray:
-    """The physics state `[S]` from which episodes start, before the object is put in its place."""
+    """Return the physics state `[S]` from which episodes start, before the object is moved to its start."""
     placed = {"object0:joint": OBJECT_DROPPED_AT, "hook:joint": HOOK_DROPPED_AT}
     return settled_state(hook_model(), placed, EXTRA_HEIGHT)
 
 
 def hook_spec() -> mujoco.MjSpec:
-    """PickAndPlace's scene with a larger table, farther away, and a hook: site `hook`, free joint `hook:joint`."""
+    """Return PickAndPlace's scene with a larger table, farther away, and a hook: site `hook`, free joint `hook:joint`."""
     spec = fetch_spec("pick_and_place.xml")
     spec.geom("floor0").pos, spec.geom("floor0").size = FLOOR
     table = spec.body("table0")

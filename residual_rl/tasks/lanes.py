@@ -1,4 +1,4 @@
-"""What rollouts step: episodes side by side, one in each lane."""
+"""The interface of parallel environments: one episode in each lane."""
 
 from typing import Any, Protocol
 
@@ -10,15 +10,15 @@ Stepped = tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
 class Lanes(Protocol):
-    """What rollouts step: one episode in each lane, all started at once.
+    """Parallel environments: one episode in each lane, all started at once.
 
-    The `info` of a step holds `is_success` `[E]` bool, and may hold `errors`, `{lane: what went wrong}`. A lane whose episode
-    has ended shows the same again, with the same flags and success, and reward 0.
+    The `info` of a step holds `is_success` `[E]` bool, and may hold `errors`, `{lane: message}`. A lane whose episode has ended
+    repeats its last observation, flags and success, with reward 0.
     """
 
     @property
     def num_envs(self) -> int:
-        """How many."""
+        """Number of lanes."""
         ...
 
     @property
@@ -28,17 +28,17 @@ class Lanes(Protocol):
 
     @property
     def task_spec(self) -> Spec:
-        """Of the task."""
+        """The spec of the task."""
         ...
 
     def reset(self, *, seed: Any = None) -> tuple[Observation, dict[str, Any]]:
-        """Starts an episode in each lane, from seeds `[E]`."""
+        """Start an episode in each lane, from seeds `[E]`."""
         ...
 
     def step(self, actions: np.ndarray) -> Stepped:
-        """One action `[E, A]` in [-1, 1] in every lane."""
+        """Apply one action `[E, A]` in [-1, 1] in every lane."""
         ...
 
     def close(self) -> Any:
-        """Frees what they hold."""
+        """Free all resources."""
         ...

@@ -1,16 +1,16 @@
-"""NoisyHook: Hook seen through noise, in two frames.
+"""NoisyHook: Hook with noisy observations, in two frames.
 
-Observation (80): the frame before and the frame now, each the 40 entries of `hook.py` through noise of its own. An episode
-begins with its first frame twice. Goal and achieved goal come once and are exact, and so are reward and success: hindsight
-relabels with true positions. Velocities, gripper and fingers are exact too.
+Observation (80): the previous and the present frame, each the 40 entries of `hook.py` with its own noise. An episode begins
+with its first frame twice. Goal and achieved goal occur once and are exact, and so are reward and success: hindsight relabels
+with true positions. Velocities, gripper and fingers are exact too.
 
-Differs: the paper says that achieved goals are noisy too; the published code, and both tasks here, show them exactly.
+Differs: according to the paper achieved goals are noisy too; in the published code, and in both tasks here, they are exact.
 
-| entries of a frame | seen |
+| entries of a frame | value |
 |---|---|
 | 3-4 | object x, y with noise; z is exact |
 | 6-8 | that, minus the gripper |
-| 12-14 | what 6-8 show, with noise of their own: not the object's angles about y and z, nor its velocity along x |
+| 12-14 | the values of 6-8 with their own noise: not the object's angles about y and z, nor its velocity along x |
 | 25-27, 28-30 | hook position and hook angles, with noise |
 | 37-39 | that position, minus the gripper |
 
@@ -18,7 +18,7 @@ Source: Silver et al. 2018, section V-A, and the code published with it.
 """
 
 # pyright: reportAttributeAccessIssue=false
-# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+# MuJoCo's names come from compiled modules, which the type checker cannot read.
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -38,25 +38,25 @@ OBJECT_DRAWS, ROTATION_DRAWS, HOOK_DRAWS, HOOK_ROTATION_DRAWS = slice(0, 2), sli
 
 
 class State(NamedTuple):
-    """Where a batch of episodes stands."""
+    """The state of a batch of episodes."""
 
     physics: np.ndarray
     """[E, S] MuJoCo's full physics state."""
     sensors: np.ndarray
     """[E, sensors] as the observation reads them."""
     shown: np.ndarray
-    """[E, 80] the frame before and the frame now."""
+    """[E, 80] the previous and the present frame."""
     elapsed: np.ndarray
     """[E] int, steps since the episode began."""
     noise: np.ndarray
-    """[E, T + 1, 11] every draw of the episode, made when it began."""
+    """[E, T + 1, 11] all noise of the episode, drawn at its start."""
 
 
 class NoisyHookWorld:
-    """HookWorld behind noise. Stateless: states go in and come out.
+    """HookWorld behind noise. Stateless: states are arguments and results.
 
-    The noise of a whole episode is drawn at its start, from the lane's own generator. So a state determines all that follows,
-    and base policy and learner are shown the same. An episode longer than the horizon meets the same noise again.
+    The noise of a whole episode is drawn at its start, from the lane's own generator. So a state determines everything after
+    it, and base and learner see the same. An episode longer than the horizon repeats its noise.
 
     Differs: the published code draws from a generator that no seed of the environment reaches.
     """
@@ -67,7 +67,7 @@ class NoisyHookWorld:
         self.hook = HookWorld(num_threads)
 
     def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
-        """New episodes, one for each generator: their state and desired goals `[E, 3]`."""
+        """Start an episode for each generator; return their state and desired goals `[E, 3]`."""
         scene, goal = self.hook.reset(rngs)
         noise = np.stack([rng.normal(0.0, self.noise.std, (SPEC.horizon + 1, NUM_DRAWS)) for rng in rngs])
         elapsed = np.zeros(len(rngs), dtype=int)
@@ -75,7 +75,7 @@ class NoisyHookWorld:
         return State(*scene, shown=np.concatenate([frame, frame], axis=1), elapsed=elapsed, noise=noise), goal
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, 4]` in [-1, 1]."""
+        """Return the state after one action `[E, 4]` in [-1, 1]."""
         scene = self.hook.step(_scene(state), action)
         elapsed = state.elapsed + 1
         noise = state.noise.copy()  # states share no memory
@@ -84,16 +84,16 @@ class NoisyHookWorld:
         return State(*scene, shown=np.concatenate([before, frame], axis=1), elapsed=elapsed, noise=noise)
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return the observation of a state."""
         achieved = self.hook.arm.read(_scene(state), "object0_position").copy()
         return Observation(observation=state.shown.copy(), achieved_goal=achieved, desired_goal=goal.copy())
 
     def model_of(self, state: State, lane: int) -> mujoco.MjModel:
-        """What an episode looks like."""
+        """Return the model that shows a lane's episode."""
         return self.hook.model_of(_scene(state), lane)
 
     def close(self) -> None:
-        """Ends the physics threads."""
+        """End the physics threads."""
         self.hook.close()
 
     def _frame(self, scene: fetch.State, noise: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ class NoisyHookWorld:
 
 
 def disturb(frame: np.ndarray, draws: np.ndarray, of_rotation: bool) -> np.ndarray:
-    """A frame through noise: `[E, 40], [E, 11] -> [E, 40]`."""
+    """Return a frame with noise: `[E, 40], [E, 11] -> [E, 40]`."""
     seen = frame.copy()
     gripper = frame[:, 0:3]
     seen[:, 3:5] += draws[:, OBJECT_DRAWS]

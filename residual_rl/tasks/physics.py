@@ -1,7 +1,7 @@
-"""Batched MuJoCo: many copies of one model stepped in one call, on MuJoCo's own threads."""
+"""Batched MuJoCo: step many states in one call, on MuJoCo's own threads."""
 
 # pyright: reportAttributeAccessIssue=false
-# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+# MuJoCo's names come from compiled modules, which the type checker cannot read.
 
 import copy
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ KINEMATICS_ONLY = (
 
 
 class Physics:
-    """Steps a batch of states of one model, or of one model each.
+    """Step a batch of states of one model, or of one model each.
 
-    Holds no state of the world: what goes in determines what comes out, whatever the batch or the number of threads.
-    The solver starts cold at each call, because a warm start would tie an episode to its lane's past.
+    It has no state: the arguments determine the result, for any batch and any number of threads. The solver starts cold at each
+    call, because a warm start would make an episode depend on the previous one in its lane.
 
     A state is MuJoCo's full physics state (time, qpos, qvel, ...), `[B, S]` float64.
     """
@@ -43,11 +43,11 @@ class Physics:
         self.state_size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
         self.control_size = mujoco.mj_stateSize(model, CONTROL)
 
-        # Sensors are read once a step, by `sense`; computing them in every substep would be waste.
+        # Sensors are read once per step, by `sense`, not computed in every substep.
         self.stepper = copy.copy(model)
         self.stepper.opt.disableflags |= Flag.mjDSBL_SENSOR
-        # Reading positions and velocities needs neither contacts nor forces: a third of a substep's cost, and then waking other
-        # threads costs more than they save.
+        # Reading positions and velocities needs neither contacts nor forces. It costs a third of a substep, so waking other
+        # threads would cost more than it saves.
         self._reader = copy.copy(model)
         self._reader.opt.disableflags |= KINEMATICS_ONLY
         self._threads = rollout.Rollout(nthread=self.num_threads if self.num_threads > 1 else 0)
@@ -61,16 +61,16 @@ class Physics:
         }
 
     def step(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
-        """The states `[B, S]` after `substeps` time steps under one `control` `[B, C]`: motors, mocap position, quaternion.
+        """Return the states `[B, S]` after `substeps` time steps with one `control` `[B, C]`: motors, mocap pose.
 
         A state that MuJoCo could not integrate is NaN throughout.
         """
         return self.trace(state, control)[:, -1].copy()
 
     def trace(self, state: np.ndarray, control: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> np.ndarray:
-        """The states `[B, substeps, S]` after each time step on the way of `step`; models and lifetime as in `play`."""
+        """Return the states `[B, substeps, S]` after each time step of `step`; models and lifetime as in `play`."""
         states = self.play(state, np.repeat(control[:, None], self.substeps, axis=1), models)
-        # MuJoCo resets a state that blows up to the model's own and goes on. Its clock gives that away.
+        # MuJoCo resets a state that diverges to the model's own and continues; the reset of its clock shows it.
         elapsed = states[:, -1, 0] - state[:, 0] - self.substeps * self.model.opt.timestep
         blown_up = ~(np.abs(elapsed) < 0.5 * self.model.opt.timestep)
         if blown_up.any():
@@ -78,15 +78,15 @@ class Physics:
         return states
 
     def play(self, state: np.ndarray, controls: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> np.ndarray:
-        """The states `[B, N, S]` after each of `N` time steps, each under a control of its own `[B, N, C]`. All of it in C.
+        """Return the states `[B, N, S]` after each of `N` time steps with its own control `[B, N, C]`, computed in C.
 
-        The next call overwrites what this one returned: fresh memory would take longer than all else around the steps.
+        The next call overwrites the returned array: new memory would cost more than everything else around the steps.
 
         Args:
             state: `[B, S]`.
             controls: `[B, N, C]`.
-            models: one for each state, of this model's structure, for states that differ in more than where things are;
-                None steps all with the same.
+            models: one for each state, of this model's structure, if the states belong to different models; None uses this
+                model for all.
         """
         if self._states.shape[:2] != controls.shape[:2]:
             self._states = np.empty((*controls.shape[:2], self.state_size))
@@ -98,13 +98,13 @@ class Physics:
             control_spec=int(CONTROL),
             state=self._states,
             nstep=controls.shape[1],
-            skip_checks=True,  # they would look at each model in Python
+            skip_checks=True,  # they would iterate over the models in Python
             chunk_size=1,  # a step waits for its slowest thread
         )
         return self._states
 
     def sense(self, state: np.ndarray) -> np.ndarray:
-        """What the model's sensors read at `state`: `[B, sensors]`. Position and velocity sensors only."""
+        """Return the values of the model's sensors at `state`: `[B, sensors]`. Position and velocity sensors only."""
         sensed = np.empty((len(state), self.model.nsensordata))
         self._this_thread.rollout(
             [self._reader] * len(state),
@@ -120,17 +120,17 @@ class Physics:
         return sensed
 
     def sensor_columns(self, name: str) -> slice:
-        """Where the sensor called `name` lies in what `sense` returns."""
+        """Return the columns of the sensor called `name` in the result of `sense`."""
         return self._sensor_columns[name]
 
     def close(self) -> None:
-        """Ends the threads."""
+        """End the threads."""
         self._threads.close()
         self._this_thread.close()
 
 
 def state_columns(model: mujoco.MjModel, joint: str) -> tuple[slice, slice]:
-    """Where position and velocity of a joint lie in a full physics state `[S]`."""
+    """Return the columns of a joint's position and velocity in a full physics state `[S]`."""
     size = {mujoco.mjtJoint.mjJNT_FREE: (7, 6), mujoco.mjtJoint.mjJNT_BALL: (4, 3)}
     index = model.joint(joint).id
     nq, nv = size.get(mujoco.mjtJoint(model.jnt_type[index]), (1, 1))

@@ -1,4 +1,4 @@
-"""MBRLPusher: an arm of seven joints without gravity, a cylinder on a table, and a place where the cylinder should be.
+"""MBRLPusher: an arm of seven joints without gravity, a cylinder on a table, and a goal for the cylinder.
 
 Observation (20). Lengths in m, angles in rad, velocities in rad/s:
 
@@ -9,20 +9,20 @@ Observation (20). Lengths in m, angles in rad, velocities in rad/s:
 | 14-16 | tip position | world; the middle of the fork that the arm pushes with |
 | 17-19 | object position | world |
 
-Differs: the paper lists the object before the tip. Published, the positions 14-19 were those of 0.01 s before, because the
-simulator was not asked for them anew after its last substep; here all entries are of one moment.
+Differs: the paper lists the object before the tip. In the published code, positions 14-19 were those of 0.01 s before, because
+they were not recomputed after the last substep; here all entries are of one moment.
 
-Action (7): the motors' torques in N m, in [-1, 1]. The motors could take [-2, 2], but what learns and what is learned over
-stay within [-1, 1], as in the published code.
+Action (7): the motors' torques in N m, in [-1, 1]. The motors could take [-2, 2], but learner and base stay within [-1, 1], as
+in the published code.
 
-Every step is rewarded by how near the tip is to the object and the object to its goal, so episodes are compared by their
+The reward of a step depends on the distances from tip to object and from object to goal, so episodes are compared by their
 return, and success is a by-product: see `Rules`.
 
 Source: Silver et al. 2018, section V-A, after Chua et al. 2018, and the code published with it.
 """
 
 # pyright: reportAttributeAccessIssue=false
-# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+# MuJoCo's names come from compiled modules, which the type checker cannot read.
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -62,7 +62,7 @@ class Link(NamedTuple):
     capsules: tuple[tuple[float, ...], ...]
     """From x, y, z to x, y, z, and the radius: m. They give the link its mass, and touch nothing."""
     spheres: tuple[tuple[float, ...], ...] = ()
-    """Centre x, y, z and radius: m. The same."""
+    """Centre x, y, z and radius: m. They give the link its mass, and touch nothing."""
     fork: tuple[tuple[float, ...], ...] = ()
     """The capsules that push."""
 
@@ -110,7 +110,7 @@ PRONGS = ((0.1, -0.1, 0), (0.1, 0.1, 0))  # m, where the fork's prongs end, seen
 
 
 class State(NamedTuple):
-    """Where a batch of episodes stands."""
+    """The state of a batch of episodes."""
 
     physics: np.ndarray
     """[E, S] MuJoCo's full physics state."""
@@ -119,7 +119,7 @@ class State(NamedTuple):
 
 
 class PusherWorld:
-    """The physics of MBRLPusher, for a batch of episodes at once. Stateless: states go in and come out."""
+    """The physics of MBRLPusher, for a batch of episodes. Stateless: states are arguments and results."""
 
     def __init__(self, rules: Rules = PUSHER_AS_RUN, num_threads: int | None = None):
         self.rules = rules
@@ -132,7 +132,7 @@ class PusherWorld:
         self._object_position = self.physics.sensor_columns("object_position")
 
     def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
-        """New episodes, one for each generator: their state and desired goals `[E, G]`."""
+        """Start an episode for each generator; return their state and desired goals `[E, G]`."""
         physics = np.zeros((len(rngs), self.physics.state_size))
         physics[:, self._object] = [rng.normal(OBJECT_START, OBJECT_START_STD) for rng in rngs]
         physics[:, self._velocities] = [
@@ -142,12 +142,12 @@ class PusherWorld:
         return State(physics, self.physics.sense(physics)), goal
 
     def step(self, state: State, action: np.ndarray) -> State:
-        """The state after one action `[E, A]` in [-1, 1]: the torques of the seven motors, in N m."""
+        """Return the state after one action `[E, A]` in [-1, 1]: the torques of the seven motors, in N m."""
         physics = self.physics.step(state.physics, action)
         return State(physics, self.physics.sense(physics))
 
     def observe(self, state: State, goal: np.ndarray) -> Observation:
-        """What the state looks like to a policy."""
+        """Return the observation of a state."""
         physics, sensors = state
         object_ = sensors[:, self._object_position]
         observation = np.concatenate(
@@ -156,16 +156,16 @@ class PusherWorld:
         return Observation(observation=observation, achieved_goal=object_.copy(), desired_goal=goal.copy())
 
     def model_of(self, state: State, lane: int) -> mujoco.MjModel:
-        """What an episode looks like."""
+        """Return the model that shows a lane's episode."""
         return self.physics.model
 
     def close(self) -> None:
-        """Ends the physics threads."""
+        """End the physics threads."""
         self.physics.close()
 
 
 def pusher_model(rules: Rules = PUSHER_AS_RUN) -> mujoco.MjModel:
-    """Arm, table, cylinder and goal.
+    """Return the model of arm, table, cylinder and goal.
 
     Differs: the goal has no joints, since nothing moves it.
     """
@@ -174,7 +174,7 @@ def pusher_model(rules: Rules = PUSHER_AS_RUN) -> mujoco.MjModel:
     spec.option.timestep = SUBSTEP_SECONDS
     spec.option.iterations = 20
     spec.option.gravity = (0.0, 0.0, 0.0)
-    # The routine that MuJoCo 3 brought for contacts of cylinders finds other contact points: the object ends centimetres away.
+    # MuJoCo 3's new routine for contacts of cylinders finds other contact points: the object ends centimetres away.
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_NATIVECCD
     find_one_contact(spec.option)
     joint, geom = spec.default.joint, spec.default.geom
@@ -198,11 +198,11 @@ def pusher_model(rules: Rules = PUSHER_AS_RUN) -> mujoco.MjModel:
 
 
 def _let_the_object_be_pushed(model: mujoco.MjModel) -> None:
-    """Makes contacts of the object as hard as what moves it is heavy.
+    """Set the contact softness of the object according to the armature of its slides.
 
-    Since MuJoCo 3 the compiler forgets the armature where it estimates, for the softness of contacts, the inertia of a body on
-    slides. What is left of the cylinder's is ten nanograms, and the fork would go right through it. Up to 2.3.7 the
-    estimate was what is set here.
+    Since MuJoCo 3 the compiler ignores the armature when it estimates a body's inertia for the softness of contacts. The
+    cylinder's own mass is ten nanograms, and the fork would go right through it. Up to 2.3.7 the estimate was the value that is
+    set here.
     """
     slides = [int(model.joint(f"object_{axis}").dofadr[0]) for axis in "xy"]
     inverse = 1.0 / model.dof_M0[slides]
@@ -224,14 +224,14 @@ def _add_arm(spec: mujoco.MjSpec) -> None:
         actuator = spec.add_actuator(name=link.joint, target=link.joint, ctrlrange=(-2.0, 2.0), ctrllimited=1)
         actuator.trntype = mujoco.mjtTrn.mjTRN_JOINT
         actuator.set_to_motor()
-    # A body of its own, though it cannot move against the wrist: contacts are as soft as the mass of their body says.
+    # A body of its own, though it cannot move against the wrist: the mass of a body decides how soft its contacts are.
     tips = body.add_body(name="robot0:tips")
     for position in PRONGS:
         tips.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, pos=position, size=(0.01, 0, 0))
 
 
 def _add_object(spec: mujoco.MjSpec) -> None:
-    """A cylinder that weighs next to nothing: what an impact works against is the slides' armature, 0.04 kg each."""
+    """Add a cylinder of almost no mass: its inertia in an impact is the slides' armature, 0.04 kg each."""
     body = spec.worldbody.add_body(name="object0", pos=OBJECT_ORIGIN)
     for axis, direction in (("y", Y), ("x", X)):
         body.add_joint(
@@ -244,5 +244,5 @@ def _add_object(spec: mujoco.MjSpec) -> None:
         )
     body.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(0.05, 0.05, 0), density=1e-5, contype=1)
     body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=(0.05, 0, 0), density=1e-5, rgba=(1, 1, 1, 0))
-    # The table pushes it upwards, where it cannot go, and without friction: those contacts would cost a fifth of a step.
+    # The table would push it upwards, where it cannot move, without friction; these contacts would cost a fifth of a step.
     spec.add_exclude(bodyname1="world", bodyname2="object0")

@@ -1,6 +1,6 @@
-"""How episodes of the library's tasks are judged: specs, rewards and successes. No simulator is needed.
+"""Specs, rewards and success predicates of the library's tasks. No simulator is needed.
 
-What the entries of an observation are stands in the module of each world.
+The module of each world documents the entries of its observation.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ BLOCK = Spec(observation_size=25, goal_size=3, action_size=4, horizon=50, reward
 HOOK = Spec(observation_size=40, goal_size=3, action_size=4, horizon=100, reward_range=(-1.0, 0.0))
 NOISY_HOOK = HOOK._replace(observation_size=2 * HOOK.observation_size)
 PUSHER = Spec(observation_size=20, goal_size=3, action_size=7, horizon=150, reward_range=(-np.inf, 0.0))
-"""No reward exceeds 0. The least is not bounded: the object may slide away for metres."""
+"""No reward exceeds 0. There is no lower bound: the object may slide away for metres."""
 
 # Columns of an observation of MBRLPusher (`pusher.py`).
 TIP_POSITION = slice(14, 17)
@@ -32,12 +32,12 @@ NO_EVIDENCE = "this reward depends on the step, not on the goals alone: info mus
 
 
 def success(achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
-    """Whether the object is within 5 cm of the goal in three dimensions: `[..., G], [..., G] -> [...]` bool."""
+    """Return whether the object is within 5 cm of the goal in three dimensions: `[..., G], [..., G] -> [...]` bool."""
     return np.linalg.norm(np.asarray(achieved_goal) - desired_goal, axis=-1) < DISTANCE_THRESHOLD
 
 
 def reward(achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo | None = None) -> np.ndarray:
-    """0 where the object is at the goal, -1 elsewhere: `[..., G], [..., G] -> [...]` float32.
+    """Return 0 if the object is at the goal, else -1: `[..., G], [..., G] -> [...]` float32.
 
     Differs: the paper describes 1 and 0; its code, and Fetch, reward with 0 and -1.
     """
@@ -47,7 +47,7 @@ def reward(achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo |
 
 @dataclass(frozen=True)
 class Rules:
-    """How a step is rewarded, and where the goal lies. The defaults are those of the published code.
+    """The reward of a step and the height of the goal. The defaults are those of the published code.
 
     Differs: the paper's text has the weights of tip and action the other way round, and no square; the code agrees with the
     task that it was taken from (Chua et al. 2018), and the published returns are the code's. Hence the default.
@@ -58,19 +58,19 @@ class Rules:
     tip_weight: float = 0.5
     """Per m from the tip to the object, |x| + |y| + |z|."""
     action_weight: float = 0.1
-    """Of the size of the executed action."""
+    """Per unit of the executed action's size."""
     square_action: bool = True
     """Whether that size is the sum of squares, or the Euclidean length."""
     goal_height: float = -0.323
-    """m. The object's centre always is at -0.275 m. The gap of 4.8 cm costs 9.0 of the return, whatever a policy does, and
-    leaves 1.4 cm of the 5 cm within which success lies; only at the object's own height are they 5 cm on the table. Goals
-    that hindsight puts in were achieved, and so lie at the object's height: a network can tell them from the real one."""
+    """m. The object's centre always is at -0.275 m. The gap of 4.8 cm costs 9.0 of the return with any policy, and
+    leaves 1.4 cm of the 5 cm within which success lies; only at the object's own height are they 5 cm on the table. Relabelled
+    goals were achieved, so they lie at the object's height: a network can distinguish them from the original one."""
 
     def reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo) -> np.ndarray:
-        """`[..., G], [..., G], info -> [...]`, at most 0.
+        """Return `[..., G], [..., G], info -> [...]`, at most 0.
 
         Raises:
-            ValueError: the info does not say what happened in the step.
+            ValueError: the info does not hold observation and action of the step.
         """
         if not {"observation", "action"} <= info.keys():
             raise ValueError(NO_EVIDENCE)
@@ -84,5 +84,5 @@ class Rules:
 
 
 def _city_block(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """|x| + |y| + |z| of the way between: `[..., 3], [..., 3] -> [...]`."""
+    """Return the distance |x| + |y| + |z|: `[..., 3], [..., 3] -> [...]`."""
     return np.abs(np.asarray(first) - second).sum(axis=-1)

@@ -1,11 +1,11 @@
-"""One model for each scene in play, all of the same structure, so that a batch of different scenes steps in one call.
+"""One model for each scene in use, all of the same structure, so that a batch of different scenes steps in one call.
 
-A copy of one master model is made into a scene by writing the scene's geoms, masses and damping over its own. Compiling a scene
-with its robot takes as long as half an episode of 100 steps; this takes a hundredth of one.
+A copy of one master model becomes a scene by overwriting its geoms, masses and damping with those of the scene. Compiling a
+scene with its robot takes as long as half an episode of 100 steps; this takes a hundredth of one.
 """
 
 # pyright: reportAttributeAccessIssue=false
-# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+# MuJoCo's names come from compiled modules, which the type checker cannot read.
 
 import copy
 from collections.abc import Callable, Sequence
@@ -20,18 +20,18 @@ from residual_rl.tasks.scenes import MAX_BUMPS, OBJECT, TABLE
 from residual_rl.tasks.versions import set_constants
 
 Mesh = mujoco.mjtGeom.mjGEOM_MESH
-PARKED = (0.0, 0.0, 100.0)  # m, where geoms wait that a scene has no use for: far from everything
-ON_FLOOR = "robot0:base_link"  # stands on the floor always: its mesh is kept to the last bit
+PARKED = (0.0, 0.0, 100.0)  # m, the place of geoms that a scene does not use: far from everything
+ON_FLOOR = "robot0:base_link"  # always in contact with the floor: its mesh is kept to the last bit
 BODY_FIELDS = ("body_mass", "body_inertia", "body_ipos", "body_iquat", "body_sameframe")
 GEOM_FIELDS = ("geom_type", "geom_size", "geom_pos", "geom_quat", "geom_rbound", "geom_aabb", "geom_sameframe")
 
 
 class SceneModels:
-    """The models of the scenes that a batch of episodes is in.
+    """The models of the scenes of a batch of episodes.
 
     Args:
-        master: compiled from what `make_room` returned.
-        scene_model: from a scene's number to its model without the robot, compiled from scratch.
+        master: compiled from the result of `make_room`.
+        scene_model: returns a scene's model without the robot for its number, compiled from scratch.
     """
 
     def __init__(self, master: mujoco.MjModel, scene_model: Callable[[int], mujoco.MjModel]):
@@ -42,7 +42,7 @@ class SceneModels:
         self._last: tuple[np.ndarray, list[mujoco.MjModel]] = np.empty(0, dtype=np.int64), []
 
     def of(self, numbers: np.ndarray) -> list[mujoco.MjModel]:
-        """The model of each scene in `numbers` `[E]`; equal scenes share one. Theirs until the next call."""
+        """Return the model of each scene in `numbers` `[E]`; equal scenes share one. They are valid until the next call."""
         known, models = self._last
         if not np.array_equal(numbers, known):
             wanted = set(numbers.tolist())
@@ -57,11 +57,11 @@ class SceneModels:
 
 
 def make_room(spec: mujoco.MjSpec, shapes: Sequence[Shape]) -> mujoco.MjSpec:
-    """Prepares a hook scene to become a master: room for all bumps and for every part of any of the shapes.
+    """Make a hook scene a master: add geoms for all bumps and for every part of any of the shapes.
 
-    Without shapes the object stays what it is.
+    Without shapes the object is not changed.
 
-    The robot's meshes lose the points inside their hulls, which nothing collides with: 2.5 MB for a model instead of 9.
+    The robot's meshes lose the points inside their hulls, which cannot collide: 2.5 MB for a model instead of 9.
 
     Raises:
         ValueError: a shape has too many parts.
@@ -78,24 +78,24 @@ def make_room(spec: mujoco.MjSpec, shapes: Sequence[Shape]) -> mujoco.MjSpec:
         for slot in range(max(len(shape.parts) for shape in shapes)):
             points = max(len(shape.parts[slot].points) for shape in shapes if slot < len(shape.parts))
             spec.add_mesh(name=slot_mesh(slot), uservert=0.01 * ball(max(points, 4)).ravel())
-            # Off centre: a body whose axes are not its own gets MuJoCo's general formulas, which are right for any body.
+            # Off centre: a body whose inertial frame differs gets MuJoCo's general formulas, which hold for any body.
             body.add_geom(type=Mesh, meshname=slot_mesh(slot), pos=(0.01, 0.02, 0.03), mass=0.1)
     _keep_only_hulls(spec)
     return spec
 
 
 def slot_mesh(slot: int) -> str:
-    """The name of a master's mesh for the object's part number `slot`."""
+    """Return the name of a master's mesh for the object's part number `slot`."""
     return f"part{slot}"
 
 
 def enter(model: mujoco.MjModel, scene: mujoco.MjModel, data: mujoco.MjData) -> None:
-    """Makes a copy of the master into a scene: `scene` is the scene's own model without the robot.
+    """Turn a copy of the master into a scene: `scene` is the scene's own model without the robot.
 
     Args:
-        model: changed.
-        scene: what to copy from.
-        data: of any model of this structure; what stands in it is lost.
+        model: the copy, which is changed.
+        scene: the source.
+        data: of any model of this structure; its content is lost.
     """
     for name in (TABLE, OBJECT):
         ours, theirs = model.body(name).id, scene.body(name).id
@@ -114,7 +114,7 @@ def enter(model: mujoco.MjModel, scene: mujoco.MjModel, data: mujoco.MjData) -> 
 
 
 def _copy_mesh(model: mujoco.MjModel, geom: int, slot: int, scene: mujoco.MjModel, source: int) -> None:
-    """Copies what collisions read of a part's mesh: its points, their graph, and the faces of its hull."""
+    """Copy the parts of a mesh that collisions use: its points, their graph, and the faces of its hull."""
     if scene.geom_type[source] != Mesh:
         model.geom_dataid[geom] = -1
         return
@@ -128,7 +128,7 @@ def _copy_mesh(model: mujoco.MjModel, geom: int, slot: int, scene: mujoco.MjMode
     graph = scene.mesh_graphadr[theirs]
     corners, triangles = scene.mesh_graph[graph : graph + 2]
     copy_rows(2 + 3 * corners + 6 * triangles, model.mesh_graphadr[ours], graph, "mesh_graph")
-    if hasattr(model, "mesh_extrema"):  # where the search for a mesh's farthest point starts, in later versions of MuJoCo
+    if hasattr(model, "mesh_extrema"):  # in later versions of MuJoCo: where the search for a mesh's farthest point starts
         copy_rows(1, ours, theirs, "mesh_extrema")
 
     count, to, start = scene.mesh_vertnum[theirs], model.mesh_vertadr[ours], scene.mesh_vertadr[theirs]
@@ -157,7 +157,7 @@ def _keep_only_hulls(spec: mujoco.MjSpec) -> None:
             rotation = np.empty(9)
             mujoco.mju_quat2Mat(rotation, model.mesh_quat[mesh.id])
             name = f"{geom.meshname}:hull"
-            # The one face is a formality. Inertia, and with it the mesh's frame, come from the hull.
+            # The one face is a dummy. Inertia, and with it the mesh's frame, come from the hull.
             spec.add_mesh(
                 name=name,
                 uservert=(points @ rotation.reshape(3, 3).T + model.mesh_pos[mesh.id]).ravel(),
@@ -175,7 +175,7 @@ def _keep_only_hulls(spec: mujoco.MjSpec) -> None:
 
 
 def _hull(model: mujoco.MjModel, mesh: int) -> np.ndarray:
-    """Which of a mesh's points are corners of its convex hull."""
+    """Return the indices of a mesh's points that are corners of its convex hull."""
     start = model.mesh_graphadr[mesh]
     size = model.mesh_graph[start]
     return model.mesh_graph[start + 2 + size : start + 2 + 2 * size]

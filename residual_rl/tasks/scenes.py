@@ -1,7 +1,7 @@
-"""What differs between ComplexHook's episodes: bumps on the table and an object. A number determines a scene."""
+"""The scenes of ComplexHook: bumps on the table and an object. A number determines a scene."""
 
 # pyright: reportAttributeAccessIssue=false
-# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+# MuJoCo's names come from compiled modules, which the type checker cannot read.
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ DAMPINGS = (0.2, 5.0)  # N s/m and N m s/rad of the free joint: how objects diff
 SITE_HEIGHT = 0.007  # m from an object's lowest point to the site that is its position
 STRAY_SHARES = (0.0, 0.5, 0.57, 0.71, 0.84, 0.93, 0.96, 1.0)
 STRAY_DISTANCES = (0.0, 0.013, 0.02, 0.05, 0.1, 0.2, 0.4, 0.88)  # m; a share of the objects strays by no more
-SCENE_SEED = 18120  # makes this project's scenes; another number makes others
+SCENE_SEED = 18120  # of this project's scenes
 
 
 class Scene(NamedTuple):
@@ -37,7 +37,7 @@ class Scene(NamedTuple):
     bump_positions: np.ndarray
     """[N, 2] m from the table's centre"""
     shape: Shape | None
-    """None for the cube of the plain hook; its size, mass and damping then count nothing."""
+    """None for the cube of the plain hook; its size, mass and damping are then not used."""
     size: float
     """m, the largest side of the object's bounding box."""
     mass: float
@@ -45,11 +45,11 @@ class Scene(NamedTuple):
     damping: float
     """Of the object's free joint, N s/m and N m s/rad."""
     stray: np.ndarray
-    """[2] m from where the episode starts the object to where it lies."""
+    """[2] m from the object's nominal start to its actual place."""
 
 
 def draw_scene(variant: Variant, number: int) -> Scene:
-    """The scene with this number. Variants without bumps or objects have the others' objects or bumps under each number."""
+    """Return the scene with this number. Variants without bumps or objects share the rest with the others."""
     bump_rng, object_rng, stray_rng = (np.random.default_rng([SCENE_SEED, number, purpose]) for purpose in range(3))
     count = 0
     while not MIN_BUMPS <= count <= MAX_BUMPS:
@@ -72,7 +72,7 @@ def draw_scene(variant: Variant, number: int) -> Scene:
 
 
 def furnish(spec: mujoco.MjSpec, scene: Scene) -> mujoco.MjSpec:
-    """Puts a scene's bumps and object into the plain hook's scene, which is changed and returned.
+    """Add a scene's bumps and object to the plain hook's scene, which is changed and returned.
 
     The object's position is that of its site, 7 mm above the lowest point and over the centre of its bounding box.
     Differs: the published scenes have it 1 cm beside that centre in y.

@@ -1,4 +1,4 @@
-"""What a task is to the rest of the library."""
+"""The record of a task of the library, and the interface that training and evaluation use."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from residual_rl.types import Array, Measure, RewardFunction, Spec, SuccessFunct
 
 @dataclass(frozen=True)
 class Task:
-    """The problem: a world, its rules, and the controller that it is usually given to."""
+    """A task: a world, its rules, and its usual controller."""
 
     name: str
     summary: str
@@ -25,29 +25,29 @@ class Task:
     default_controller: str
     """A key of `CONTROLLERS`."""
     make_world: Callable[[int | None], World]
-    """From a number of physics threads (None: one for each core)."""
+    """Makes the world with a number of physics threads (None: one per core)."""
     reward: RewardFunction
-    """`achieved_goal [B, G], desired_goal [B, G], info -> [B]`: what hindsight asks with other goals."""
+    """`achieved_goal [B, G], desired_goal [B, G], info -> [B]`; hindsight calls it with other goals."""
     success: SuccessFunction
     """`achieved_goal [B, G], desired_goal [B, G] -> [B]` bool; an episode succeeds by its last step."""
     measured_by: Measure = "success"
-    """What tells a good episode from a bad one: its success, or, where hardly any policy succeeds, its return."""
+    """The measure of an episode: its success, or, if hardly any policy succeeds, its return."""
     published: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Fields of `Config` that the preset `silver2018` has for this task. Source: the configurations of Silver et al. 2018."""
     view: View | None = None
-    """How it is looked at; None for a world that cannot be drawn."""
+    """The view for drawing; None for a world that cannot be drawn."""
 
     @property
     def episode_steps(self) -> float:
-        """Mean length of an episode: that of the longest, which nothing in these worlds ends early."""
+        """Mean length of an episode: the horizon, since nothing ends these episodes early."""
         return self.spec.horizon
 
     def learner_reward(self, reward: Array, discount: Array) -> Array:
-        """Rewards `[B]` as the learner sees them, which was tuned on the tasks of this library: as they are."""
+        """Return rewards `[B]` as the learner sees them: unchanged, since it was tuned on these tasks."""
         return reward
 
     def own_reward(self, reward: Array, discount: Array) -> Array:
-        """The inverse of `learner_reward`."""
+        """Return the inverse of `learner_reward`."""
         return reward
 
     @property
@@ -64,16 +64,16 @@ class Task:
         max_episode_steps: int | None = None,
         with_state: bool = False,
     ) -> WorldVectorEnv:
-        """A vector environment of this task; its arguments are `WorldVectorEnv`'s."""
+        """Return a vector environment of this task; its arguments are `WorldVectorEnv`'s."""
         world = self.make_world(num_threads)
         return WorldVectorEnv(world, self.reward, self.success, num_envs, autoreset_mode, max_episode_steps, with_state)
 
     def make_env(self, *, with_state: bool = False) -> WorldEnv:
-        """A single environment of this task, without its time limit (`gymnasium.make` adds that)."""
+        """Return a single environment of this task, without its time limit (`gymnasium.make` adds that)."""
         return WorldEnv(self.make_world(1), self.reward, self.success, with_state)
 
     def register(self) -> None:
-        """Opens both of Gymnasium's doors to this task."""
+        """Register this task with Gymnasium, as a single and as a vector environment."""
         gymnasium.register(
             self.gymnasium_id,
             entry_point=self.make_env,  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ class Task:
 
 
 class AnyTask(Protocol):
-    """What training and evaluation need to know of a task: the library's own and user-supplied environments have it."""
+    """The interface of a task for training and evaluation, for the library's own and for user-supplied environments."""
 
     @property
     def name(self) -> str:
@@ -121,11 +121,11 @@ class AnyTask(Protocol):
         ...
 
     def learner_reward(self, reward: Array, discount: Array) -> Array:
-        """Rewards `[B]` as the learner sees them, if the next state's value counts for `discount` `[B]`."""
+        """Return rewards `[B]` as the learner sees them, if the next state's value counts for `discount` `[B]`."""
         ...
 
     def own_reward(self, reward: Array, discount: Array) -> Array:
-        """The inverse of `learner_reward`: rewards `[B]` as the environment gave them."""
+        """Return the inverse of `learner_reward`: rewards `[B]` as the environment gave them."""
         ...
 
     def make_envs(
@@ -136,5 +136,5 @@ class AnyTask(Protocol):
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         with_state: bool = False,
     ) -> Lanes:
-        """Environments to roll out in."""
+        """Return lanes to roll out in."""
         ...

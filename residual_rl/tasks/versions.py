@@ -1,7 +1,7 @@
-"""What differs between the versions of MuJoCo that the worlds run on, 3.3 to 4.x: one function for each difference."""
+"""Differences between the supported versions of MuJoCo, 3.3 to 4.x: one function for each difference."""
 
 # pyright: reportAttributeAccessIssue=false
-# MuJoCo's names come from compiled modules, which the type checker cannot see into.
+# MuJoCo's names come from compiled modules, which the type checker cannot read.
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def margin_of_each(distance: float) -> float:
 
 
 def set_constants(model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    """Recompute what MuJoCo derives from masses, inertias and frames, and keep how bodies are welded together.
+    """Recompute the quantities that MuJoCo derives from masses, inertias and frames, but keep the welds of bodies.
 
     MuJoCo 4.0 also sets the relative pose of each weld to that at `qpos0`; up to 3.12 it leaves welds alone.
 

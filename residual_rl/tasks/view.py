@@ -1,4 +1,4 @@
-"""How a task is looked at: data for whoever draws it."""
+"""The view of a task: data for drawing it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ Color = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera stands, what has which colour, and how the goal is shown."""
+    """Camera, colours, and the goal's marker."""
 
     lookat: tuple[float, float, float]
     """m, the point in the middle of the picture."""
@@ -21,9 +21,9 @@ class View:
     elevation: float
     """degrees; -90 looks straight down."""
     colors: Mapping[str, Color] = field(default_factory=dict)
-    """By the start of a body's or a geom's name. The last match counts; what matches none keeps the model's own."""
+    """Colours by prefix of a body's or a geom's name. The last match counts; without one the model's own colour stays."""
     goal: Literal["disc", "ball"] | None = "disc"
-    """Lying on `surface`, or in the air with a thread down to it; None where the world shows no goal, or its model does."""
+    """The marker lies on `surface`, or hangs above it on a thread; None if there is no goal to show, or the model shows it."""
     goal_radius: float = 0.05
     """m"""
     surface: float = 0.0

@@ -1,9 +1,9 @@
 """One cycle of training: collect episodes with base plus residual, and learn from what the replay holds.
 
-Both can go on at once. The updates are one compiled call that needs no Python, and stepping the worlds leaves cores idle that
-they can use; then they learn from all episodes but those that are just being collected.
+The two can overlap. The updates are one compiled call that needs no Python, and stepping the environments leaves cores idle
+that they can use; they then learn from all episodes except those that are being collected.
 
-All chance of a cycle is derived from the run's seed and the cycle's number.
+All randomness of a cycle is derived from the run's seed and the cycle's number.
 """
 
 import time
@@ -31,32 +31,34 @@ from residual_rl.types import Acted, Observation, StepInfo, Transition
 
 MOST_UPDATES = 2000  # whose batches are in memory at once
 MOST_BYTES = 1 << 30  # of these batches, but for a single one that is larger
-MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment or a controller that fails so often will not recover
+MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment or a controller that fails this often will not recover
 
 
 class Collected(NamedTuple):
-    """What came of a cycle's lanes."""
+    """The result of a cycle's rollouts."""
 
     episodes: list[Episode]
     dropped: list[str]
-    """Why other episodes are missing."""
+    """The reason for each episode that was dropped."""
     roles: Roles
 
 
 class Learned(NamedTuple):
-    """What came of a cycle's updates. They may still be under way; whoever looks at the numbers waits for them."""
+    """The result of a cycle's updates. They may still be running: reading a number waits for them."""
 
     learner: Learner
     metrics: Metrics
 
 
 def gave_up(state: State) -> bool:
-    """Whether the controller failed in so many episodes in a row that training ends."""
+    """Return whether the controller failed in so many episodes in a row that training ends."""
     return state.dropped_in_a_row >= MAX_DROPPED_IN_A_ROW
 
 
 def next_cycle(training: Experiment, envs: Lanes, state: State, started: float) -> State:
-    """The state after another cycle, and a row in `metrics.csv`. `started` is when the run began, had it never stopped.
+    """Run one cycle, append a row to `metrics.csv`, and return the new state.
+
+    `started` is the time at which the run would have begun if it had never been stopped.
 
     Raises:
         ControllerError, WorldError: the controller or the environment failed; the state is as it was.
@@ -65,16 +67,16 @@ def next_cycle(training: Experiment, envs: Lanes, state: State, started: float) 
     config, replay = training.config, state.replay
     rng, key = _chance(config, state.cycle, "learn")
     actor_learns = config.algorithm.burn_in.is_over(state.mean_values)
-    under_way = _updated(training, state, rng, key, actor_learns) if config.overlap and len(replay) else None
-    episodes, dropped, roles = _collected(training, envs, state, actor_learns)
+    under_way = _run_updates(training, state, rng, key, actor_learns) if config.overlap and len(replay) else None
+    episodes, dropped, roles = _collect_cycle(training, envs, state, actor_learns)
     new = sum(len(episode.transitions.reward) for episode in episodes)
     with replay.adding([_for_learner(training, episode.transitions) for episode in episodes]):
-        fresh = _sampled(training, replay, rng, new, latest=new) if new else None
+        fresh = _sample(training, replay, rng, new, latest=new) if new else None
         if under_way:
-            learned = under_way._replace(learner=_counted_in(config, under_way.learner, fresh))
+            learned = under_way._replace(learner=_count_in(config, under_way.learner, fresh))
         else:
-            learner = _counted_in(config, state.learner, fresh)
-            learned = _updated(training, state._replace(learner=learner), rng, key, actor_learns)
+            learner = _count_in(config, state.learner, fresh)
+            learned = _run_updates(training, state._replace(learner=learner), rng, key, actor_learns)
         metrics = {name: float(value) for name, value in learned.metrics.items()}
         _check_finite(learned.learner, state.step)
         arm = roles.arm if actor_learns else np.zeros_like(roles.arm)
@@ -104,13 +106,13 @@ def next_cycle(training: Experiment, envs: Lanes, state: State, started: float) 
     return state
 
 
-def _collected(training: Experiment, envs: Lanes, state: State, actor_learns: bool) -> Collected:
-    """The next cycle's episodes, one a lane."""
+def _collect_cycle(training: Experiment, envs: Lanes, state: State, actor_learns: bool) -> Collected:
+    """Collect the next cycle's episodes, one in each lane."""
     config = training.config
     rng, key = _chance(config, state.cycle, "collect")
     algorithm = config.algorithm
     roles = algorithm.exploration.roles(rng, envs.num_envs, not actor_learns, state.scores)
-    keys = list(jax.random.split(key, envs.horizon))  # at once: to take them one by one costs as much as acting
+    keys = list(jax.random.split(key, envs.horizon))  # at once: taking them one by one costs as much as acting
     networks, rule, settings = algorithm.acting(state.learner), algorithm.rule, algorithm.settings()
 
     def act(observation: Observation, base_action: np.ndarray, step: int) -> Acted:
@@ -121,7 +123,7 @@ def _collected(training: Experiment, envs: Lanes, state: State, actor_learns: bo
     seeds = [training_seed(config.seed, first + lane) for lane in range(envs.num_envs)]
     episodes, reasons = collect(envs, training.controller, algorithm.composition, act, seeds)
     if reasons:
-        what = reasons[0].partition(" raised ")[2] or reasons[0].partition(": step ")[0]  # so that a text is shown once
+        what = reasons[0].partition(" raised ")[2] or reasons[0].partition(": step ")[0]  # so that a message is shown once
         warn(f"episodes that break in training are dropped: {what}", RuntimeWarning, stacklevel=2)
     dropped = state.dropped_in_a_row + len(reasons)
     if not episodes and dropped >= MAX_DROPPED_IN_A_ROW:
@@ -129,18 +131,18 @@ def _collected(training: Experiment, envs: Lanes, state: State, actor_learns: bo
         if not isinstance(reasons[-1], ControllerFailure):
             raise WorldError(what)
         if not len(state.replay) or all(isinstance(one, ControllerFailure) and one.is_at_start for one in reasons):
-            raise ControllerError(what)  # it fails whatever the residual does: nobody could say what was learned
-        warn(f"training ends with what was learned: {what}", RuntimeWarning, stacklevel=2)
+            raise ControllerError(what)  # it fails for any residual: there is nothing to evaluate
+        warn(f"training ends with the policy so far: {what}", RuntimeWarning, stacklevel=2)
     return Collected(episodes, reasons, roles)
 
 
-def _counted_in(config: Config, learner: Learner, fresh: Transition | None) -> Learner:
-    """The learner after it has seen what the cycle added to the replay."""
+def _count_in(config: Config, learner: Learner, fresh: Transition | None) -> Learner:
+    """Return the learner after it has seen the transitions that the cycle added to the replay."""
     return learner if fresh is None else learning.count_in(config.algorithm, learner, fresh)
 
 
-def _updated(training: Experiment, state: State, rng: np.random.Generator, key: Any, actor_learns: bool) -> Learned:
-    """A cycle's updates, started."""
+def _run_updates(training: Experiment, state: State, rng: np.random.Generator, key: Any, actor_learns: bool) -> Learned:
+    """Start a cycle's updates."""
     config, algorithm, learner = training.config, training.config.algorithm, state.learner
     if not len(state.replay):
         return Learned(learner, dict.fromkeys(algorithm.metrics, np.array(np.nan)))
@@ -149,8 +151,8 @@ def _updated(training: Experiment, state: State, rng: np.random.Generator, key: 
     counts = [len(part) for part in np.array_split(np.arange(updates), -(-updates // most))]
     means: list[Metrics] = []
     for number, count in enumerate(counts):
-        jax.block_until_ready(learner)  # else what all the parts have sampled would wait in memory
-        batches = _batches(_sampled(training, state.replay, rng, count * config.batch_size), count)
+        jax.block_until_ready(learner)  # else the samples of all parts would be in memory at once
+        batches = _batches(_sample(training, state.replay, rng, count * config.batch_size), count)
         spec, part_key = training.task.learner_spec, jax.random.fold_in(key, number)
         learner, metrics = learning.update_many(algorithm, learner, batches, spec, part_key, actor_learns)
         means.append(metrics)
@@ -160,7 +162,7 @@ def _updated(training: Experiment, state: State, rng: np.random.Generator, key: 
 
 
 def updates_at_once(row_bytes: int, batch_size: int) -> int:
-    """Return how many updates' batches may be in memory at once, 1 at least, for rows of so many bytes."""
+    """Return how many updates' batches, at least 1, may be in memory at once for rows of `row_bytes`."""
     return min(MOST_UPDATES, max(1, MOST_BYTES // max(1, row_bytes * batch_size)))
 
 
@@ -170,18 +172,16 @@ def _batches(transitions: Transition, count: int) -> Transition:
 
 
 def _check_finite(learner: Learner, step: int) -> None:
-    """Learning that diverged is no policy, and is never delivered."""
+    """Raise ResidualRLError if learning diverged."""
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(learner, eqx.is_inexact_array))):
         raise ResidualRLError(
-            f"learning diverged after step {step}: the networks hold numbers that are not finite. What was learned before is"
+            f"learning diverged after step {step}: the networks hold numbers that are not finite. The last checkpoint is"
             " kept; lower learning rates help, or observations and rewards of moderate size"
         )
 
 
-def _sampled(
-    training: Experiment, replay: Replay, rng: np.random.Generator, size: int, latest: int | None = None
-) -> Transition:
-    """Transitions `[size]` from the replay, or from the `latest` rows added: relabelled, rewards as they are learned from."""
+def _sample(training: Experiment, replay: Replay, rng: np.random.Generator, size: int, latest: int | None = None) -> Transition:
+    """Draw transitions `[size]` from the replay, or from the `latest` rows added, relabelled and with the learner's rewards."""
     task, controller = training.task, training.controller
     base = base_policy(controller, training.config.algorithm.composition, task.spec.action_size)
 
@@ -189,9 +189,9 @@ def _sampled(
         with tolerating_failures() as failed:
             proposals = base(observation)
         if failed:
-            # Without numbers that differ from time to time: a text is shown once.
+            # Without numbers, which differ between calls, so that the message is shown once.
             warn(
-                f"where {training.base.name!r} fails at goals that were achieved, hindsight keeps what it proposed: "
+                f"if {training.base.name!r} fails at goals that were achieved, hindsight keeps what it proposed: "
                 f"{next(iter(failed.values()))}",
                 RuntimeWarning,
                 stacklevel=2,
@@ -206,21 +206,21 @@ def _sampled(
             raise WorldError(f"the reward at goals that were achieved raised {type(error).__name__}: {error}") from error
         if not np.isfinite(reward).all():
             row = int(np.argmin(np.isfinite(reward)))
-            raise WorldError(f"the reward is {reward[row]} where {achieved[row]} is achieved and {desired[row]} desired")
+            raise WorldError(f"the reward is {reward[row]} if {achieved[row]} is achieved and {desired[row]} desired")
         return task.learner_reward(reward, info["discount"])
 
-    ask = base_at_goal if training.asks_again else None
+    ask = base_at_goal if training.requeries_base else None
     steps = training.config.algorithm.steps if latest is None else 1
     return training.config.hindsight.sample(replay, rng, size, reward_at_goal, task.success, ask, latest, steps)
 
 
 def _for_learner(training: Experiment, steps: Transition) -> Transition:
-    """An episode `[T]` with rewards as the learner sees them, while they are in double precision."""
+    """Return an episode `[T]` with rewards as the learner sees them, converted in double precision."""
     return steps._replace(reward=training.task.learner_reward(steps.reward, steps.discount))
 
 
 def _chance(config: Config, cycle: int, use: Literal["collect", "learn"]) -> tuple[np.random.Generator, Any]:
-    """A NumPy generator and a JAX key that belong to this run, this cycle and this use alone."""
+    """Return a NumPy generator and a JAX key for this run, this cycle and this use only."""
     number = ("collect", "learn").index(use)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 2 * cycle + number), 0xC7C1E)
     return np.random.default_rng([config.seed, cycle, number]), key

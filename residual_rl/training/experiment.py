@@ -1,4 +1,4 @@
-"""What a user's arguments amount to: one record of the task, the base, the configuration, and where the run is."""
+"""Resolve a user's arguments into one record: task, base, configuration and the run's directory."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -19,7 +19,7 @@ from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.custom.success import LAST, checked
 from residual_rl.errors import ControllerError, ResidualRLError, RunError, UnknownName
-from residual_rl.presets import bench_pace, make_config, pace, paced, unless_said
+from residual_rl.presets import bench_pace, make_config, pace, paced, unless_given
 from residual_rl.runs.first_look import FirstLook, check_same_base, check_same_environment, take_first_look
 from residual_rl.runs.reading import BASE, ENVIRONMENT, is_begun, read_config, read_environment, read_kept_base
 from residual_rl.runs.run import Run
@@ -31,15 +31,15 @@ from residual_rl.types import Spec
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is improved, how, and where the run is."""
+    """A task, the base to improve, the configuration, and the run."""
 
     config: Config
     task: AnyTask
     base: Base
     run: Run
-    """To be entered by whoever writes to it."""
+    """Enter it (`with run:`) before writing to it."""
     description: Description | None = None
-    """Of an environment of the user's own."""
+    """Of a user-supplied environment."""
     first_look: FirstLook | None = None
     """Of a run that has not begun."""
     steps_prepared: int = 0
@@ -48,7 +48,7 @@ class Experiment:
 
     @property
     def controller(self) -> Controller:
-        """The base, to be asked."""
+        """The base's controller."""
         return self.base.controller
 
     @property
@@ -63,25 +63,25 @@ class Experiment:
         return round(self.config.algorithm.burn_in.least_cycles * cycle_steps)
 
     def is_over(self, step: int) -> bool:
-        """Whether the budget is spent; it pays for whole cycles."""
+        """Return whether the budget is spent; it pays for whole cycles."""
         return step >= self.config.steps
 
     @property
-    def asks_again(self) -> bool:
-        """Whether hindsight asks the controller at the new goals."""
-        return self._should_ask_again and self.base.traits.can_be_asked_again
+    def requeries_base(self) -> bool:
+        """Whether hindsight re-queries the controller at the new goals."""
+        return self._should_requery and self.base.traits.can_be_requeried
 
     @property
     def keeps_base_actions(self) -> bool:
-        """Whether hindsight should ask, but has to keep the recorded base actions because the controller cannot be asked."""
-        return self._should_ask_again and not self.base.traits.can_be_asked_again
+        """Whether hindsight has to keep the recorded base actions because the controller cannot be re-queried."""
+        return self._should_requery and not self.base.traits.can_be_requeried
 
     @property
-    def _should_ask_again(self) -> bool:
+    def _should_requery(self) -> bool:
         return self.config.algorithm.composition.relabel == "ask" and self.base.traits.reads_goal
 
     def begin(self) -> None:
-        """Keep in the run, which is entered, what it needs to know about its base and its environment."""
+        """Save the base and the environment's description in the run, which must be entered."""
         if self.base.artefact is not None and not self.steps_prepared:
             self.run.save_base(self.base.artefact)
         if self.description is not None:
@@ -92,11 +92,11 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asked for, as far as it does not depend on whose environment it is."""
+    """The part of a user's arguments that does not depend on the kind of environment."""
 
     controller: Any
     fields: dict[str, Any]
-    """Of `Config`, as they were passed."""
+    """Fields of `Config`, as they were passed."""
     num_threads: int | None
     tell: Callable[[str], None]
     directory: Path | None
@@ -105,7 +105,7 @@ class Request:
     """Whether there is a run at all."""
 
     def path(self, task: str) -> Path:
-        """Where the run is."""
+        """Return the run's directory."""
         return self.directory or _directory(task, self.fields["method"], self.fields["preset"], self.fields["seed"])
 
 
@@ -113,7 +113,7 @@ class Request:
 def open_experiment(
     env: AnyEnv, request: Request, horizon: int | None, processes: bool, success: str = LAST
 ) -> Iterator[Experiment]:
-    """Make of a user's arguments an experiment. What was opened for it is closed in the end."""
+    """Yield the experiment that a user's arguments describe; close what was opened for it at the end."""
     success = checked(success)
     if isinstance(env, str) and is_task(env):
         if horizon is not None or processes or success != LAST:
@@ -128,12 +128,12 @@ def open_experiment(
 
 
 def library_experiment(task: Task, request: Request) -> Experiment:
-    """The experiment in a task of the library."""
+    """Return the experiment in a task of the library."""
     path, fields = request.path(task.name), request.fields
     controller = task.default_controller if request.controller is None else request.controller
     base = for_lanes(_base(controller, task, task.spec, path, request))
     config = _config(fields, task.name, base, {} if task.spec.goal_size else {"hindsight.relabel_ratio": 0.0})
-    config = paced(unless_said(config, {"measured_by": task.measured_by}, fields), task, fields)
+    config = paced(unless_given(config, {"measured_by": task.measured_by}, fields), task, fields)
     first_look = None
     if request.writes and base.is_users:
         if is_begun(path):
@@ -142,13 +142,13 @@ def library_experiment(task: Task, request: Request) -> Experiment:
             envs = task.make_envs(1, num_threads=request.num_threads, autoreset_mode=AutoresetMode.DISABLED)
             with closing(envs):
                 first_look = take_first_look(envs, base.controller, with_environment=False)
-    return Experiment(config, task, base, Run(path, config), None, first_look, *_prepared(path, request))
+    return Experiment(config, task, base, Run(path, config), None, first_look, *_read_preparation_cost(path, request))
 
 
 def custom_experiment(opened: Opened, request: Request, success: str) -> Experiment:
-    """The experiment in an environment of the user's own.
+    """Return the experiment in a user-supplied environment.
 
-    What the directory says of the environment, if it is a run already, is taken as it is.
+    If the directory is a run already, use the description of the environment that it holds.
     """
     if request.controller is None:
         raise ControllerError(
@@ -178,50 +178,51 @@ def custom_experiment(opened: Opened, request: Request, success: str) -> Experim
     if fields.get("judging") == "bench":
         own |= bench_pace(steps)
     forced = {"hindsight.relabel_ratio": 0.0} if about.findings.goal_rules is None else {}
-    config = unless_said(_config(fields, opened.name, base, forced), own, fields)
+    config = unless_given(_config(fields, opened.name, base, forced), own, fields)
     if about.findings.goal_rules is None and config.hindsight.relabel_ratio > 0.0:
         raise ResidualRLError(
             f"hindsight.relabel_ratio is {config.hindsight.relabel_ratio:g}, but {opened.name} cannot be asked what "
             "another goal would have been worth: it must be 0"
         )
     task = opened.task(about, config.episodes_per_cycle)
-    return Experiment(config, task, base, Run(path, config), about, first_look, *_prepared(path, request))
+    return Experiment(config, task, base, Run(path, config), about, first_look, *_read_preparation_cost(path, request))
 
 
 def _base(controller: Any, where: Task | Opened, spec: Spec, path: Path, request: Request) -> Base:
-    """The base, prepared first if it is one that is made."""
+    """Return the base; prepare it first if it needs preparation."""
     if not (isinstance(controller, Prepared) and request.writes):
         return resolve(controller, spec, request.num_threads)
-    # Before anything is spent, so that a field that is wrong is refused now.
+    # Before any step is spent, so that a wrong field is refused now.
     make_config(**{"task": where.name, "controller": prepared_name(controller), **request.fields})
     task: AnyTask = where if isinstance(where, Task) else unexplored(where)
     return prepare(controller, task, int(request.fields["steps"]), int(request.fields["seed"]), path)
 
 
 def unexplored(opened: Opened) -> AnyTask:
-    """The task of an environment of which nothing is known yet: rewards as they are."""
+    """Return the task of an environment that was not inspected yet: rewards are unchanged."""
     horizon = opened.spec.horizon
     findings = Findings("return", 1.0, sparse=False, episode_steps=float(horizon), goal_rules=None)
     return opened.task(Description(opened.name, opened.layout, horizon, findings, None), opened.fixed_lanes or 1)
 
 
-def _prepared(path: Path, request: Request) -> tuple[int, float]:
+def _read_preparation_cost(path: Path, request: Request) -> tuple[int, float]:
+    """Return the environment steps and seconds that a preparation of the base has taken."""
     progress = read_preparation(path) if request.writes and isinstance(request.controller, Prepared) else None
     return (0, 0.0) if progress is None else (progress.steps, progress.wall_seconds)
 
 
 def _config(fields: dict[str, Any], task: str, base: Base, follows: dict[str, Any]) -> Config:
-    """The configuration: what the user said goes before what follows from the controller.
+    """Return the configuration: the user's fields take precedence over those that follow from the controller.
 
-    What follows goes into a part that was passed as a whole, such as `hindsight=Hindsight(...)`, all the same. The residual
-    sees what cannot be known from the observation: what a random or remembering controller proposed.
+    Those that follow also go into a part that was passed as a whole, such as `hindsight=Hindsight(...)`. If the controller is
+    stochastic or stateful, its proposal does not follow from the observation, so it becomes an input of the actor.
     """
     shown = {"algorithm.composition.actor_sees_base": True} if base.traits.is_hidden else {}
     return make_config(**{"task": task, "controller": base.name, **shown, **follows, **fields})
 
 
 def described(path: str | Path) -> Description | None:
-    """What a run keeps of the environment that was brought; None for a task of the library, or where there is no run yet.
+    """Return a run's description of its user-supplied environment; None for a task of the library, or if there is no run yet.
 
     Raises:
         RunError: it is damaged.
@@ -231,7 +232,7 @@ def described(path: str | Path) -> Description | None:
 
 
 def environment_of_run(path: str | Path, about: Description) -> str:
-    """The Gymnasium id of the environment in which a run was trained.
+    """Return the Gymnasium id of the environment in which a run was trained.
 
     Raises:
         RunError: no environment is registered under its name.
@@ -247,7 +248,7 @@ def environment_of_run(path: str | Path, about: Description) -> str:
 
 
 def base_of_run(path: str | Path, controller: Any, spec: Spec, num_threads: int | None = None) -> Base:
-    """The base that a run improves, for the inside of the library: the library's own, what the run keeps, or the one passed in.
+    """Return the base that a run improves, in the library's units: a built-in one, the one the run keeps, or the one passed.
 
     Raises:
         ControllerError: it is not one of the library's and none was passed, or another one was, also of the same name: a

@@ -1,4 +1,4 @@
-"""The stage in which a base is made, before it is improved: stopped and resumed like training, by its own files in `base/`."""
+"""The stage that makes a base before it is improved. It can be stopped and resumed like training; its files are in `base/`."""
 
 import time
 from dataclasses import asdict
@@ -23,7 +23,7 @@ from residual_rl.tasks.task import AnyTask
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """What decides how a base is prepared."""
+    """The settings of a preparation."""
 
     base: str
     task: str
@@ -34,23 +34,23 @@ class Settings:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Progress:
-    """How far a preparation has come: `base/preparation.json`."""
+    """The progress of a preparation: `base/preparation.json`."""
 
     decided_by: Settings
     steps: int
-    """Environment steps that are done, as far as they were reported."""
+    """Environment steps done, as last reported."""
     wall_seconds: float
     done: bool
 
 
 def prepared_name(prepared: Prepared) -> str:
-    """What to call a base that is prepared."""
+    """Return the name of a prepared base."""
     name = name_of(prepared)
     return f"{type(prepared).__module__}.{name}" if name in CONTROLLERS else name
 
 
 def read_preparation(path: str | Path) -> Progress | None:
-    """How far the preparation of a run's base has come; None if it is not prepared.
+    """Return the progress of the preparation of a run's base; None if the base is not a prepared one.
 
     Raises:
         RunError: the file is damaged.
@@ -60,7 +60,7 @@ def read_preparation(path: str | Path) -> Progress | None:
 
 
 def prepare(prepared: Prepared, task: AnyTask, budget: int, seed: int, directory: Path) -> Base:
-    """Make the base in a run's directory, or go on with that, or take the one that is there.
+    """Make the base in a run's directory; resume if it was begun, and return it if it is finished.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived.
@@ -91,7 +91,7 @@ def prepare(prepared: Prepared, task: AnyTask, budget: int, seed: int, directory
 
 
 def load_prepared(prepared: Prepared, directory: str | Path) -> Base:
-    """The base that a run has prepared.
+    """Return the base that a run has prepared.
 
     Raises:
         ControllerError: there is none, or it is damaged.
@@ -116,7 +116,7 @@ def _make(prepared: Prepared, task: AnyTask, settings: Settings, so_far: Progres
         def report(steps: int) -> None:
             note(steps, done=False)
             if stopped():
-                raise Interrupted(f"stopped at step {steps} of the preparation; the same command goes on from there")
+                raise Interrupted(f"stopped at step {steps} of the preparation; the same command resumes from there")
 
         made = prepared.prepare(task, settings.budget, settings.seed, place, report)
         if made.steps >= settings.budget:
@@ -126,4 +126,4 @@ def _make(prepared: Prepared, task: AnyTask, settings: Settings, so_far: Progres
         save_artefact(place, made.artefact, prepared=True)
         note(made.steps, done=True)
         if stopped():
-            raise Interrupted("stopped after the preparation; the same command goes on from there")
+            raise Interrupted("stopped after the preparation; the same command resumes from there")

@@ -14,11 +14,11 @@ from residual_rl.types import Observation
 
 
 def compare_from_same_starts(training: Experiment, state: State, envs: Lanes, evidence: Evidence) -> SameStarts | None:
-    """Training episodes in which a residual acted, beside the base from the same initial states.
+    """Return the training episodes in which a residual acted, beside the base from the same initial states.
 
     Returns:
-        None if there are none: no residual acted, a seed does not decide how an episode starts, or the success of an episode is
-        not known afterwards.
+        None if there are none: no residual acted, a seed does not decide an episode's initial state, or the success of an
+        episode is not known afterwards.
     """
     config, lanes = training.config, envs.num_envs
     scores = evidence.returns if config.measured_by == "return" else evidence.success
@@ -40,5 +40,5 @@ def compare_from_same_starts(training: Experiment, state: State, envs: Lanes, ev
 
 
 def _start(observation: Observation, row: int) -> bytes:
-    """An initial state as a key of a dictionary, in the precision of the replay."""
+    """Return an initial state as a key of a dictionary, in the precision of the replay."""
     return b"".join(observation[key][row].astype(np.float32).tobytes() for key in sorted(observation))

@@ -1,4 +1,4 @@
-"""Where a training stands at the end of a cycle: in memory, and as a run's checkpoint."""
+"""The state of training at the end of a cycle: in memory, and as a run's checkpoint."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from residual_rl.training.experiment import Experiment
 
 
 class State(NamedTuple):
-    """All that a run needs to go on from the end of a cycle."""
+    """Everything that a run needs to resume from the end of a cycle."""
 
     learner: Learner
     replay: Replay
@@ -28,7 +28,7 @@ class State(NamedTuple):
     evaluated: int
     """The step after which the last evaluation was; -1 before the first."""
     mean_values: list[float]
-    """Mean Q of each cycle, NaN where nothing could be learned: what ends the burn-in."""
+    """Mean Q of each cycle, NaN in a cycle without updates; it decides when burn-in ends."""
     measured: float
     """Success rate or mean return in the last evaluation, as the task is measured."""
     best: tuple[float, int]
@@ -36,15 +36,15 @@ class State(NamedTuple):
     wall_seconds: float
     dropped_in_a_row: int
     scores: Scores
-    """What the latest episodes were worth, by who drove them."""
+    """Scores of the latest episodes, by the arm that drove them."""
     base: Outcome | None
-    """How the base did on the states that select, in the last evaluation; None before the first."""
+    """The base's outcome in the last evaluation, on the initial states of selection; None before the first."""
     repeats: bool
-    """Whether it would do the same again, and so need not be played again."""
+    """Whether the base repeats itself from the same initial states, so that its outcome can be reused."""
 
 
 def fresh(training: Experiment) -> State:
-    """Where a training begins."""
+    """Return the state before the first cycle."""
     config, spec = training.config, training.task.spec
     learner = learning.init(config.algorithm, spec, jax.random.key(config.seed))
     example = example_transition(spec, config.algorithm.stored(spec))
@@ -67,7 +67,7 @@ def fresh(training: Experiment) -> State:
 
 
 def save(run: Run, state: State) -> None:
-    """Writes the run's checkpoint."""
+    """Write the run's checkpoint."""
     arrays = to_arrays(state.learner, "learner")
     arrays |= {f"replay/{name}": array for name, array in state.replay.arrays().items()}
     if state.base is not None:
@@ -88,7 +88,7 @@ def save(run: Run, state: State) -> None:
 
 
 def restored(training: Experiment) -> State | None:
-    """The state that the run's checkpoint holds, None where there is none.
+    """Return the state in the run's checkpoint; None if there is none.
 
     Raises:
         RunError: it is damaged.

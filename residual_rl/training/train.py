@@ -1,6 +1,6 @@
-"""The loop: one cycle after another, evaluations between them, and checkpoints from which a stopped run goes on.
+"""The training loop: cycles, evaluations between them, and checkpoints from which a stopped run resumes.
 
-A run that was stopped goes on with the same numbers: nothing that is not in its state decides what comes next.
+A resumed run gives the same numbers as one that was never stopped: everything that decides what comes next is in its state.
 """
 
 import time
@@ -37,7 +37,7 @@ DISABLED = AutoresetMode.DISABLED
 
 
 class Selection(NamedTuple):
-    """What every evaluation of a run is made with: the states that select the checkpoint."""
+    """The parts of every evaluation of a run: its environments and the initial states that select the checkpoint."""
 
     envs: Lanes
     seeds: list[int]
@@ -53,11 +53,11 @@ def train(
 ) -> None:
     """Train until the budget is spent; continue from the run's checkpoint if there is one.
 
-    If the controller fails in too many episodes in a row, training ends with what was learned until then.
+    If the controller fails in too many episodes in a row, training ends with the policy selected so far.
 
-    `report` says at the start what the run costs, whether HER has to reuse base actions because the controller cannot be
-    re-queried, and whether the budget may end before the burn-in does; during the run, how far it is, and whether the world
-    repeats itself.
+    `report` prints at the start the cost of the run, whether HER has to reuse base actions because the controller cannot be
+    re-queried, and whether the budget may end before burn-in does; during the run, its progress, and a warning if the
+    environment does not repeat itself.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
@@ -97,9 +97,9 @@ def train(
         while True:
             step, over = state.step, training.is_over(state.step) or gave_up(state)
             evaluates, began = _evaluation_is_due(training, state, over) and not stopped(), time.monotonic()
-            with _saved_on_error(run, state):
+            with _save_on_error(run, state):
                 if evaluates:
-                    state = _evaluated(training, selection, state)
+                    state = _evaluate(training, selection, state)
                     clock.add_evaluation(time.monotonic() - began)
             if state.base is not None:
                 progress = Progress(
@@ -116,7 +116,7 @@ def train(
                 on_progress(progress)
             if stopped():
                 save(run, state)
-                raise Interrupted(f"stopped at step {step}; the same command goes on from there")
+                raise Interrupted(f"stopped at step {step}; the same command resumes from there")
             if time.monotonic() - saved > checkpoint_seconds or over:
                 save(run, state)
                 saved = time.monotonic()
@@ -128,24 +128,24 @@ def train(
                     )
                 run.save_diagnosis(_diagnosis(training, state, envs))
                 if stopped():
-                    raise Interrupted("stopped before the verdict; the same command goes on from there")
+                    raise Interrupted("stopped before the verdict; the same command resumes from there")
                 return
-            with _saved_on_error(run, state):
+            with _save_on_error(run, state):
                 began = time.monotonic()
                 state = next_cycle(training, envs, state, started)
                 clock.add_cycle(state.step - step, time.monotonic() - began)
 
 
 def _evaluation_is_due(training: Experiment, state: State, over: bool) -> bool:
-    """Once for the base alone, once in each interval, once at the end."""
+    """Return whether to evaluate now: once for the base alone, once in each interval, once at the end."""
     if state.evaluated == state.step:
         return False
     interval = training.config.evaluation_interval
     return state.step // interval > state.evaluated // interval or over
 
 
-def _evaluated(training: Experiment, selection: Selection, state: State) -> State:
-    """Evaluates the learner as it is, and keeps it as the selected policy if none was better."""
+def _evaluate(training: Experiment, selection: Selection, state: State) -> State:
+    """Evaluate the present learner, and make it the selected policy if none was better."""
     algorithm, measured_by = training.config.algorithm.delivered(state.scores), training.config.measured_by
     residual = Residual(algorithm, algorithm.averaged(state.learner))
     policy = base_plus_residual(training.controller, residual, training.task.spec.action_size)
@@ -161,7 +161,7 @@ def _evaluated(training: Experiment, selection: Selection, state: State) -> Stat
     deviates = bool(outcome.deviation.any())
     bounded_base, outcome = bounded(base, outcome)
     measured = worth = outcome.measured(measured_by)
-    if not state.repeats:  # what changes with time must not select a checkpoint
+    if not state.repeats:  # a base that changes with time must not select a checkpoint
         worth = measured - bounded_base.measured(measured_by) if deviates else 0.0
     state = state._replace(measured=measured, evaluated=step, base=base)
     if worth >= state.best[0]:
@@ -171,7 +171,7 @@ def _evaluated(training: Experiment, selection: Selection, state: State) -> Stat
 
 
 def _repeats(training: Experiment, selection: Selection, policy: Act, pairs: Pairs) -> bool:
-    """Whether the base, played again from the same starts, does the same again; kept in the run, and told if it does not."""
+    """Roll the base out again from the same initial states, record in the run whether it did the same, and warn if not."""
     if pairs.policy.deviation.any():  # the policy does not begin as the base
         alone = base_alone(training.controller, training.config.algorithm.composition, training.task.spec.action_size)
         pairs = Turns(selection.envs, alone, 0).play(selection.seeds)
@@ -202,7 +202,7 @@ def diagnosis_so_far(training: Experiment, base_is_known: bool) -> Diagnosis:
 
 def _diagnosis(training: Experiment, state: State, envs: Lanes | None) -> Diagnosis:
     config, task, path = training.config, training.task, training.run.path
-    asked = training.base.traits.reads_goal and training.base.traits.can_be_asked_again
+    asked = training.base.traits.reads_goal and training.base.traits.can_be_requeried
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
     algorithm = config.algorithm.delivered(state.scores)
     networks = algorithm.averaged(state.learner)
@@ -213,8 +213,8 @@ def _diagnosis(training: Experiment, state: State, envs: Lanes | None) -> Diagno
 
 
 @contextmanager
-def _saved_on_error(run: Run, state: State) -> Iterator[None]:
-    """Whatever a controller or a world does wrong: what was learned before is kept."""
+def _save_on_error(run: Run, state: State) -> Iterator[None]:
+    """Write a checkpoint if the controller or the environment raises."""
     try:
         yield
     except ResidualRLError:

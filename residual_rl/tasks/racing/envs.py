@@ -136,5 +136,5 @@ class RacingEnv(gymnasium.Env):
         return reward(achieved_goal, desired_goal, info)
 
     def close(self) -> None:
-        """Ends the threads."""
+        """End the threads."""
         self._envs.close()

@@ -206,7 +206,7 @@ class RacingWorld:
         return self.circuits.tracks[int(state.physics[lane, TRACK])]
 
     def close(self) -> None:
-        """Ends the threads."""
+        """End the threads."""
         if self._threads:
             self._threads.shutdown()
 

@@ -38,6 +38,7 @@ from residual_rl.residual import Composition
 from residual_rl.types import Acted, Array, Observation, Spec, Transition
 
 MOST_CAUTION = 1e6
+FIRST_CAUTION = 1  # the arm that has the first of `cautions`; arm 0 is the base
 NO_GATE = -float("inf")  # a caution of None, as a number
 Caution = Annotated[float, Field(ge=0, le=MOST_CAUTION)] | None
 
@@ -104,7 +105,9 @@ class GatedDDPG(Algorithm):
             parts.append(base_action)
         return jnp.concatenate(parts, axis=-1)
 
-    def gate(self, residual_values: Array, base_values: Array, arm: Array | int = 1, cautions: Array | None = None) -> Array:
+    def gate(
+        self, residual_values: Array, base_values: Array, arm: Array | int = FIRST_CAUTION, cautions: Array | None = None
+    ) -> Array:
         """Return whether the residual acts, by what each critic says of it and of the base: `[Q, B], [Q, B], [B] -> [B]` bool.
 
         `cautions` `[K]` are those of the arms 1 to K, and take the place of the rule's own.

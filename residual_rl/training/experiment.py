@@ -1,5 +1,6 @@
 """What a user's arguments amount to: one record of the task, the base, the configuration, and where the run is."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -283,4 +284,6 @@ def base_of_run(path: str | Path, controller: Any, spec: Spec, num_threads: int 
 
 
 def _directory(task: str, method: str, preset: str, seed: int) -> Path:
+    if ":" in task:  # `complex-hook:/path/to/meshes`, `racing:tracks`: one folder, which Windows can have too
+        task = re.sub(r"[^\w.-]+", "-", task).strip("-")
     return Path("runs") / task / (method if preset == "default" else f"{method}-{preset}") / f"seed-{seed}"

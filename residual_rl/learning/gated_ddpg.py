@@ -48,10 +48,13 @@ class GatedDDPG(Algorithm):
     """Residual DDPG with the paired-advantage gate, LayerNorm critics and sparse exploration."""
 
     name: Literal["gated-ddpg"] = "gated-ddpg"
+    """The key in `ALGORITHMS`."""
     composition: Composition = Composition()
     burn_in: FixedBurnIn = FixedBurnIn()
     hidden: Hidden = (256, 256)
+    """Widths of the hidden layers of actor and critics."""
     num_critics: int = Field(default=3, ge=2, le=64)
+    """Members of the ensemble of critics."""
     cautions: Annotated[tuple[Caution, ...], Field(min_length=1, max_length=8)] = (3.0, 0.5)
     """Standard deviations by which the mean advantage must exceed zero before the residual acts. The bandit tries each in
     training episodes, and what is delivered has the one that did best lately; the bootstrap target has the first. 0 leaves it
@@ -62,7 +65,9 @@ class GatedDDPG(Algorithm):
     actor_rate: float = Field(default=3e-5, gt=0)
     """Adam's learning rate of the actor: slow, so that the critics keep up with it."""
     critic_rate: float = Field(default=1e-3, gt=0)
+    """Adam's learning rate of the critics."""
     target_rate: float = Field(default=0.02, gt=0, le=1)
+    """The share of each update in the target networks."""
     average_rate: float = Field(default=0.001, gt=0, le=1)
     """The share of each update in the networks that are delivered. What single updates do to the critics makes the gate
     flicker: welcome variety while learning, harmful afterwards."""

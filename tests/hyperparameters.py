@@ -27,7 +27,8 @@ HEAD = """# Hyperparameters
 *This page is generated from the code. After a change, `{renew}` renews it.*
 
 Every field of a run's configuration, with its default in each preset. Set any of them by its path: `--set PATH=VALUE` on the
-command line, `improve(..., **{{"PATH": VALUE}})` in Python. An empty cell means that the learner of this preset has no such field.
+command line, `improve(..., **{{"PATH": VALUE}})` in Python. An empty cell means that the preset has no such
+field.
 
 `residual-rl config TASK` prints the values for one task. Unless you set them, these fields differ from this page:
 

@@ -6,9 +6,9 @@ The command line does the same for tasks, environments and controllers that are 
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError
+import numpy as np
 from pydantic.dataclasses import dataclass
 
 from residual_rl import storage
@@ -123,8 +123,9 @@ def improve(
     if method == "scratch" and controller is None:
         controller = "zero"
     given = {"method": method, "preset": preset, "steps": steps, "seed": seed, **fields}
-    numbers = _check_numbers(horizon=horizon, num_threads=num_threads, checkpoint_seconds=checkpoint_seconds)
-    horizon, num_threads, checkpoint_seconds = numbers.horizon, numbers.num_threads, numbers.checkpoint_seconds
+    _check_counts(horizon=horizon, num_threads=num_threads)
+    if not checkpoint_seconds >= 0.0:
+        raise ResidualRLError(f"checkpoint_seconds must be at least 0, not {checkpoint_seconds!r}")
     with reporter_of(tell) as report:
         request = Request(controller, given, num_threads, report.line, Path(out) if out else None)
         with open_experiment(env, request, horizon, processes, success) as experiment:
@@ -232,21 +233,17 @@ def export(path: str | Path | Run, out: str | Path, *, onnx: bool = False) -> Ex
     return write_bundle(Path(out), residual, spec, read_config(path), verdict, onnx, about and about.layout)
 
 
-@dataclass(frozen=True)
-class _Numbers:
-    """Arguments that are not fields of a configuration."""
+def _check_counts(episodes: int = 1, horizon: int | None = None, num_threads: int | None = None) -> None:
+    """Check arguments that are not fields of a configuration.
 
-    episodes: Annotated[int, Field(ge=1, le=MAX_EPISODES)] = 1
-    horizon: Annotated[int, Field(ge=1)] | None = None
-    num_threads: Annotated[int, Field(ge=1)] | None = None
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 0.0
-
-
-def _check_numbers(**values: Any) -> _Numbers:
-    try:
-        return _Numbers(**values)
-    except ValidationError as error:
-        raise ResidualRLError(storage.explained(error)) from None
+    Raises:
+        ResidualRLError: one of them is not a whole number, or out of range.
+    """
+    for name, value in {"episodes": episodes, "horizon": horizon, "num_threads": num_threads}.items():
+        if value is not None and not (isinstance(value, int | np.integer) and value >= 1):
+            raise ResidualRLError(f"{name} must be a whole number of at least 1, not {value!r}")
+    if episodes > MAX_EPISODES:
+        raise ResidualRLError(f"episodes must be at most {MAX_EPISODES:,}, not {episodes:,}")
 
 
 @dataclass(frozen=True)
@@ -295,8 +292,7 @@ def evaluate(
     Raises:
         ResidualRLError: a name or controller that cannot be used.
     """
-    numbers = _check_numbers(episodes=episodes, horizon=horizon, num_threads=num_threads)
-    episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
+    _check_counts(episodes, horizon, num_threads)
     if isinstance(env, Path | Run):
         raise RunError(f"{Path(env)} is no environment; reevaluate(run) compares the policy of a run with its base")
     given = {"method": "rpl", "preset": "default", "seed": 0}
@@ -343,8 +339,7 @@ def compare(
     Raises:
         ResidualRLError: a name or controller that cannot be used.
     """
-    numbers = _check_numbers(episodes=episodes, horizon=horizon, num_threads=num_threads)
-    episodes, horizon, num_threads = numbers.episodes, numbers.horizon, numbers.num_threads
+    _check_counts(episodes, horizon, num_threads)
     line = reporter_of(tell).line
     both = open_both(env, base, policy, horizon, success or "last", processes, num_threads, line)
     with both as (task, first, second, name):

@@ -37,11 +37,15 @@ class Config:
     """One run: a task, a controller, a learner and a budget."""
 
     task: str
+    """A task of the library, or the name of a user-supplied environment."""
     controller: str
     """A key of `CONTROLLERS`, or the name of a table or of a callable that was passed in."""
     preset: str = "default"
+    """A key of `PRESETS`, which set the values that differ from these defaults."""
     method: Literal["rpl", "scratch", "expert-explore"] = "rpl"
+    """Whether a residual is learned over the controller, or a policy from scratch: a key of `METHODS`."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of all random numbers in training. Evaluations use the same initial states for every seed."""
     measured_by: Measure = "success"
     """The measure that selects the checkpoint and decides the verdict; `improve` takes the task's own."""
     steps: int = Field(default=100_000, gt=0)
@@ -49,8 +53,11 @@ class Config:
     algorithm: AnyAlgorithm = Field(default_factory=DEFAULT)
     hindsight: Hindsight = Hindsight()
     batch_size: int = Field(default=256, gt=0)
+    """Transitions of an update."""
     updates_per_cycle: int = Field(default=160, gt=0)
+    """Gradient steps after each cycle's episodes."""
     episodes_per_cycle: int = Field(default=16, gt=0)
+    """Episodes that run in parallel, and the number of environments."""
     overlap: bool = True
     """Whether to collect episodes while the updates on the previous cycles run. Faster, but acts with networks, and learns from
     data, that are one cycle old."""

@@ -1,5 +1,6 @@
-"""Count usable cores, and stop work on a signal."""
+"""Count usable cores, stop work on a signal, and keep worker processes from disturbing or outliving their parent."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -31,3 +32,24 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def ignore_interrupts() -> None:
+    """Ignore Ctrl-C in a worker process.
+
+    A terminal sends SIGINT to all of its processes. Training needs its workers until it has stopped at a checkpoint.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def call_when_parent_ends(act: Callable[[], object]) -> None:
+    """Call a function from a thread as soon as the process that spawned this one has ended, even if it was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        act()
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -25,7 +25,7 @@ from residual_rl.residual import Composition
 from residual_rl.runs.reading import read_config, read_rows, read_verdict
 from residual_rl.runs.run import Run
 from residual_rl.storage import read_arrays
-from residual_rl.training.experiment import Experiment
+from residual_rl.training.experiment import Experiment, Request
 from residual_rl.training.train import Progress
 from residual_rl.types import Observation
 from residual_rl.verdict import Comparison, Verdict
@@ -230,6 +230,19 @@ def test_base_actions_are_kept_against_the_configuration_only_where_they_cannot_
     assert Experiment(config, task, resolve(home, task.spec), Run(tmp_path, config)).keeps_base_actions == kept
 
 
+@pytest.mark.parametrize(
+    ("task", "directory"),
+    [
+        ("slippery-push", "runs/slippery-push/rpl/seed-3"),
+        ("Aim/Far-v0", "runs/Aim/Far-v0/rpl/seed-3"),
+        ("complex-hook:/home/me/my meshes/", "runs/complex-hook-home-me-my-meshes/rpl/seed-3"),
+    ],
+)
+def test_a_run_has_a_directory_of_its_own_by_default(task: str, directory: str) -> None:
+    request = Request(None, {"method": "rpl", "preset": "default", "seed": 3}, None, print, None)
+    assert request.path(task) == Path(directory)
+
+
 def test_scratch_is_the_same_code_over_zero(tmp_path: Path) -> None:
     run = residual_rl.improve("push", out=tmp_path, method="scratch", **TINY)
     assert run.config.controller == "zero"
@@ -264,6 +277,14 @@ class TestBadInput:
             residual_rl.improve("push", steps=-5)
         with pytest.raises(ResidualRLError, match="episodes"):
             residual_rl.evaluate("push", episodes=0)
+        with pytest.raises(ResidualRLError, match="episodes must be at most 1,000,000, not 2,000,000"):
+            residual_rl.compare("push", None, None, episodes=2_000_000)
+        with pytest.raises(ResidualRLError, match=r"horizon must be a whole number of at least 1, not 2\.5"):
+            residual_rl.improve("Pendulum-v1", "zero", horizon=2.5)  # type: ignore[arg-type]
+        with pytest.raises(ResidualRLError, match="num_threads must be"):
+            residual_rl.improve("push", num_threads=0)
+        with pytest.raises(ResidualRLError, match="checkpoint_seconds must be at least 0, not nan"):
+            residual_rl.improve("push", checkpoint_seconds=float("nan"))
 
     def test_a_controller_that_is_no_callable_is_refused(self) -> None:
         with pytest.raises(ControllerError, match="int"):

@@ -2,16 +2,20 @@
 
 import importlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import pytest
 
+from residual_rl.controllers.artefacts import ARTEFACTS
+from residual_rl.learning.algorithms import ALGORITHMS
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.runs.reading import read_verdict
 from residual_rl.studies.worlds import tutorial
+from residual_rl.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -28,18 +32,44 @@ BUDGET: dict[str, Any] = {
 }
 
 
-CONTROLLERS = {"scripted_push": "push", "pid": "PID", "mpc": "mpc", "stable_baselines3_policy": "PPO"}
+CONTROLLERS = {
+    "scripted_push": "push",
+    "pid": "PID",
+    "mpc": "mpc",
+    "stable_baselines3_policy": "PPO",
+    "own_task": "spring",
+    "own_controller": "Demonstrated",
+    "own_algorithm": "PID",
+}
 """The examples, and what each improves."""
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "stable_baselines3_policy": {"pretraining": 1},
+    "own_controller": {"steps": 1100},  # of which the preparation takes 500
+    "own_algorithm": {"algorithm.burn_in.cycles": 1, "algorithm.burn_in.updates": 4},
+}
+"""Arguments in which an example differs from `BUDGET`."""
+
+
+@pytest.fixture(autouse=True)
+def registries_as_before() -> Iterator[None]:
+    """Take back what an example adds to the library."""
+    registries: list[dict[str, Any]] = [TASKS, ALGORITHMS, ARTEFACTS]
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
 
 
 @pytest.mark.parametrize("name", CONTROLLERS)
 def test_an_example_improves_its_controller(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))  # as where it is run as a script
-    more = {}
     if name == "stable_baselines3_policy":
         pytest.importorskip("stable_baselines3")
-        more = {"pretraining": 1}
-    importlib.import_module(name).main(str(tmp_path / "run"), **BUDGET, **more)
+    budget = BUDGET | OTHERWISE.get(name, {})
+    if name == "own_algorithm":
+        del budget["algorithm"]
+    importlib.import_module(name).main(str(tmp_path / "run"), **budget)
     assert read_verdict(tmp_path / "run").controller.partition("-")[0] == CONTROLLERS[name]
 
 

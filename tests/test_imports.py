@@ -124,6 +124,13 @@ def test_outside_of_learning_only_presets_name_an_algorithm():
     assert [name for name in others if names.search(code_of(FILES[name]))] == []
 
 
+def test_a_new_algorithm_touches_two_files_outside_its_own():
+    """As few as the algorithms of the library do; `test_new_algorithm` brings one that touches none."""
+    for module in ALGORITHMS:
+        using = {name for name in FILES if name not in ALGORITHMS and offenders([name], [module])}
+        assert using == {"residual_rl.learning.algorithms", "residual_rl.presets"}
+
+
 def code_of(path):
     """The source without docstrings and comments."""
     tree = ast.parse(path.read_text())

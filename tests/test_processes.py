@@ -2,7 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +86,44 @@ def test_what_a_controller_raises_is_told_and_it_can_be_asked_again(planner: InP
     with pytest.raises(ControllerError, match="controller 'Planner' raised ValueError: too fast"):
         planner(in_speeds(0.0, 9.0))
     assert planner(in_speeds(0.5, 0.6))[:, 0].tolist() == [0.5, 0.6]
+
+
+ASKING = """
+import os, signal
+import residual_rl
+from test_processes import Planner, in_speeds
+
+if __name__ == "__main__":
+    planner = residual_rl.in_processes(Planner, workers=1)
+    print(int(planner(in_speeds(-1.0))[0, 1]), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
+def test_processes_end_with_the_one_that_asks_even_if_it_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "asking.py").write_text(ASKING)
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    killed = subprocess.run(
+        [sys.executable, tmp_path / "asking.py"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": paths},
+        timeout=120,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    worker = int(killed.stdout)
+    deadline = time.monotonic() + 20.0
+    while is_running(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(worker)
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process has not ended; one that nobody has waited for yet has."""
+    status = Path(f"/proc/{process}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 def test_a_process_that_died_is_told() -> None:

@@ -14,6 +14,7 @@ from test_study import dotted
 from tiny import TINY
 
 from residual_rl.controllers import per_lane
+from residual_rl.custom.first_episodes import DISTURBED
 from residual_rl.errors import ResidualRLError
 from residual_rl.runs.reading import read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds, training_seed
@@ -135,7 +136,8 @@ def test_seeds_of_all_purposes_are_apart() -> None:
     ends = [seed for seeds in first.values() for seed in (seeds[0], seeds[-1])]
     assert ends == sorted(ends)
     assert len(set(ends)) == len(ends)
-    assert ends[-1] < Purpose.PROBE < training_seed(0, 0)
+    assert ends[-1] < Purpose.PROBE < DISTURBED < Purpose.PREPARATION < training_seed(0, 0)
+    assert len(Purpose.__members__) == len(Purpose)  # equal numbers would be one purpose under two names
 
 
 # ---- they are improved ----

@@ -2,8 +2,6 @@
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +16,7 @@ from residual_rl.controllers.adapted import PerLane
 from residual_rl.controllers.answers import reason_of, stacked, tolerated, tolerating_failures
 from residual_rl.controllers.controller import declared_traits, each, is_stateful, name_of
 from residual_rl.errors import ControllerError
-from residual_rl.processes import usable_cores
+from residual_rl.processes import call_when_parent_ends, ignore_interrupts, usable_cores
 from residual_rl.types import row_of, size_of
 
 Call = Callable[[Any], Any]
@@ -121,17 +119,8 @@ _here: dict[str, Any] = {}
 
 
 def _begin() -> None:
-    # Ctrl-C reaches all processes of a terminal; the training, which ends with a checkpoint, still needs the controller.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    """End this process if its parent was killed and could not end it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    ignore_interrupts()
+    call_when_parent_ends(lambda: os._exit(1))
 
 
 def _make(make: CloudpickleWrapper) -> dict[str, Any]:

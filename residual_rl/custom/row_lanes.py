@@ -1,7 +1,6 @@
 """Lanes of `RowEnv`s: stepped one after the other in this process, or in parallel in worker processes."""
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from residual_rl.custom.row_env import FLAGS, RowEnv
 from residual_rl.custom.success import LAST, Judge
 from residual_rl.errors import ResidualRLError, WorldError
+from residual_rl.processes import ignore_interrupts
 from residual_rl.seeds import seed_32
 from residual_rl.spaces import Layout, layout_of
 from residual_rl.tasks.lanes import Stepped
@@ -164,12 +164,12 @@ def _noticing_death() -> Iterator[None]:
 
 
 def _undisturbed(make: Callable[[], RowEnv]) -> Callable[[], RowEnv]:
-    """Make a worker ignore Ctrl-C, which reaches all processes of a terminal: training still steps before its checkpoint."""
+    """Return a function that makes the environment in a worker process, where Ctrl-C is ignored."""
     here = os.getpid()
 
     def made() -> RowEnv:
-        if os.getpid() != here:  # Gymnasium makes one in this process too, to inspect it
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if os.getpid() != here:  # Gymnasium makes one in this process too, to look at
+            ignore_interrupts()
         return make()
 
     return made

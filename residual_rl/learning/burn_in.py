@@ -13,7 +13,9 @@ class FixedBurnIn:
     """The critic alone learns for a number of cycles."""
 
     rule: Literal["fixed"] = "fixed"
+    """The kind of burn-in."""
     cycles: int = Field(default=15, ge=0)
+    """Cycles in which the residual stays zero."""
     updates: int = Field(default=120, gt=0)
     """Updates a cycle while it lasts."""
 
@@ -36,8 +38,11 @@ class ValueChangeBurnIn:
     """
 
     rule: Literal["value-change"] = "value-change"
+    """The kind of burn-in."""
     threshold: float = Field(default=1.0, gt=0)
+    """The change of the mean Q below which the actor may learn."""
     epoch_cycles: int = Field(default=50, gt=0)
+    """Cycles of an epoch."""
     updates: int = Field(default=40, gt=0)
     """Updates a cycle while it lasts."""
 

@@ -52,15 +52,18 @@ class DDPG(Algorithm):
     """
 
     name: Literal["ddpg"] = "ddpg"
+    """The key in `ALGORITHMS`."""
     composition: Composition | ResidualAlone = SILVER2018
     burn_in: Annotated[FixedBurnIn | ValueChangeBurnIn, Field(discriminator="rule")] = ValueChangeBurnIn()
     hidden: Hidden = (256, 256, 256)
+    """Widths of the hidden layers of actor and critic."""
     frames: int = Field(default=1, ge=1, le=64)
     """Frames in an observation. Actor and critic get one frame at a time and their outputs are averaged, as published for
     NoisyHook. So they cannot compare frames."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's learning rate, for actor and critic."""
     target_rate: float = Field(default=0.05, gt=0, le=1)
+    """The share of each step in the target networks."""
     target_interval: int = Field(default=40, gt=0)
     """Updates between two steps of the target networks: once a cycle, as published."""
     residual_penalty: float = Field(default=1.0, ge=0)

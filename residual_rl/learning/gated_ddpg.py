@@ -37,6 +37,7 @@ from residual_rl.residual import Composition
 from residual_rl.types import Acted, Array, Observation, Spec, Transition
 
 MOST_CAUTION = 1e6
+FIRST_CAUTION = 1  # the arm that has the first of `cautions`; arm 0 is the base
 NO_GATE = -float("inf")  # a caution of None, as a number
 Caution = Annotated[float, Field(ge=0, le=MOST_CAUTION)] | None
 
@@ -46,10 +47,13 @@ class GatedDDPG(Algorithm):
     """Residual DDPG with the paired-advantage gate, LayerNorm critics and sparse exploration."""
 
     name: Literal["gated-ddpg"] = "gated-ddpg"
+    """The key in `ALGORITHMS`."""
     composition: Composition = Composition()
     burn_in: FixedBurnIn = FixedBurnIn()
     hidden: Hidden = (256, 256)
+    """Widths of the hidden layers of actor and critics."""
     num_critics: int = Field(default=3, ge=2, le=64)
+    """Members of the ensemble of critics."""
     cautions: Annotated[tuple[Caution, ...], Field(min_length=1, max_length=8)] = (3.0, 0.5)
     """Standard deviations by which the mean advantage must exceed zero before the residual acts. The bandit tries each in
     training episodes, and the selected policy has the one with the best recent scores; the bootstrap target uses the first.
@@ -60,7 +64,9 @@ class GatedDDPG(Algorithm):
     actor_rate: float = Field(default=3e-5, gt=0)
     """Adam's learning rate of the actor: slow, so that the critics keep up with it."""
     critic_rate: float = Field(default=1e-3, gt=0)
+    """Adam's learning rate of the critics."""
     target_rate: float = Field(default=0.02, gt=0, le=1)
+    """The share of each update in the target networks."""
     average_rate: float = Field(default=0.001, gt=0, le=1)
     """Share of each update in the averaged networks, which are evaluated and saved. Single updates of the critics make the gate
     flicker: useful variety during training, harmful afterwards."""
@@ -103,7 +109,9 @@ class GatedDDPG(Algorithm):
             parts.append(base_action)
         return jnp.concatenate(parts, axis=-1)
 
-    def gate(self, residual_values: Array, base_values: Array, arm: Array | int = 1, cautions: Array | None = None) -> Array:
+    def gate(
+        self, residual_values: Array, base_values: Array, arm: Array | int = FIRST_CAUTION, cautions: Array | None = None
+    ) -> Array:
         """Return whether the residual acts, given each critic's value of it and of the base: `[Q, B], [Q, B], [B] -> [B]` bool.
 
         `cautions` `[K]` are those of the arms 1 to K; they replace the rule's own.

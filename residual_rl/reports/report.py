@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -222,8 +221,7 @@ def _calibration(diagnosis: Diagnosis | None) -> str:
 
 def _provenance(path: Path, config: Config) -> dict[str, str]:
     """Every entry of the configuration and of what made the run, by its dotted name."""
-    made_by = json.loads((path / "config.json").read_text()).get("made_by", {})
-    return dict(_flat(to_json(config))) | dict(_flat(made_by))
+    return dict(_flat(to_json(config))) | dict(_flat(files.read_made_by(path)))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

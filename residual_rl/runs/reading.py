@@ -101,6 +101,16 @@ def read_config(path: str | Path) -> Config:
         raise RunError(f"{file} is damaged: {error}") from error
 
 
+def read_made_by(path: str | Path) -> dict[str, Any]:
+    """Return the versions, the commit and the machine that made a run.
+
+    Raises:
+        RunError: it is no run directory, or the file is damaged.
+    """
+    file = Path(path) / CONFIG
+    return checked_format(read_json(file, "it is no run directory"), file).get("made_by", {})
+
+
 def read_environment(path: str | Path) -> Any:
     """Return a run's description of its user-supplied environment, as JSON values; None for a task of the library.
 

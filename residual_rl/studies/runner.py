@@ -6,11 +6,10 @@ A trial is plain data and `run_trial` a plain function of it, so another schedul
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from residual_rl.controllers import make_controller
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import base_outcome, evaluation_row
 from residual_rl.judging.runs import reevaluate
-from residual_rl.processes import stop_requested, usable_cores
+from residual_rl.processes import call_when_parent_ends, stop_requested, usable_cores
 from residual_rl.runs.reading import EVALUATIONS
 from residual_rl.seeds import Purpose
 from residual_rl.storage import acquire, make_directory, rounded
@@ -227,7 +226,7 @@ def _work(trial: Trial, directory: Path, run: RunTrial) -> None:
     """Run one trial; the main function of its process."""
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C must reach only the process of the study, which then asks the others to stop
-    threading.Thread(target=_stop_with_the_study, daemon=True).start()
+    call_when_parent_ends(_stop_with_the_study)
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "log.txt").open("a") as log:
         os.dup2(log.fileno(), 1)
@@ -245,10 +244,7 @@ def _work(trial: Trial, directory: Path, run: RunTrial) -> None:
 
 
 def _stop_with_the_study() -> None:
-    """Wait for the end of the study's process, then stop this process at its next checkpoint."""
-    parent = parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
+    """Stop this process at its next checkpoint, after the study's process has ended."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os._exit(STOPPED)

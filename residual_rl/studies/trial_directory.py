@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from residual_rl.config import differences
 from residual_rl.errors import RunError
 from residual_rl.runs.provenance import provenance
-from residual_rl.runs.reading import read_config
+from residual_rl.runs.reading import read_config, read_made_by
 from residual_rl.storage import read_json, record_of, write_json
 from residual_rl.studies.trial import Trial
 from residual_rl.types import Measure
@@ -104,8 +104,8 @@ def read_confirmation(directory: Path) -> Comparison | None:
 
 def read_provenance(directory: Path) -> dict[str, Any]:
     """Return versions, commit and machine of the trial's run, or of the trial if there is no run yet."""
-    config = directory / "run" / "config.json"
-    return read_json(config if config.exists() else directory / "trial.json")["made_by"]
+    run = directory / "run"
+    return read_made_by(run) if (run / "config.json").exists() else read_json(directory / "trial.json")["made_by"]
 
 
 def error_of(directory: Path) -> str:

@@ -29,6 +29,7 @@ from residual_rl.training.experiment import Experiment
 from residual_rl.training.state import State
 from residual_rl.types import Acted, Observation, StepInfo, Transition
 
+CYCLE_KEYS = 0xC7C1E  # sets the keys of cycles apart from all others that come from the run's seed
 MOST_UPDATES = 2000  # whose batches are in memory at once
 MOST_BYTES = 1 << 30  # of these batches, but for a single one that is larger
 MAX_DROPPED_IN_A_ROW = 40  # episodes; an environment or a controller that fails this often will not recover
@@ -222,5 +223,5 @@ def _for_learner(training: Experiment, steps: Transition) -> Transition:
 def _chance(config: Config, cycle: int, use: Literal["collect", "learn"]) -> tuple[np.random.Generator, Any]:
     """Return a NumPy generator and a JAX key for this run, this cycle and this use only."""
     number = ("collect", "learn").index(use)
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 2 * cycle + number), 0xC7C1E)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 2 * cycle + number), CYCLE_KEYS)
     return np.random.default_rng([config.seed, cycle, number]), key

@@ -1,5 +1,6 @@
 """Resolve a user's arguments into one record: task, base, configuration and the run's directory."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -284,4 +285,6 @@ def base_of_run(path: str | Path, controller: Any, spec: Spec, num_threads: int 
 
 
 def _directory(task: str, method: str, preset: str, seed: int) -> Path:
+    if ":" in task:  # `complex-hook:/path/to/meshes`, `racing:tracks`: one folder, which Windows can have too
+        task = re.sub(r"[^\w.-]+", "-", task).strip("-")
     return Path("runs") / task / (method if preset == "default" else f"{method}-{preset}") / f"seed-{seed}"

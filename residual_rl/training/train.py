@@ -84,7 +84,7 @@ def train(
     lanes, with_state = config.episodes_per_cycle, reads_state(controller)
     with (
         closing(task.make_envs(lanes, num_threads=num_threads, autoreset_mode=DISABLED, with_state=with_state)) as envs,
-        closing(evaluation_envs(task, config.evaluation_episodes, num_threads, with_state)) as judges,
+        closing(evaluation_envs(task, config.evaluation_episodes, num_threads, with_state)) as selection_envs,
         stop_requested() as stopped,
     ):
         seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
@@ -92,7 +92,7 @@ def train(
         run.forget_after(state.step, evaluated=state.evaluated)
         if state.step:
             report.line(f"resuming at step {state.step:,}")
-        selection = Selection(judges, seeds, report.line)
+        selection = Selection(selection_envs, seeds, report.line)
         started, saved = time.monotonic() - state.wall_seconds, time.monotonic()
         while True:
             step, over = state.step, training.is_over(state.step) or gave_up(state)

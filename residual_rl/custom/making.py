@@ -41,7 +41,7 @@ def gymnasium_maker(name: str, render_mode: str | None = None) -> Callable[[], g
         spec = gymnasium.spec(known_as)
     except (gymnasium.error.Error, ImportError):
         raise UnknownName("task or Gymnasium environment", name, TASKS) from None
-    drawn = {} if render_mode is None else {"render_mode": render_mode}  # not every environment takes the argument
+    drawn: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}  # not every environment takes it
     return lambda: gymnasium.make(spec, disable_env_checker=True, **drawn)
 
 

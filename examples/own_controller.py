@@ -49,7 +49,7 @@ class Linear:
             raise ControllerError(f"{path} holds no linear controller: {error}") from error
 
 
-ARTEFACTS[Linear.kind] = Linear  # so that `load` and the command line need not be given the controller
+ARTEFACTS[Linear.kind] = Linear  # so that `load` finds the class and need not be given the controller
 # --8<-- [end:artefact]
 
 

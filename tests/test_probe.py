@@ -152,7 +152,7 @@ def test_what_a_controller_is_is_found_out(call: Any, takes_batch: bool, is_rand
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [
-        (Locked(), r"memory of 'Locked' is that of one episode.*cannot be copied.*per_lane"),
+        (Locked(), r"state of 'Locked' is that of one episode.*cannot be copied.*per_lane"),
         (lambda observation: np.zeros(5), r"neither a batch.*shape \(5,\).*nor a single one"),
         (lambda observation: 1 / 0, "neither a batch.*ZeroDivisionError"),
     ],

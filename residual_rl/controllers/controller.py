@@ -128,10 +128,18 @@ def remembers(controller: Any) -> bool:
 
 def start_episodes(controller: Any, lanes: int) -> None:
     """Tells a controller with memory that an episode starts in each lane."""
-    if not remembers(controller):
-        return
+    if remembers(controller):
+        restart(controller, np.ones(lanes, dtype=bool))
+
+
+def restart(controller: Any, *mask: np.ndarray) -> None:
+    """Calls its `reset`, with a mask of lanes or without.
+
+    Raises:
+        ControllerError: it raised.
+    """
     try:
-        controller.reset(np.ones(lanes, dtype=bool))
+        controller.reset(*mask)
     except Exception as error:
         raise ControllerError(f"reset of controller {name_of(controller)!r} raised {type(error).__name__}: {error}") from error
 

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from worlds import BUDGET
+from worlds import BUDGET, Reach, straight
 
 import residual_rl
 from residual_rl.controllers.answers import tolerating_failures
@@ -199,3 +199,44 @@ def test_too_many_failures_end_the_run_with_what_was_learned(tmp_path: Path) -> 
     assert rows[-1]["step"] < 2000
     assert sum(row["dropped_episodes"] for row in rows) >= MAX_DROPPED_IN_A_ROW
     assert run.verdict() is not None
+
+
+class Choosy(Planner):
+    """Has a plan only for starts on one side."""
+
+    def __init__(self, side: float):
+        super().__init__(reach=10.0)
+        self.side = side
+
+    def __call__(self, observation: np.ndarray) -> Any:
+        if np.ndim(observation) > 1 or self.side * observation[0] < 0.0:
+            raise RuntimeError("infeasible")
+        return super().__call__(observation)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_a_planner_without_a_plan_for_many_starts_is_looked_at_from_others(side: float) -> None:
+    with pytest.warns(RuntimeWarning, match="episodes broke and count as failures: controller 'Choosy' raised RuntimeError"):
+        found = residual_rl.evaluate(Path1D, Choosy(side), episodes=16, horizon=1, tell=None)
+    assert np.isfinite(found.base.mean_return)
+
+
+def test_a_reset_that_raises_is_the_controllers_failure() -> None:
+    class Broken(Planner):
+        def reset(self) -> None:
+            raise ValueError("no map")
+
+    with pytest.raises(ControllerError, match="reset of controller 'Broken' raised ValueError: no map"):
+        residual_rl.evaluate(Path1D, Broken(10.0), episodes=2, horizon=3, tell=None)
+
+
+def test_a_planner_that_fails_at_other_goals_reads_the_goal() -> None:
+    told: list[str] = []
+
+    def planner(observation: dict[str, np.ndarray]) -> np.ndarray:
+        if np.abs(observation["desired_goal"]).max() > 0.5:  # where no goal of this world lies
+            raise RuntimeError("unreachable")
+        return straight(observation)
+
+    residual_rl.evaluate(Reach, planner, episodes=2, horizon=5, tell=told.append)
+    assert any("planner: " in line and "reads the goal" in line for line in told)

@@ -132,6 +132,23 @@ def test_what_is_not_reproducible_is_not_compared(tmp_path: Path) -> None:
     residual_rl.load(tmp_path, Noisy(3.0))
 
 
+@pytest.mark.parametrize("seeded", [True, False])
+def test_a_generator_of_its_own_is_not_compared(seeded: bool, tmp_path: Path) -> None:
+    class Dithered(Pd):
+        def __init__(self, gain: float):
+            super().__init__(gain)
+            self.rng = np.random.default_rng(0 if seeded else None)
+
+        def __call__(self, observation: np.ndarray) -> np.ndarray:
+            return super().__call__(observation) + self.rng.normal(0.0, 0.1, np.shape(observation))
+
+    residual_rl.improve(Aim, Dithered(2.0), out=tmp_path, **FEW)
+    used = Dithered(2.0)
+    for _ in range(3):
+        used(np.zeros(1))
+    residual_rl.load(tmp_path, used)  # its generator has moved on, or another seed began it
+
+
 def test_a_world_that_no_seed_decides_is_not_compared() -> None:
     from residual_rl.custom.opened import Opened
 

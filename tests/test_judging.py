@@ -156,10 +156,19 @@ def test_a_better_controller_is_found_before_all_episodes_are_played() -> None:
     assert residual_rl.compare(Aim, Aim.off_by(0.1), Aim.off_by(1.0), episodes=200, **QUIET).worse
 
 
-def test_the_same_controller_is_neither_and_the_first_look_is_enough() -> None:
-    found = residual_rl.compare(Aim, Aim.off_by(0.5), Aim.off_by(0.5), episodes=400, **QUIET)
-    assert (found.better, found.worse, found.deviates) == (False, False, False)
-    assert found.episodes == 400 // 16
+def test_the_same_controller_is_neither_better_nor_worse() -> None:
+    found = residual_rl.compare(Aim, Aim.off_by(0.5), Aim.off_by(0.5), episodes=40, **QUIET)
+    assert (found.better, found.worse, found.deviates, found.episodes) == (False, False, False, 40)
+
+
+def test_a_change_that_does_harm_in_rare_states_is_found_though_it_does_nothing_in_the_first_episodes() -> None:
+    def rarely_wrong(observation: np.ndarray) -> np.ndarray:
+        return 1.0 + 2.0 * observation - 3.0 * (observation > 0.98)
+
+    few = residual_rl.compare(Aim, Aim.off_by(0.0), rarely_wrong, episodes=400 // 16, **QUIET)
+    assert few.episodes == 25
+    found = residual_rl.compare(Aim, Aim.off_by(0.0), rarely_wrong, episodes=400, **QUIET)
+    assert found.worse
 
 
 def test_the_command_fails_if_the_policy_is_significantly_worse() -> None:
@@ -170,6 +179,9 @@ def test_the_command_fails_if_the_policy_is_significantly_worse() -> None:
     better = CliRunner().invoke(app, [*arguments, "--base", "zero", "--policy", "reactive-push"])
     assert better.exit_code == 0
     assert '"conclusion": "better"' in better.stdout
+    unknown = CliRunner().invoke(app, [*arguments, "--base", "zero", "--policy", "reactive-pusher"])
+    assert unknown.exit_code == 2
+    assert "there is no controller called 'reactive-pusher'" in unknown.stderr
 
 
 def test_a_directory_does_not_hide_the_environment_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

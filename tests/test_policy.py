@@ -123,6 +123,15 @@ def test_a_scale_that_leaves_nothing_to_learn_or_is_out_of_range_is_refused(scal
         Composition(scale=scale)
 
 
+@pytest.mark.parametrize("method", ["improve", "configure"])
+def test_a_scale_for_other_entries_than_the_action_has_is_refused(method: str, tmp_path: Path) -> None:
+    import residual_rl.api
+
+    out = {"out": tmp_path} if method == "improve" else {}
+    with pytest.raises(ResidualRLError, match=r"scale has 3 entries, \(1\.0, 0\.0, 1\.0\), but an action of push has 4"):
+        getattr(residual_rl.api, method)("push", **out, tell=None, **{"algorithm.composition.scale": (1.0, 0.0, 1.0)})
+
+
 # ---- the rate limit ----
 
 

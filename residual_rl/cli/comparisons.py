@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from residual_rl.cli.console import Json, Threads, console, show, tell
+from residual_rl.cli.console import Json, Success, Threads, complaints, console, given, show, tell
 from residual_rl.custom.making import gymnasium_maker
-from residual_rl.errors import ResidualRLError
+from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.tasks import is_task
 
 
@@ -35,13 +35,25 @@ def compare(
     horizon: Annotated[
         int | None, typer.Option(min=1, help="Steps after which an episode is cut.", show_default="the environment's own")
     ] = None,
+    success: Success = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two controllers from the same initial states; the exit status is 1 if the policy is significantly worse."""
+    """Compare two controllers from the same initial states.
+
+    The exit status is 1 if the policy is significantly worse, and 2 if they could not be compared.
+    """
     from residual_rl.api import compare as compare_
 
-    found = compare_(env, base, policy, episodes=episodes, horizon=horizon, num_threads=threads, tell=tell)
+    try:
+        found = compare_(
+            env, base, policy, episodes=episodes, horizon=horizon, num_threads=threads, tell=tell, **given(success=success)
+        )
+    except Interrupted:
+        raise
+    except ResidualRLError as error:  # 1 would say that the policy is worse
+        complaints.print(Text(f"error: {error}", style="red"), highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
     if as_json:
         values = found.to_json() | {"conclusion": found.conclusion, "better": found.better, "worse": found.worse}
         print(json.dumps(values))

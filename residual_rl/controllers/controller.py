@@ -128,10 +128,18 @@ def is_stateful(controller: Any) -> bool:
 
 def start_episodes(controller: Any, lanes: int) -> None:
     """Reset a stateful controller: an episode starts in each lane."""
-    if not is_stateful(controller):
-        return
+    if is_stateful(controller):
+        restart(controller, np.ones(lanes, dtype=bool))
+
+
+def restart(controller: Any, *mask: np.ndarray) -> None:
+    """Call its `reset`, with a mask of lanes or without.
+
+    Raises:
+        ControllerError: it raised.
+    """
     try:
-        controller.reset(np.ones(lanes, dtype=bool))
+        controller.reset(*mask)
     except Exception as error:
         raise ControllerError(f"reset of controller {name_of(controller)!r} raised {type(error).__name__}: {error}") from error
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, Lanes, PerLane, keeps_lanes, takes_no_mask
-from residual_rl.controllers.controller import is_stateful, name_of, propose, start_episodes
+from residual_rl.controllers.controller import is_stateful, name_of, propose, restart, start_episodes
 from residual_rl.controllers.copying import CannotCopy, copy_of
 from residual_rl.errors import ControllerError
 from residual_rl.processes import usable_cores
@@ -175,12 +175,37 @@ def advice(call: Callable[[Any], Any], character: Character, lanes: int | None) 
 
 
 def ignores_goal(controller: Adapted, observation: Observation) -> bool:
-    """Return whether a controller proposes the same at other goals, for every observation `[N]` of its episodes."""
+    """Return whether a controller proposes the same at other goals, for every observation `[N]` of its episodes.
+
+    A controller that fails at some of them reads them.
+    """
     desired, achieved = observation["desired_goal"], observation["achieved_goal"]
     size = controller.layout.action_size
-    answer = propose(controller, observation, size)
     others = (np.roll(desired, 1, axis=0), achieved[::-1].copy(), desired + 0.1 * np.arange(1.0, 1.0 + desired.shape[1]))
-    return all(np.array_equal(answer, propose(controller, with_goal(observation, other), size)) for other in others)
+    try:
+        answer = propose(controller, observation, size)
+        return all(np.array_equal(answer, propose(controller, with_goal(observation, other), size)) for other in others)
+    except ControllerError:
+        return False
+
+
+def can_start(call: Any, layout: Layout, observation: Observation) -> np.ndarray:
+    """Which starts of episodes `[N]` a controller has an action for, asked about one or about a batch of one: `[N]` bool."""
+    copies, _ = _copies_of(call)
+    plain = Character(True, False, keeps_lanes(call), bool(layout.goal), False, 0.0)
+    characters = [plain] if keeps_lanes(call) else [replace(plain, takes_batch=False), plain]
+
+    def answers(row: int, character: Character) -> bool:
+        try:
+            adapted = Adapted(copies(0), layout, character)
+            start_episodes(adapted, 1)
+            propose(adapted, select(observation, np.array([row])), layout.action_size)
+        except ControllerError:
+            return False
+        return True
+
+    rows = range(len(observation["observation"]))
+    return np.array([any(answers(row, character) for character in characters) for row in rows])
 
 
 def _copies_of(call: Any) -> tuple[Callable[[int], Any], str]:
@@ -188,7 +213,7 @@ def _copies_of(call: Any) -> tuple[Callable[[int], Any], str]:
 
     def started(one: Any) -> Any:
         if is_stateful(one) and takes_no_mask(one):
-            one.reset()
+            restart(one)
         return one
 
     if isinstance(call, PerLane) and not isinstance(call, EpisodeCopies):

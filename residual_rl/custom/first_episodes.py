@@ -17,6 +17,7 @@ from residual_rl.types import Transition
 
 LOOKED_AT = 400  # steps
 MOST_EPISODES = 4  # for that, of one lane
+MOST_LOST = 12  # of one lane, until one is not lost
 FEWEST_FOR_A_LIMIT = 2  # episodes that end after as many steps
 DISTURBED = Purpose.PROBE + 1_000_000  # first seed of disturbed episodes
 
@@ -108,7 +109,9 @@ def _played(
 ) -> tuple[Seen, list[str]]:
     """Roll out episodes of at least `LOOKED_AT` steps together; return them, and the reasons of those that failed."""
     seen, reasons = Seen([], [], []), list[str]()
-    for number in range(MOST_EPISODES):
+    for number in range(MOST_LOST):
+        if number >= MOST_EPISODES and seen.steps:
+            break
         seeds = [first_seed + number * lanes.num_envs + lane for lane in range(lanes.num_envs)]
         found, dropped = collect(lanes, base, composition, act, seeds)
         reasons += dropped

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from residual_rl.controllers.adapted import Adapted
-from residual_rl.controllers.probe import advice, character_of, ignores_goal, judged_by_episodes, one_to_try
+from residual_rl.controllers.probe import advice, can_start, character_of, ignores_goal, judged_by_episodes, one_to_try
 from residual_rl.controllers.resolve import resolve
 from residual_rl.custom.description import Description, Findings
 from residual_rl.custom.first_episodes import Seen, disturbed, horizon_of, looks_like_a_time_limit, undisturbed
@@ -20,8 +20,10 @@ from residual_rl.errors import ControllerError, RunError, WorldError
 from residual_rl.residual import Composition
 from residual_rl.seeds import Purpose
 from residual_rl.spaces import GOAL_KEYS, Layout
-from residual_rl.types import Observation, Transition, map_observation
+from residual_rl.types import Observation, Transition, map_observation, select
 from residual_rl.units import Units, units_of
+
+MOST_STARTS = 12  # at which a controller is asked, if it has no action for the first ones
 
 
 def look(
@@ -65,7 +67,13 @@ def look(
     tried = supplied
     if supplied.is_users:
         starts = map_observation(lambda *arrays: np.concatenate(arrays), first, second)
-        character = character_of(controller, layout, starts, opened.fixed_lanes, tell)
+        try:
+            character = character_of(controller, layout, starts, opened.fixed_lanes, tell)
+        except ControllerError:  # perhaps it is a planner that finds no plan for these starts
+            others = _with_an_answer(opened, lanes, controller, [first, second])
+            if others is None:
+                raise
+            character = character_of(controller, layout, others, opened.fixed_lanes, tell)
         tried = replace(supplied, controller=one_to_try(controller, character))
     base = tried.fitted(layout, character).controller
     seen = undisturbed(opened, lanes, base)
@@ -78,9 +86,9 @@ def look(
         tell(f"{name}: {character}")
         if slow := advice(controller, character, opened.fixed_lanes):
             tell(slow)
-    others = [] if composition is None else disturbed(lanes, base, composition)
+    noisy = [] if composition is None else disturbed(lanes, base, composition)
     horizon = horizon_of(opened.name, opened.horizon, steps, tell)
-    if looks_like_a_time_limit(steps + others):
+    if looks_like_a_time_limit(steps + noisy):
         length = len(steps[0].reward)
         tell(
             f"{opened.name}: every first episode ended with `terminated` at step {length:,}. If that is a time limit, return "
@@ -100,13 +108,13 @@ def look(
     usual = 0.0 if sparse else usual_value(steps, discount)
     findings = Findings(
         measured_by="success" if lanes.tells_success else "return",
-        reward_scale=1.0 if sparse else reward_scale(steps + others, usual, discount),
+        reward_scale=1.0 if sparse else reward_scale(steps + noisy, usual, discount),
         sparse=sparse,
         episode_steps=float(np.mean([len(one.reward) for one in steps])),
         goal_rules=rules,
         usual_value=usual,
     )
-    layout = replace(layout, units=_units(layout, steps + others))
+    layout = replace(layout, units=_units(layout, steps + noisy))
     return Description(opened.name, layout, horizon, findings, character, success)
 
 
@@ -150,6 +158,16 @@ def _units(layout: Layout, episodes: Sequence[Transition]) -> Units:
     parts = units_of(shown("observation"), of_observation), units_of(goals, of_goal)
     centre, scale = (np.concatenate([part[index] for part in parts]).tolist() for index in (0, 1))
     return Units(tuple(centre), tuple(scale))
+
+
+def _with_an_answer(opened: Opened, lanes: ForeignLanes, controller: Any, starts: list[Observation]) -> Observation | None:
+    """Starts of episodes `[N]` for which a controller has an action: of those given, or others; None if there are none."""
+    for number in range(MOST_STARTS):
+        shown = starts[number] if number < len(starts) else _start(opened, lanes, number)
+        answered = can_start(controller, opened.layout, shown)
+        if answered.any():
+            return select(shown, np.flatnonzero(answered))
+    return None
 
 
 def _start(opened: Opened, lanes: ForeignLanes, number: int) -> Observation:

@@ -56,7 +56,8 @@ class VectorLanes:
         self._elapsed += 1
         now = self.layout.flatten(shown, (self.num_envs,))
         success = self._success(info)
-        if self._mode == AutoresetMode.SAME_STEP and self._ended.any():
+        # One that does not tell its mode may tell of the end all the same.
+        if (self._mode == AutoresetMode.SAME_STEP or "final_obs" in info) and self._ended.any():
             final = self._final_obs(info)
             for lane in np.flatnonzero(self._ended & ~over).tolist():
                 now = _with_row(now, lane, self.layout.flatten(final[lane]))

@@ -93,6 +93,7 @@ def compare_run(
             config.measured_by,
             pairing="paired" if repeats is None else repeats.pairing,
             sequential=sequential,
+            stops_if_alike=True,  # what has done nothing is not delivered, and a real plant wears out
         )
 
 

@@ -22,6 +22,7 @@ def compare_in_turns(
     *,
     pairing: Pairing = "paired",
     sequential: bool = False,
+    stops_if_alike: bool = False,
 ) -> Comparison:
     """Compare a policy with its base from the same initial states.
 
@@ -33,8 +34,9 @@ def compare_in_turns(
         seeds: of the episodes.
         measured_by: the measure of the comparison.
         pairing: whether episodes from the same initial state are compared with each other.
-        sequential: whether to test the result several times, see `statistics.looks`, and to stop once it is certain, or if both
-            acted the same in every step so far.
+        sequential: whether to test the result several times, see `statistics.looks`, and to stop once it is certain.
+        stops_if_alike: whether a look also stops if both acted the same in every step so far. That does not show that neither
+            is worse: they may differ in rare states.
 
     Raises:
         ControllerError, WorldError: see `Turns.play`.
@@ -59,7 +61,7 @@ def compare_in_turns(
 
     found = result(first)
     for look in later:
-        if found.better or found.worse or not found.deviates:
+        if found.better or found.worse or (stops_if_alike and not found.deviates):
             break
         pairs = pairs + turns.play(seeds[len(pairs.fingerprints) : look.episodes])
         found = result(look)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from residual_rl.controllers import Controller, propose, reads_state, start_episodes
+from residual_rl.controllers import Controller, is_random, propose, reads_state, start_episodes
 from residual_rl.controllers.copying import CannotCopy, copy_of
 from residual_rl.errors import ControllerError, RunError
 from residual_rl.seeds import Purpose
@@ -29,7 +29,7 @@ class FirstLook(NamedTuple):
     observation: Observation
     """[T, E, ...] the observations."""
     proposed: np.ndarray | None
-    """[T, E, A] the base's proposals; None if they are not reproducible."""
+    """[T, E, A] the base's proposals; None if it is stochastic, or they are not reproducible."""
     action: np.ndarray
     """[T, E, A] the executed actions, in [-1, 1]."""
     reward: np.ndarray | None
@@ -55,19 +55,22 @@ def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool
         actions = proposed.clip(-1.0, 1.0)
         again, _, other = _roll_out_briefly(lanes, seeds, lambda _, step: actions[step], len(actions))
         same_world = len(again) == len(shown) and _difference(_stack(shown), _stack(again)) is None and _is_close(reward, other)
-        same_base = answers_of(controller, _stack(shown), action_size)
+        # A copy with another random state, because the next start of Python seeds it anew.
+        same_base = answers_of(controller, _stack(shown), action_size, chance=1)
     except Exception:  # a failure here happens again in the run, and is reported there
         return None
     observation = map_observation(lambda array: array.astype(np.float64), without_state(_stack(shown)))
     keeps_world = with_environment and same_world
-    return FirstLook(
-        observation, proposed if _is_close(proposed, same_base, least=1.0) else None, actions, reward if keeps_world else None
-    )
+    keeps_base = not is_random(controller) and _is_close(proposed, same_base, least=1.0)
+    return FirstLook(observation, proposed if keeps_base else None, actions, reward if keeps_world else None)
 
 
-def answers_of(controller: Controller, observation: Observation, action_size: int) -> np.ndarray:
-    """Return the proposals `[T, E, A]` of a base, or of its copy, for observations `[T, E, ...]` from the start of episodes."""
-    asked = _to_ask(controller)
+def answers_of(controller: Controller, observation: Observation, action_size: int, chance: int = 0) -> np.ndarray:
+    """Return the proposals `[T, E, A]` of a base, or of its copy, for observations `[T, E, ...]` from the start of episodes.
+
+    `chance`: see `copy_of`.
+    """
+    asked = _to_ask(controller, chance)
     steps, episodes = observation["observation"].shape[:2]
     start_episodes(asked, episodes)
     return np.stack([propose(asked, select(observation, step), action_size) for step in range(steps)])
@@ -162,10 +165,10 @@ def check_same_environment(path: str | Path, lanes: Lanes, name: str) -> None:
         )
 
 
-def _to_ask(controller: Controller) -> Controller:
+def _to_ask(controller: Controller, chance: int = 0) -> Controller:
     """Return a copy, so that the controller itself does not change; if it cannot be copied, itself: episodes reset it."""
     try:
-        return copy_of(controller)
+        return copy_of(controller, chance)
     except CannotCopy:
         return controller
 

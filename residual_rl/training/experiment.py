@@ -133,7 +133,7 @@ def library_experiment(task: Task, request: Request) -> Experiment:
     path, fields = request.path(task.name), request.fields
     controller = task.default_controller if request.controller is None else request.controller
     base = for_lanes(_base(controller, task, task.spec, path, request))
-    config = _config(fields, task.name, base, {} if task.spec.goal_size else {"hindsight.relabel_ratio": 0.0})
+    config = _config(fields, task, base, {} if task.spec.goal_size else {"hindsight.relabel_ratio": 0.0})
     config = paced(unless_given(config, {"measured_by": task.measured_by}, fields), task, fields)
     first_look = None
     if request.writes and base.is_users:
@@ -161,7 +161,7 @@ def custom_experiment(opened: Opened, request: Request, success: str) -> Experim
     about = described(path) if request.writes and is_begun(path) else None
     first_look = None
     if about is None:
-        composition = _config(fields, opened.name, base, {}).algorithm.composition if request.writes else None
+        composition = _config(fields, opened, base, {}).algorithm.composition if request.writes else None
         about = look(opened, base, request.tell, success, composition)
         if request.writes:
             # In the environment's own units, like everything before the description.
@@ -179,7 +179,7 @@ def custom_experiment(opened: Opened, request: Request, success: str) -> Experim
     if fields.get("judging") == "bench":
         own |= bench_pace(steps)
     forced = {"hindsight.relabel_ratio": 0.0} if about.findings.goal_rules is None else {}
-    config = unless_given(_config(fields, opened.name, base, forced), own, fields)
+    config = unless_given(_config(fields, opened, base, forced), own, fields)
     if about.findings.goal_rules is None and config.hindsight.relabel_ratio > 0.0:
         raise ResidualRLError(
             f"hindsight.relabel_ratio is {config.hindsight.relabel_ratio:g}, but {opened.name} cannot be asked what "
@@ -212,14 +212,20 @@ def _read_preparation_cost(path: Path, request: Request) -> tuple[int, float]:
     return (0, 0.0) if progress is None else (progress.steps, progress.wall_seconds)
 
 
-def _config(fields: dict[str, Any], task: str, base: Base, follows: dict[str, Any]) -> Config:
+def _config(fields: dict[str, Any], where: Task | Opened, base: Base, follows: dict[str, Any]) -> Config:
     """Return the configuration: the user's fields take precedence over those that follow from the controller.
 
     Those that follow also go into a part that was passed as a whole, such as `hindsight=Hindsight(...)`. If the controller is
     stochastic or stateful, its proposal does not follow from the observation, so it becomes an input of the actor.
     """
     shown = {"algorithm.composition.actor_sees_base": True} if base.traits.is_hidden else {}
-    return make_config(**{"task": task, "controller": base.name, **shown, **follows, **fields})
+    config = make_config(**{"task": where.name, "controller": base.name, **shown, **follows, **fields})
+    scale, size = config.algorithm.composition.scale, where.spec.action_size
+    if isinstance(scale, tuple) and len(scale) != size:
+        raise ResidualRLError(
+            f"algorithm.composition.scale has {len(scale)} entries, {scale}, but an action of {where.name} has {size}"
+        )
+    return config
 
 
 def described(path: str | Path) -> Description | None:

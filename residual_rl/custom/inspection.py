@@ -161,7 +161,7 @@ def _units(layout: Layout, episodes: Sequence[Transition]) -> Units:
 
 
 def _with_an_answer(opened: Opened, lanes: ForeignLanes, controller: Any, starts: list[Observation]) -> Observation | None:
-    """Return starts of episodes `[N]` for which a controller has an action, from those given or others; None if there are none."""
+    """Return starts of episodes `[N]` for which a controller has an action: given ones or others; None if there are none."""
     for number in range(MOST_STARTS):
         shown = starts[number] if number < len(starts) else _start(opened, lanes, number)
         answered = can_start(controller, opened.layout, shown)

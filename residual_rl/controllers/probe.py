@@ -49,7 +49,7 @@ def character_of(
     """
     name = name_of(call)
     rows = ROWS
-    while rows in (*layout.action_shape, *(length for entry in layout.observation for length in entry.shape)):
+    while rows in (*layout.action_shape, *(length for entry in layout.of_environment.observation for length in entry.shape)):
         rows += 1  # so that no axis of a single observation looks like a batch
     batch = select(observation, np.arange(rows) % len(observation["observation"]))
     copies, why = _copies_of(call)
@@ -220,7 +220,7 @@ def _milliseconds(adapted: Adapted, batch: Observation) -> float:
 def _questioned(adapted: Adapted, batch: Observation, repeats: int) -> list[np.ndarray]:
     """Its answers to one question, asked again and again, and after others; NaN, and no more, if it fails to answer."""
     size, last = adapted.layout.action_size, len(batch["observation"]) - 1
-    others = [select(batch, slice(last, None, -1)), map_observation(lambda array: array + 0.01, batch)]
+    others = [select(batch, slice(last, None, -1)), _moved(batch)]
     answers: list[np.ndarray] = []
     for question in [batch] * repeats + others + [batch]:
         try:
@@ -232,6 +232,12 @@ def _questioned(adapted: Adapted, batch: Observation, repeats: int) -> list[np.n
         if question is batch:
             answers.append(answer)
     return answers
+
+
+def _moved(batch: Observation) -> Observation:
+    """Other observations; what an environment showed as bytes stays as it is."""
+    moved = map_observation(lambda array: array + 0.01, batch)
+    return Observation(**{**moved, "shown": batch["shown"]}) if "shown" in batch else moved
 
 
 def _after_start(

@@ -11,6 +11,7 @@ import numpy as np
 
 from residual_rl.controllers import Controller, propose, reads_state, start_episodes
 from residual_rl.controllers.copying import CannotCopy, copy_of
+from residual_rl.encoders.perception import Perception
 from residual_rl.errors import ControllerError, RunError
 from residual_rl.seeds import Purpose
 from residual_rl.storage import digest, read_arrays, write_arrays
@@ -58,7 +59,10 @@ def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool
         same_base = answers_of(controller, _stack(shown), action_size)
     except Exception:  # whatever fails here fails again where it counts, and is told there
         return None
-    observation = map_observation(lambda array: array.astype(np.float64), without_state(_stack(shown)))
+    stacked = _stack(shown)
+    observation = map_observation(lambda array: array.astype(np.float64), without_state(stacked))
+    if "shown" in stacked:
+        observation["shown"] = stacked["shown"]
     keeps_world = with_environment and same_world
     return FirstLook(
         observation, proposed if _is_close(proposed, same_base, least=1.0) else None, actions, reward if keeps_world else None
@@ -97,6 +101,8 @@ def read_first_look(path: str | Path) -> FirstLook | None:
     try:
         sound = digest(arrays, {}) == json.loads(metadata["first look"])["digest"]
         observation = Observation(**{key: arrays[key] for key in ("observation", "achieved_goal", "desired_goal")})
+        if "shown" in arrays:
+            observation["shown"] = arrays["shown"]
         look = FirstLook(observation, arrays.get("proposed"), arrays["action"], arrays.get("reward"))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise RunError(f"{file} is damaged: {error}") from error
@@ -162,6 +168,29 @@ def check_same_environment(path: str | Path, lanes: Lanes, name: str) -> None:
         )
 
 
+def check_same_encoder(path: str | Path, perceive: Perception) -> None:
+    """Compare the features of what a run's environment showed at first with those that its encoder made.
+
+    Args:
+        path: the run's directory.
+        perceive: with the environment's layout, without units.
+
+    Raises:
+        RunError: it is another encoder of the same name, or what the run keeps is damaged.
+        EncoderError: it returns no features.
+    """
+    look, encoder = read_first_look(path), perceive.encoder
+    if look is None or encoder is None or "shown" not in look.observation:
+        return
+    shown, there = look.observation["shown"], look.observation["observation"]
+    here = perceive(shown.reshape(-1, shown.shape[-1]))["observation"].reshape(there.shape)
+    if (place := _first_difference(there, here, least=1.0)) is not None:
+        raise RunError(
+            f"{path} was learned on the features of another encoder {encoder.name!r}: feature {place[-1]} in step {place[0]} "
+            f"of its first episode was {there[place]:.6g}, and is now {here[place]:.6g}. Pass the one that it was learned on"
+        )
+
+
 def _to_ask(controller: Controller) -> Controller:
     """A copy, so that no question changes the controller itself; where there can be none, its episodes start anew anyway."""
     try:
@@ -189,7 +218,10 @@ def _rolled_out(
 
 
 def _stack(shown: list[Observation]) -> Observation:
-    return map_observation(lambda *arrays: np.stack(arrays), *(without_state(one) for one in shown))
+    """What was shown `[T, E, ...]`, without the numbers in the environment's units, which are those of the observation here."""
+    stacked = map_observation(lambda *arrays: np.stack(arrays), *shown)
+    stacked.pop("state", None)
+    return stacked
 
 
 def _difference(before: Observation, now: Observation) -> str | None:

@@ -15,8 +15,8 @@ FLAGS = 3  # terminated, truncated, success; success is NaN where the environmen
 class RowEnv(gymnasium.Env):
     """An environment whose observation is one row of numbers: observation, both goals, terminated, truncated, success.
 
-    If there is an encoder, it is one row of bytes. It holds an episode that has ended. Gymnasium's vector environments refuse to
-    step one that has, so the flags go into the row. What raises ends the episode with a row that is not finite.
+    If there is an encoder, it is one row of bytes. It holds an episode that has ended. Gymnasium's vector environments refuse
+    to step one that has, so the flags go into the row. What raises ends the episode with a row that is not finite.
     """
 
     def __init__(self, env: gymnasium.Env, layout: Layout, horizon: int):

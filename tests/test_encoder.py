@@ -17,15 +17,21 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from worlds import BUDGET, Reach
 
 import residual_rl
+from residual_rl.controllers.adapted import Character
+from residual_rl.controllers.resolve import resolve
 from residual_rl.custom.description import Description, Findings
 from residual_rl.custom.opened import Opened
 from residual_rl.encoders.encoder import ENCODERS, Encoder
 from residual_rl.encoders.perception import images_in
 from residual_rl.errors import ControllerError, EncoderError, Interrupted, ResidualRLError, RunError, WorldError
+from residual_rl.reports.report import write_report
+from residual_rl.residual import Composition
+from residual_rl.rollout import collect
 from residual_rl.runs.reading import read_rows
 from residual_rl.spaces import layout_of
 from residual_rl.spaces.packing import Packing
 from residual_rl.storage import read_arrays
+from residual_rl.training.experiment import Request, open_experiment
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 with pytest.MonkeyPatch.context() as patch:
@@ -34,12 +40,8 @@ with pytest.MonkeyPatch.context() as patch:
 SIDE, Lamp, controller, encoder = example.SIDE, example.Lamp, example.controller, example.encoder
 
 LAMP: dict[str, Any] = BUDGET | {"horizon": 10, "steps": 4000, "encoder": encoder}
-SHORT: dict[str, Any] = LAMP | {
-    "steps": 480,
-    "evaluation_interval": 10_000,
-    "evaluation_episodes": 4,
-    "verdict_episodes": 4,
-}
+SHORT: dict[str, Any] = LAMP | {"steps": 320, "evaluation_interval": 10_000}
+"""Compiles nothing that a run with `LAMP` has not compiled."""
 
 
 class Counted:
@@ -63,7 +65,7 @@ class Projection:
 
     def __init__(self, seed: int = 0):
         self.seed = seed
-        self.weights = np.random.default_rng(seed).normal(size=(SIDE * SIDE, 8)).astype(np.float32)
+        self.weights = np.random.default_rng(seed).normal(size=(SIDE * SIDE, 2)).astype(np.float32)
 
     @property
     def digest(self) -> str:
@@ -108,6 +110,7 @@ def test_a_controller_that_sees_images_is_improved_over_features(finished: Path)
     assert found.better, found
     assert found.policy.mean_return > 0.7 * found.base.mean_return, found
     assert residual_rl.diagnose(finished) is not None
+    assert write_report([finished]).stat().st_size > 1000
 
 
 def test_the_policy_takes_images_and_corrects_by_their_features(finished: Path) -> None:
@@ -118,7 +121,7 @@ def test_the_policy_takes_images_and_corrects_by_their_features(finished: Path) 
     assert actions.shape == (6, 1)
     np.testing.assert_allclose(policy(shown[2]), actions[2], atol=1e-5)
     policy.scale = 0.0
-    np.testing.assert_array_equal(policy(shown), controller(shown).clip(-1.0, 1.0))
+    np.testing.assert_allclose(policy(shown), controller(shown).clip(-1.0, 1.0), atol=1e-7)  # the environment takes float32
 
 
 def test_what_is_stored_are_features(finished: Path) -> None:
@@ -246,18 +249,46 @@ def from_dictionary(shown: Any) -> np.ndarray:
 
 
 def encode_dictionary(shown: Any) -> np.ndarray:
-    return np.concatenate([encoder(shown["camera"]["gray"]), shown["rail"]], axis=1)
+    return np.concatenate([encoder(shown["camera"]["gray"])[:, :1], shown["rail"]], axis=1)
 
 
-@pytest.mark.parametrize("processes", [False, True])
-def test_a_dictionary_of_an_image_and_a_vector(processes: bool, tmp_path: Path) -> None:
+def test_a_dictionary_of_an_image_and_a_vector(tmp_path: Path) -> None:
     fields = SHORT | {"encoder": encode_dictionary}
-    if processes:
-        fields |= {"episodes_per_cycle": 2, "steps": 40}
-    run = residual_rl.improve(LampAndRail, from_dictionary, out=tmp_path, processes=processes, **fields)
+    run = residual_rl.improve(LampAndRail, from_dictionary, out=tmp_path, **fields)
     policy = residual_rl.load(run, from_dictionary, encoder=encode_dictionary)
     env = LampAndRail()
     assert env.action_space.contains(policy(env.reset(seed=0)[0]).astype(np.float32))
+
+
+def test_processes_show_the_same_and_encode_in_one() -> None:
+    shown = []
+    for processes in (False, True):
+        counted = Counted()
+        with closing(Opened(Lamp, 10, processes, Encoder(counted, "counted"), stored=1)) as opened:
+            envs = opened.task(described(opened), 2).make_envs(2)
+            counted.calls = 0
+            envs.reset(seed=[4, 5])
+            shown.append(envs.step(np.full((2, 1), 0.25))[0])
+            assert counted.calls == 2
+    for key in ("observation", "shown"):
+        np.testing.assert_array_equal(shown[0][key], shown[1][key])
+
+
+def test_an_episode_holds_features_alone() -> None:
+    with closing(Opened(Lamp, 10, encoder=Encoder(encoder, "encoder"), stored=1)) as opened:
+        about = described(opened)
+        base = (
+            resolve(controller, opened.spec).fitted(opened.layout, Character(True, False, False, False, False, 0.1)).controller
+        )
+        envs = opened.task(about, 2).make_envs(2)
+        episodes, _ = collect(envs, base, Composition(), lambda seen, action, step: np.zeros_like(action), [1, 2])
+    steps = episodes[0].transitions
+    for observation in (steps.observation, steps.next_observation):
+        assert observation.keys() == {"observation", "achieved_goal", "desired_goal"}
+        assert observation["observation"].shape == (10, 2)
+    # The base saw the images of which these are the features.
+    place = steps.observation["observation"][:, 1]
+    assert np.abs(np.abs(steps.base_action[:, 0] + 2.0 * place)[np.abs(place) < 0.09] - 0.8).max() < 1e-6
 
 
 def test_a_saved_encoder_is_kept_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,19 +308,23 @@ def test_a_saved_encoder_is_kept_in_the_run(tmp_path: Path, monkeypatch: pytest.
 def test_an_onnx_network_is_an_encoder(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     make, kinds = onnx.helper, onnx.TensorProto
-    nodes = [make.make_node("Cast", ["image"], ["floats"], to=kinds.FLOAT), make.make_node("Flatten", ["floats"], ["features"])]
+    nodes = [
+        make.make_node("Cast", ["image"], ["floats"], to=kinds.FLOAT),
+        make.make_node("Flatten", ["floats"], ["flat"]),
+        make.make_node("MatMul", ["flat", "weights"], ["features"]),
+    ]
+    weights = onnx.numpy_helper.from_array(Projection().weights, "weights")
     shape = ["B", SIDE, SIDE, 1]
     graph = make.make_graph(
         nodes,
-        "flatten",
+        "projection",
         [make.make_tensor_value_info("image", kinds.UINT8, shape)],
-        [make.make_tensor_value_info("features", kinds.FLOAT, ["B", SIDE * SIDE])],
+        [make.make_tensor_value_info("features", kinds.FLOAT, ["B", 2])],
+        [weights],
     )
     model = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "flat.onnx")
-    run = residual_rl.improve(
-        Lamp, controller, out=tmp_path / "run", **SHORT | {"encoder": tmp_path / "flat.onnx", "steps": 160}
-    )
+    run = residual_rl.improve(Lamp, controller, out=tmp_path / "run", **SHORT | {"encoder": tmp_path / "flat.onnx"})
     (tmp_path / "flat.onnx").unlink()
     assert residual_rl.load(run, controller)(images(3)).shape == (3, 1)
 
@@ -324,13 +359,18 @@ def test_goals_stay_as_they_are_beside_features(tmp_path: Path) -> None:
     def towards(shown: Any) -> np.ndarray:
         return 0.5 * (shown["desired_goal"] - shown["achieved_goal"])
 
-    lines: list[str] = []
-    fields = SHORT | {"encoder": mean_of, "horizon": 10, "steps": 320, "tell": lines.append}
-    run = residual_rl.improve(SeenReach, towards, out=tmp_path, **fields)
-    assert any("cannot be re-queried" in line for line in lines)
-    policy = residual_rl.load(run, towards, encoder=mean_of)
-    shown, _ = SeenReach().reset(seed=1)
-    assert np.isfinite(policy(shown)).all()
+    fields = {"method": "rpl", "preset": "default", "seed": 0}
+    request = Request(towards, fields, None, [].append, tmp_path, writes=False, encoder=mean_of)
+    with open_experiment(SeenReach, request, 10, False) as experiment:
+        assert experiment.keeps_base_actions  # what the environment showed is not stored
+        envs = experiment.task.make_envs(experiment.config.episodes_per_cycle)
+        observation, _ = envs.reset(seed=list(range(experiment.config.episodes_per_cycle)))
+        goals = np.stack([SeenReach().reset(seed=seed)[0]["desired_goal"] for seed in range(3)])
+        assert experiment.description is not None
+        layout = experiment.description.layout
+        np.testing.assert_allclose(layout.goals(observation["desired_goal"])[:3], goals)
+        np.testing.assert_allclose(layout.raw(observation)["observation"], 2.0)  # 100 / 50, at the start
+        np.testing.assert_array_equal(layout.unflatten(observation)["desired_goal"][:3], goals)
 
 
 def test_an_image_environment_without_an_encoder_is_refused_before_training(tmp_path: Path) -> None:
@@ -341,7 +381,7 @@ def test_an_image_environment_without_an_encoder_is_refused_before_training(tmp_
     assert "LampAndRail cannot be used: entry 'camera/gray' is an image, uint8 of shape (16, 16, 1)" in message
     assert "pass encoder=" in message
     each = 2 * 4 * (SIDE * SIDE + 1)
-    assert f"{each / 1000:.3g} kB, and a replay of 100,000 of them {each / 10_000:.3g} MB" in message
+    assert f"{each / 1000:.3g} kB, and a replay of 100,000 of them {each / 10:.3g} MB" in message
     assert not (tmp_path / "run").exists()
 
 

@@ -20,6 +20,7 @@ from residual_rl.types import Observation, map_observation, select, without_stat
 
 FIRST_LOOK = "first-look.safetensors"
 STEPS = 10
+MOST_BYTES = 1 << 23  # of what an environment with an encoder shows
 CLOSE = 1e-3
 """Of an action in [-1, 1], or of the spread of an entry: what another machine, batch size or version may change."""
 
@@ -63,6 +64,9 @@ def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool
     observation = map_observation(lambda array: array.astype(np.float64), without_state(stacked))
     if "shown" in stacked:
         observation["shown"] = stacked["shown"]
+        lanes_kept = slice(max(1, MOST_BYTES // observation["shown"][:, 0].nbytes))
+        observation = map_observation(lambda array: array[:, lanes_kept], observation)
+        proposed, same_base, actions, reward = (array[:, lanes_kept] for array in (proposed, same_base, actions, reward))
     keeps_world = with_environment and same_world
     return FirstLook(
         observation, proposed if _is_close(proposed, same_base, least=1.0) else None, actions, reward if keeps_world else None

@@ -1,7 +1,10 @@
 """NoisyHook: Hook seen through noise, in two frames.
 
 Observation (80): the frame before and the frame now, each the 40 entries of `hook.py` through noise of its own. An episode
-begins with its first frame twice. Goal and achieved goal come once and are exact, and so are reward and success: hindsight
+begins with its first frame twice. The two frames are part of this task, as published; in other environments a wrapper stacks
+frames, see `docs/encoders.md`.
+
+Goal and achieved goal come once and are exact, and so are reward and success: hindsight
 relabels with true positions. Velocities, gripper and fingers are exact too.
 
 Differs: the paper says that achieved goals are noisy too; the published code, and both tasks here, show them exactly.

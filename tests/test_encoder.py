@@ -39,7 +39,7 @@ with pytest.MonkeyPatch.context() as patch:
     example = importlib.import_module("image_features")
 SIDE, Lamp, controller, encoder = example.SIDE, example.Lamp, example.controller, example.encoder
 
-LAMP: dict[str, Any] = BUDGET | {"horizon": 10, "steps": 4000, "encoder": encoder}
+LAMP: dict[str, Any] = BUDGET | {"horizon": 10, "steps": 2400, "encoder": encoder}
 SHORT: dict[str, Any] = LAMP | {"steps": 320, "evaluation_interval": 10_000}
 """Compiles nothing that a run with `LAMP` has not compiled."""
 
@@ -260,7 +260,8 @@ def test_a_dictionary_of_an_image_and_a_vector(tmp_path: Path) -> None:
     assert env.action_space.contains(policy(env.reset(seed=0)[0]).astype(np.float32))
 
 
-def test_processes_show_the_same_and_encode_in_one() -> None:
+def test_processes_show_the_same_and_encode_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
     shown = []
     for processes in (False, True):
         counted = Counted()

@@ -28,6 +28,7 @@ class RowEnv(gymnasium.Env):
         least, most = (0, 255) if self._packed else (-np.inf, np.inf)
         self.observation_space = spaces.Box(least, most, (width,), layout.row_type)  # type: ignore[arg-type]
         self.action_space = env.action_space
+        self._width = width
         self._last = self._nothing()
         """What it shows of an episode that has ended."""
         self._over = True
@@ -79,7 +80,7 @@ class RowEnv(gymnasium.Env):
 
     def _nothing(self) -> np.ndarray:
         """A row of what is not there: NaN, or zeros where it is bytes."""
-        return np.full(self.observation_space.shape, 0 if self._packed else np.nan, self.layout.row_type)
+        return np.full(self._width, 0 if self._packed else np.nan, self.layout.row_type)
 
     def close(self) -> None:
         """Closes the environment."""

@@ -44,7 +44,7 @@ class Lamp(gymnasium.Env):
 # --8<-- [end:world]
 # --8<-- [start:controller]
 def controller(images: np.ndarray) -> np.ndarray:
-    """Moves the lamp to the middle, but pulls to one side: to the right in the upper half, to the left in the lower half."""
+    """Move the lamp to the middle, but pull to one side: to the right in the upper half, to the left in the lower half."""
     brightest = images.reshape(len(images), -1).argmax(axis=1)
     height, column = np.divmod(brightest, SIDE)
     place = 2.0 * column / (SIDE - 1) - 1.0

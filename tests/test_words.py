@@ -88,7 +88,7 @@ NOT_YET = {
     "residual_rl/rollout.py",
     "residual_rl/runs/reading.py",
     "residual_rl/runs/run.py",
-    "residual_rl/spaces.py",
+    "residual_rl/spaces/layout.py",
     "residual_rl/statistics.py",
     "residual_rl/studies/estimate.py",
     "residual_rl/tasks/block.py",

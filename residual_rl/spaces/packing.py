@@ -38,7 +38,7 @@ class Packing:
         """Bytes of a row, P."""
 
     def write(self, shown: Any, rows: np.ndarray) -> None:
-        """Write what is shown `[*batch, ...]` into rows `[*batch, P]` uint8, or longer ones.
+        """Write an observation `[*batch, ...]` into rows `[*batch, P]` uint8, or longer ones.
 
         Raises:
             KeyError, ValueError: it is not what the space says.

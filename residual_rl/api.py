@@ -36,6 +36,7 @@ from residual_rl.runs.reading import (
     read_config,
     read_diagnosis,
     read_judgements,
+    read_kept_encoder,
     read_policy,
     read_verdict,
 )
@@ -47,6 +48,7 @@ from residual_rl.training.experiment import (
     Request,
     base_of_run,
     described,
+    encoder_of_run,
     environment_of_run,
     open_experiment,
 )
@@ -67,6 +69,7 @@ def improve(
     horizon: int | None = None,
     success: str = "last",
     processes: bool = False,
+    encoder: Any = None,
     num_threads: int | None = None,
     checkpoint_seconds: float = 30.0,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -103,6 +106,11 @@ def improve(
         processes: whether each of your environments gets a process of its own, which pays if a step takes milliseconds. The
             script that calls this then needs an `if __name__ == "__main__":`, and the function that makes an environment must
             not be a lambda with open files or the like.
+        encoder: what turns observations such as images into the features that the learner sees, once a step: a callable of a
+            batch of what the environment shows (of a goal environment, of its `observation`) to floating-point features [B, F];
+            a network in an `.onnx` file; or the folder of a saved encoder. The controller sees what the environment shows.
+            None: the controller's own `encoder`, if it has `act_on_features` too; else the learner sees what the environment
+            shows, which must not be images.
         num_threads: physics threads; None for one per core.
         checkpoint_seconds: seconds between checkpoints; each is written at the end of a cycle.
         on_progress: called after each cycle.
@@ -127,7 +135,8 @@ def improve(
     if not checkpoint_seconds >= 0.0:
         raise ResidualRLError(f"checkpoint_seconds must be at least 0, not {checkpoint_seconds!r}")
     with reporter_of(tell) as report:
-        request = Request(controller, given, num_threads, report.line, Path(out) if out else None)
+        directory = Path(out) if out else None
+        request = Request(controller, given, num_threads, report.line, directory, encoder=encoder)
         with open_experiment(env, request, horizon, processes, success) as experiment:
             _improve(experiment, report, on_progress, num_threads, checkpoint_seconds, log)
     return experiment.run
@@ -166,6 +175,7 @@ def configure(
     preset: str = "default",
     horizon: int | None = None,
     processes: bool = False,
+    encoder: Any = None,
     tell: Tell = print,
     **fields: Any,
 ) -> Config:
@@ -179,18 +189,19 @@ def configure(
     if method == "scratch" and controller is None:
         controller = "zero"
     given = {"method": method, "preset": preset, "seed": 0, **fields}
-    request = Request(controller, given, None, reporter_of(tell).line, None, writes=False)
+    request = Request(controller, given, None, reporter_of(tell).line, None, writes=False, encoder=encoder)
     with open_experiment(env, request, horizon, processes) as experiment:
         return experiment.config
 
 
-def load(path: str | Path | Run, controller: Any = None, *, unfinished: bool = False) -> Policy:
+def load(path: str | Path | Run, controller: Any = None, *, encoder: Any = None, unfinished: bool = False) -> Policy:
     """Return the policy that a run delivers: base plus residual if the verdict promoted it, else the base alone.
 
     Args:
         path: a finished run, or its directory. Nothing in it is executed.
         controller: the one that was improved; needed only if it is user-supplied. For `per_lane(make)`, the result of `make()`
             is enough.
+        encoder: as for `improve`; needed only if it is a Python callable.
         unfinished: whether to load from an unfinished run by its latest judgement: the policy that was judged if `judge`
             promoted it, else the base. For a finished run the verdict decides all the same.
 
@@ -204,12 +215,12 @@ def load(path: str | Path | Run, controller: Any = None, *, unfinished: bool = F
     """
     path = Path(path)
     if not unfinished or (path / "verdict.json").exists():
-        return _stored_policy(path, controller, POLICY, read_verdict(path).promoted)
+        return _stored_policy(path, controller, encoder, POLICY, read_verdict(path).promoted)
     read_config(path)  # raises if it is no run at all
     judgements = read_judgements(path)
     if not judgements:
         raise RunError(f"{path} was never judged: `residual-rl judge {path}` or residual_rl.judge(...) does that")
-    return _stored_policy(path, controller, judged_policy(judgements[-1].step), judgements[-1].verdict.promoted)
+    return _stored_policy(path, controller, encoder, judged_policy(judgements[-1].step), judgements[-1].verdict.promoted)
 
 
 def export(path: str | Path | Run, out: str | Path, *, onnx: bool = False) -> Exported:
@@ -222,12 +233,15 @@ def export(path: str | Path | Run, out: str | Path, *, onnx: bool = False) -> Ex
 
     Raises:
         RunError: the run is unfinished or damaged, or `out` cannot be written.
-        ResidualRLError: `onnx` is set, but ONNX is not installed.
+        ResidualRLError: the policy has an encoder; or `onnx` is set, but ONNX is not installed.
     """
     path = Path(path)
     verdict = read_verdict(path)
     arrays, config, _ = read_policy(path)
     about = described(path)
+    if about is not None and about.layout.encoded is not None:
+        kept = "a Python callable" if read_kept_encoder(path) is None else "a network that a bundle cannot run"
+        raise ResidualRLError(f"{path} cannot be exported: its encoder {about.layout.encoded.encoder!r} is {kept}; use `load`")
     spec = _spec_of(config, about)
     residual = restore_residual(config.algorithm, spec, arrays, str(path))
     return write_bundle(Path(out), residual, spec, read_config(path), verdict, onnx, about and about.layout)
@@ -349,13 +363,14 @@ def compare(
             return compare_in_turns(task.name, name, envs, act, seeds, task.measured_by, sequential=True)
 
 
-def diagnose(path: str | Path | Run, controller: Any = None, *, env: AnyEnv | None = None) -> Diagnosis:
+def diagnose(path: str | Path | Run, controller: Any = None, *, env: AnyEnv | None = None, encoder: Any = None) -> Diagnosis:
     """Measure why learning did not help; also works for an unfinished run.
 
     Args:
         path: the run, or its directory.
         controller: as for `improve`; only unfinished runs need it. Without it some findings are unknown.
         env: as for `evaluate`; only unfinished runs need it.
+        encoder: as for `improve`; only unfinished runs need it, if it is a Python callable.
 
     Raises:
         RunError: it is no run, it is damaged, or it has no checkpoint yet.
@@ -366,8 +381,9 @@ def diagnose(path: str | Path | Run, controller: Any = None, *, env: AnyEnv | No
         return kept
     config, about = read_config(path), described(path)
     spec = _spec_of(config, about)
+    seen_with = encoder_of_run(path, about, encoder, controller)
     try:
-        base = base_of_run(path, controller, spec)
+        base = base_of_run(path, controller, spec, encoder=seen_with)
     except ControllerError:
         if controller is not None:
             raise
@@ -378,7 +394,7 @@ def diagnose(path: str | Path | Run, controller: Any = None, *, env: AnyEnv | No
             Experiment(config, find_task(config.task), base or unasked, Run(path, config)), base is not None
         )
     env = environment_of_run(path, about) if env is None else env
-    with closing(Opened(env, about.horizon)) as opened:
+    with closing(Opened(env, about.horizon, encoder=seen_with)) as opened:
         same_environment(about, opened, path)
         task = opened.task(about, opened.fixed_lanes or config.episodes_per_cycle)
         return diagnosis_so_far(Experiment(config, task, base or unasked, Run(path, config)), base is not None)
@@ -388,10 +404,11 @@ def _spec_of(config: Config, about: Description | None) -> Spec:
     return spec_of(config.task) if about is None else about.spec
 
 
-def _stored_policy(path: Path, controller: Any, name: str, promoted: bool) -> Policy:
+def _stored_policy(path: Path, controller: Any, encoder: Any, name: str, promoted: bool) -> Policy:
     arrays, config, _ = read_policy(path, name)
     about = described(path)
     spec = _spec_of(config, about)
-    base = base_of_run(path, controller, spec).controller
+    seen_with = encoder_of_run(path, about, encoder, controller)
+    base = base_of_run(path, controller, spec, encoder=seen_with).controller
     residual = restore_residual(config.algorithm, spec, arrays, str(path)) if promoted else None
-    return Policy(base, config.algorithm.composition, residual, spec, about and about.layout)
+    return Policy(base, config.algorithm.composition, residual, spec, about and about.layout, seen_with)

@@ -29,6 +29,10 @@ class WorldError(ResidualRLError):
     """An environment fails repeatedly."""
 
 
+class EncoderError(WorldError):
+    """An encoder raised an exception or returned no features, or an environment with images has none."""
+
+
 class EpisodesLost(WorldError):
     """A whole batch of episodes failed: no environment could be reset, or a vector environment raised."""
 

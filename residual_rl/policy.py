@@ -8,6 +8,8 @@ import jax
 import numpy as np
 
 from residual_rl.controllers import Controller
+from residual_rl.encoders.encoder import Encoder
+from residual_rl.encoders.perception import Perception
 from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import Act, base_alone
 from residual_rl.learning.algorithm import Algorithm, Networks, act
@@ -77,7 +79,7 @@ class Policy:
     """A base and, if the verdict promoted it, a residual: `observation -> action`.
 
     Takes one observation, `{"observation": [O], ...} -> [A]`, or a batch, `{"observation": [B, O], ...} -> [B, A]`; with a
-    layout, observations and actions are those of the environment that has it.
+    layout, observations and actions are those of the environment that has it, and an encoder makes features of what it shows.
     """
 
     def __init__(
@@ -87,9 +89,11 @@ class Policy:
         residual: Residual | None,
         spec: Spec,
         layout: Layout | None = None,
+        encoder: Encoder | None = None,
     ):
         self.controller = controller
         self.layout = layout
+        self._perceive = None if layout is None else Perception(layout, encoder)
         self.composition = composition
         """The scale with which the residual was trained."""
         self.composer = Composer(composition)
@@ -183,13 +187,16 @@ class Policy:
 
         Raises:
             ControllerError: the base raised, or proposed an invalid action.
+            EncoderError: the encoder raised, or returned no features.
             ValueError, KeyError: the observation does not fit this environment.
         """
         layout = self.layout
         single = layout.is_single(observation) if layout else np.ndim(observation["observation"]) == 1
-        if layout:
-            observation = layout.flatten(observation, () if single else (size_of(observation),))
-        batch = map_observation(lambda array: np.asarray(array)[None], observation) if single else observation
+        if layout and self._perceive:
+            rows = layout.rows(observation, () if single else (size_of(observation),))
+            batch = self._perceive(rows[None] if single else rows)
+        else:
+            batch = map_observation(lambda array: np.asarray(array)[None], observation) if single else observation
         _, action = self._act(batch)
         if layout:
             action = layout.to_world(action)

@@ -16,7 +16,18 @@ from residual_rl.controllers.answers import tolerating_failures
 from residual_rl.errors import ControllerError, EpisodesLost, WorldError
 from residual_rl.residual import Composer, Composition
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.types import Acted, Array, Measure, Observation, Transition, map_observation, row_of, select, without_state
+from residual_rl.types import (
+    Acted,
+    Array,
+    Measure,
+    Observation,
+    Transition,
+    map_observation,
+    numbers_of,
+    row_of,
+    select,
+    without_state,
+)
 
 LARGEST = float(np.finfo(np.float32).max)
 """The largest number in single precision, which replay and networks use."""
@@ -225,13 +236,13 @@ def collect(
 
 def _all_finite(observation: Observation, reward: np.ndarray) -> bool:
     """Test cheaply: if the sums of squares fit into single precision, so does every entry. Else `_sound` decides."""
-    arrays: list[Any] = [*observation.values(), reward]
+    arrays: list[Any] = [*numbers_of(observation), reward]
     return all(np.vdot(array, array) <= LARGEST for array in arrays)
 
 
 def _sound(observation: Observation, reward: np.ndarray) -> np.ndarray:
     """Return whether all values of a lane are finite in the replay's precision: `[E]`."""
-    arrays: list[Any] = [*observation.values(), reward[:, None]]
+    arrays: list[Any] = [*numbers_of(observation), reward[:, None]]
     return np.all(np.abs(np.concatenate(arrays, axis=1)) <= LARGEST, axis=1)
 
 
@@ -239,6 +250,8 @@ def _not_finite(envs: Lanes, observation: Observation, reward: np.ndarray, lane:
     """Return name and value of a lane's entry that is not finite, or too large for single precision."""
     rows = {"reward": reward[lane : lane + 1]} | {key: array[lane] for key, array in observation.items()}  # type: ignore
     layout = getattr(envs, "layout", None)  # of a user-supplied environment, whose entries have names
+    if layout is not None and "shown" in rows and (named := layout.packing.unsound_number(rows.pop("shown"))):
+        return named
     if layout is not None:  # its state, if there is one, holds the environment's own numbers
         row = rows.get("state", np.concatenate([rows[key] for key in ("observation", "achieved_goal", "desired_goal")]))
         rows = {"reward": rows["reward"], "state": row}

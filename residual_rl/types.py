@@ -42,6 +42,9 @@ class Observation(TypedDict):
     """[B, S] what only the controller sees: in a task of the library the simulator's physics state, for controllers that plan,
     on request; in a user-supplied environment the observation in its own units, if the layout has `units`. Never stored in the
     replay and never an input of the learner."""
+    shown: NotRequired[Array]
+    """[B, P] uint8 what a user-supplied environment showed, as `Layout.packing` keeps it, if an encoder makes the observation
+    of it. For the controller alone, like `state`."""
 
 
 class Transition(NamedTuple):
@@ -116,8 +119,13 @@ def with_goal(observation: Observation, desired_goal: np.ndarray) -> Observation
 
 
 def without_state(observation: Observation) -> Observation:
-    """Return the observation without the controller's part of it, as the learner sees it."""
-    return {key: array for key, array in observation.items() if key != "state"}  # type: ignore[return-value]
+    """Return the observation without the controller's parts of it, as the learner sees it."""
+    return {key: array for key, array in observation.items() if key not in ("state", "shown")}  # type: ignore[return-value]
+
+
+def numbers_of(observation: Observation) -> list[Array]:
+    """Return the arrays of an observation that are numbers, not bytes."""
+    return [array for key, array in observation.items() if key != "shown"]
 
 
 def row_of(shown: Any, row: Any) -> Any:

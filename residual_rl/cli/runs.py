@@ -52,6 +52,10 @@ def train(
     ] = None,
     horizon: Horizon = None,
     success: Success = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="A saved network that turns images into features: an .onnx file, or a saved encoder's folder."),
+    ] = None,
     set_: Set = None,
     log: Annotated[
         str | None, typer.Option(help="Also write metrics for tensorboard or wandb; needs the extra of that name.")
@@ -73,6 +77,7 @@ def train(
         method=method,
         preset=preset,
         horizon=horizon,
+        encoder=encoder,
         num_threads=threads,
         log=log,
         tell=tell,

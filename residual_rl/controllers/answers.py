@@ -53,7 +53,7 @@ def numbers_in(answer: Any, name: str) -> np.ndarray:
     if answer is None:
         raise ControllerError(f"controller {name!r} returned None instead of an action")
     try:
-        array = _as_array(answer)
+        array = as_array(answer)
         if array.dtype.kind in "biuf":
             return np.array(array, dtype=np.float64)
         if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its kind
@@ -145,7 +145,8 @@ def not_finite(action: np.ndarray, name: str) -> str:
     return f"controller {name!r} returned {action[entry]} in entry {entry} of its action"
 
 
-def _as_array(answer: Any) -> np.ndarray:
+def as_array(answer: Any) -> np.ndarray:
+    """Return what NumPy, PyTorch, JAX or a list holds as an array."""
     if hasattr(answer, "detach"):  # a PyTorch tensor, perhaps with a gradient, perhaps on a GPU
         there = answer.detach().cpu()
         try:
@@ -153,7 +154,7 @@ def _as_array(answer: Any) -> np.ndarray:
         except TypeError:  # NumPy has no bfloat16
             return np.asarray(there.float().numpy())
     if isinstance(answer, list | tuple) and any(hasattr(entry, "detach") for entry in answer):
-        return np.asarray([_as_array(entry) for entry in answer])
+        return np.asarray([as_array(entry) for entry in answer])
     if isinstance(answer, np.ma.MaskedArray):
         return np.ma.filled(answer.astype(np.float64), np.nan)
     return np.asarray(answer)

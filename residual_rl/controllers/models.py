@@ -87,9 +87,9 @@ class OnnxModel:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self._run, inputs, digest = _session(self.path)
-        # A residual corrects this network, not another one of the same name.
-        self.__name__ = f"{self.path.stem}-{digest[:12]}"
+        self._run, inputs, self.digest = _session(self.path)
+        # A residual corrects this network, and not another that is called like it.
+        self.__name__ = f"{self.path.stem}-{self.digest[:12]}"
         self._inputs = {name: (shape, dtype) for name, shape, dtype in inputs}
         first = next(iter(self._inputs.values()))[0]
         self._one_at_a_time = bool(first) and first[0] == 1
@@ -101,6 +101,12 @@ class OnnxModel:
             return np.asarray(self._run(feeds))
         size = len(next(iter(feeds.values())))
         return np.concatenate([np.asarray(self._run(row_of(feeds, slice(row, row + 1)))) for row in range(size)])
+
+    def contents(self) -> bytes:
+        """Return the network as one file, the weights that lie beside it included."""
+        onnx = need("onnx", "onnx", "networks in ONNX files")
+        alone, whole = (onnx.load(str(self.path), load_external_data=external) for external in (False, True))
+        return self.path.read_bytes() if alone == whole else whole.SerializeToString(deterministic=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OnnxModel":
         """Return itself: nothing changes it."""

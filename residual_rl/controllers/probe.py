@@ -49,7 +49,7 @@ def character_of(
     """
     name = name_of(call)
     rows = ROWS
-    while rows in (*layout.action_shape, *(length for entry in layout.observation for length in entry.shape)):
+    while rows in (*layout.action_shape, *(length for entry in layout.of_environment.observation for length in entry.shape)):
         rows += 1  # so that no axis of a single observation looks like a batch
     batch = select(observation, np.arange(rows) % len(observation["observation"]))
     copies, why = _copies_of(call)
@@ -246,7 +246,7 @@ def _milliseconds(adapted: Adapted, batch: Observation) -> float:
 def _query_repeatedly(adapted: Adapted, batch: Observation, repeats: int) -> list[np.ndarray]:
     """Return its actions for one batch, repeatedly and after other batches; NaN for the first call that fails, and no more."""
     size, last = adapted.layout.action_size, len(batch["observation"]) - 1
-    others = [select(batch, slice(last, None, -1)), map_observation(lambda array: array + 0.01, batch)]
+    others = [select(batch, slice(last, None, -1)), _moved(batch)]
     answers: list[np.ndarray] = []
     for question in [batch] * repeats + others + [batch]:
         try:
@@ -258,6 +258,12 @@ def _query_repeatedly(adapted: Adapted, batch: Observation, repeats: int) -> lis
         if question is batch:
             answers.append(answer)
     return answers
+
+
+def _moved(batch: Observation) -> Observation:
+    """Other observations; what an environment showed as bytes stays as it is."""
+    moved = map_observation(lambda array: array + 0.01, batch)
+    return Observation(**{**moved, "shown": batch["shown"]}) if "shown" in batch else moved
 
 
 def _propose_at_start(

@@ -6,7 +6,14 @@ from typing import Any
 from residual_rl.controllers import CONTROLLERS, Controller, TableController, make_controller, name_of
 from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, keeps_lanes
 from residual_rl.controllers.artefacts import Artefact, Prepared
-from residual_rl.controllers.controller import can_be_requeried, is_random, is_stateful, reads_goal, reads_state
+from residual_rl.controllers.controller import (
+    can_be_requeried,
+    declared_traits,
+    is_random,
+    is_stateful,
+    reads_goal,
+    reads_state,
+)
 from residual_rl.controllers.models import ONNX_SUFFIX, OnnxModel, StableBaselinesModel, is_stable_baselines
 from residual_rl.controllers.own_units import InOwnUnits
 from residual_rl.errors import ControllerError
@@ -55,10 +62,17 @@ class Base:
     """Whether it is a user-supplied callable, which can be identified only by its name and its actions."""
     speaks_environments_language: bool = False
     """Whether it takes an environment's own observations, or gives actions in its units."""
+    acts_on_features: bool = False
+    """Whether it is asked with the features of its own encoder, which then does not run twice."""
+
+    def layout_in(self, layout: Layout) -> Layout:
+        """The layout of what it is shown in an environment with this layout."""
+        return layout.of_features if self.acts_on_features else layout
 
     def fitted(self, layout: Layout, character: Character | None) -> "Base":
         """Return the base in the library's units, for an environment with this layout."""
         controller: Any = self.controller
+        layout = self.layout_in(layout)
         if character is not None:
             controller = Adapted(controller, layout, character)
         elif self.speaks_environments_language and isinstance(controller, TableController):
@@ -106,6 +120,29 @@ def of_artefact(artefact: Any, name: str = "", in_environments_units: bool = Fal
     return Base(
         artefact, name or name_of(artefact), traits_of(artefact), artefact, speaks_environments_language=in_environments_units
     )
+
+
+def on_features(base: Base) -> Base:
+    """The base that is asked with features by its `act_on_features`, and not with what the environment shows."""
+    return replace(base, controller=OnFeatures(base.controller), acts_on_features=True)
+
+
+class OnFeatures:
+    """What a controller does with the features of its own encoder."""
+
+    takes_batch = True
+
+    def __init__(self, controller: Any):
+        self.controller = controller
+        self.__name__ = name_of(controller)
+        for name, value in declared_traits(controller).items():
+            setattr(self, name, value)
+        if is_stateful(controller):
+            self.reset = controller.reset
+
+    def __call__(self, features: Any) -> Any:
+        """Return actions `[B, A]` in the environment's units, from features `[B, F]`; with goals, from a dictionary."""
+        return self.controller.act_on_features(features)
 
 
 def for_lanes(base: Base) -> Base:

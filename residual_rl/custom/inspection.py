@@ -47,7 +47,7 @@ def look(
         WorldError: the environment fails in its first episodes.
         ResidualRLError: nothing shows how long episodes last.
     """
-    supplied = resolve(controller, opened.spec)
+    supplied = opened.seen_by(resolve(controller, opened.spec))
     name, controller = supplied.name, supplied.controller
     if supplied.traits.reads_state:
         raise ControllerError(f"{name!r} reads the simulator's state, which {opened.name} does not show")
@@ -56,7 +56,7 @@ def look(
             f"{opened.name}: {wrapper} changes its statistics with every step, so the same state or reward does not stay the "
             "same; leave it out (observations and rewards are centred and scaled here), or set update_running_mean = False"
         )
-    lanes, layout = opened.few_lanes(success), opened.layout
+    lanes, layout, shown_to_base = opened.few_lanes(success), opened.layout, supplied.layout_in(opened.layout)
     first, second, again = (_start(opened, lanes, number) for number in (0, 1, 0))
     if not all(np.array_equal(first[key], again[key]) for key in GOAL_KEYS):
         tell(
@@ -68,12 +68,14 @@ def look(
     if supplied.is_users:
         starts = map_observation(lambda *arrays: np.concatenate(arrays), first, second)
         try:
-            character = character_of(controller, layout, starts, opened.fixed_lanes, tell)
+            character = character_of(controller, shown_to_base, starts, opened.fixed_lanes, tell)
         except ControllerError:  # perhaps it is a planner that finds no plan for these starts
             others = _with_an_answer(opened, lanes, controller, [first, second])
             if others is None:
                 raise
-            character = character_of(controller, layout, others, opened.fixed_lanes, tell)
+            character = character_of(controller, shown_to_base, others, opened.fixed_lanes, tell)
+        if shown_to_base.encoded is not None:  # what it is shown is not stored
+            character = replace(character, can_be_requeried=False)
         tried = replace(supplied, controller=one_to_try(controller, character))
     base = tried.fitted(layout, character).controller
     seen = undisturbed(opened, lanes, base)
@@ -82,7 +84,8 @@ def look(
         observed = map_observation(lambda *arrays: np.concatenate(arrays), *(one.observation for one in steps))
         if character.reads_goal and character.can_be_requeried and not hasattr(controller, "reads_goal"):
             character = replace(character, reads_goal=not ignores_goal(base, observed))
-        character = judged_by_episodes(base, character, observed, np.concatenate([one.base_action for one in steps]), tell)
+        if shown_to_base.encoded is None:
+            character = judged_by_episodes(base, character, observed, np.concatenate([one.base_action for one in steps]), tell)
         tell(f"{name}: {character}")
         if slow := advice(controller, character, opened.fixed_lanes):
             tell(slow)

@@ -2,11 +2,14 @@
 
 import gymnasium
 
+from residual_rl.controllers.resolve import Base, on_features
 from residual_rl.custom.description import Description
 from residual_rl.custom.goals import NO_GOALS, goals_of
 from residual_rl.custom.sources import AnyEnv, ForeignLanes, source_of
 from residual_rl.custom.success import LAST
 from residual_rl.custom.task import CustomTask
+from residual_rl.encoders.encoder import NO_FEATURES, Encoder, shares_body
+from residual_rl.encoders.perception import check_goals, encoded, images_in, refusal
 from residual_rl.errors import ResidualRLError, WorldError
 from residual_rl.spaces import layout_of
 from residual_rl.types import Spec
@@ -21,19 +24,39 @@ class Opened:
 
     Raises:
         UnknownName: an id that neither the library nor Gymnasium knows.
-        ResidualRLError: it cannot be made, or its spaces are not supported; says why.
+        EncoderError: it shows images and no encoder was passed, or the encoder returns no features.
+        ResidualRLError: it cannot be made, or its spaces cannot work; says why.
     """
 
-    def __init__(self, env: AnyEnv, horizon: int | None = None, processes: bool = False):
+    def __init__(
+        self,
+        env: AnyEnv,
+        horizon: int | None = None,
+        processes: bool = False,
+        encoder: Encoder | None = None,
+        stored: int = 0,
+    ):
+        """Open an environment that is seen through an encoder, if there is one, to store so many transitions of it."""
         if horizon is not None and horizon < 1:
             raise ResidualRLError(f"horizon must be at least 1, not {horizon}")
         self._source = source_of(env, processes)
         self.name = self._source.name
         try:
             self.layout = layout_of(*self._source.spaces)
+            if encoder is None and images_in((*self.layout.observation, *self.layout.goal)):
+                if stored:
+                    check_goals(self.layout)
+                    raise refusal(self.layout, stored)
+                encoder = NO_FEATURES  # nothing is learned, and what a controller needs is what is shown
+            if encoder is not None:
+                if stored:
+                    check_goals(self.layout)
+                self.layout = encoded(self.layout, encoder)
         except ResidualRLError as error:
             self.close()
-            raise ResidualRLError(f"{self.name} cannot be used: {error}") from None
+            raise type(error)(f"{self.name} cannot be used: {error}") from None
+        self.encoder = encoder
+        """What turns what it shows into features; None if the learner sees what it shows."""
         limits = [each for each in (horizon, self._source.time_limit) if each is not None]
         self.horizon = min(limits, default=None)
         """Steps after which an episode is cut; None if only its first episodes can show it."""
@@ -59,9 +82,13 @@ class Opened:
         layout = self.layout
         return Spec(layout.observation_size, layout.goal_size, layout.action_size, self.horizon or LONGEST)
 
+    def seen_by(self, base: Base) -> Base:
+        """The base as it is asked here: with the features, if the encoder is its own."""
+        return on_features(base) if base.is_users and shares_body(base.controller, self.encoder) else base
+
     def few_lanes(self, success: str = LAST) -> ForeignLanes:
-        """Return as few lanes as possible, for inspection; observations are in the environment's units."""
-        return self._source.few_lanes(self.layout, self.spec, success)
+        """As few lanes as there can be, to look at; observations as the environment shows them."""
+        return self._source.few_lanes(self.layout, self.spec, success, self.encoder)
 
     def task(self, about: Description, lanes: int) -> CustomTask:
         """Return the task of a description, with so many lanes.
@@ -77,7 +104,7 @@ class Opened:
             name=self.name,
             spec=about.spec,
             layout=about.layout,
-            lanes=self._source.lanes(about.layout, about.spec, lanes, about.success),
+            lanes=self._source.lanes(about.layout, about.spec, lanes, about.success, self.encoder),
             reward=goals.reward,
             success=goals.success,
             measured_by=findings.measured_by,

@@ -10,8 +10,10 @@ import numpy as np
 from gymnasium.error import AlreadyPendingCallError
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from residual_rl.custom.row_env import FLAGS, RowEnv
+from residual_rl.custom.row_env import RowEnv, flags_of
 from residual_rl.custom.success import LAST, Judge
+from residual_rl.encoders.encoder import Encoder
+from residual_rl.encoders.perception import Perception
 from residual_rl.errors import ResidualRLError, WorldError
 from residual_rl.processes import ignore_interrupts
 from residual_rl.seeds import seed_32
@@ -44,17 +46,17 @@ class SerialRows:
             _check_alike(envs[0], env)
         self.envs = envs
         self.num_envs = len(envs)
-        self._width = envs[0].layout.width + FLAGS
+        self._row = envs[0].observation_space
 
     def reset(self, seed: Sequence[int] | None) -> tuple[np.ndarray, Errors]:
-        """Start an episode in each lane, and return its rows `[E, O + 2 G + 3]`."""
+        """Rows `[E, R + 3]`, see `RowEnv`, at the start of an episode in each lane."""
         seeds = [None] * self.num_envs if seed is None else seed
         rows, infos = zip(*(env.reset(seed=each) for env, each in zip(self.envs, seeds, strict=True)), strict=True)
         return np.stack(rows), _errors(infos)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Errors]:
-        """Apply one action in each lane, in the environments' units, and return rows and rewards `[E]`."""
-        rows = np.empty((self.num_envs, self._width))
+        """Rows and rewards `[E]` after one action each, as the environments take them."""
+        rows = np.empty((self.num_envs, *self._row.shape), self._row.dtype)  # type: ignore[misc]
         lanes = zip(self.envs, rows, actions, strict=True)
         reward, infos = zip(*[env.step_into(row, action) for env, row, action in lanes], strict=True)
         return rows, np.array(reward), _errors(infos)
@@ -105,8 +107,16 @@ class ProcessRows:
 class RowLanes:
     """Convert rows to observations, and actions to the environment's units."""
 
-    def __init__(self, rows: SerialRows | ProcessRows, layout: Layout, spec: Spec, success: str = LAST):
+    def __init__(
+        self,
+        rows: SerialRows | ProcessRows,
+        layout: Layout,
+        spec: Spec,
+        success: str = LAST,
+        encoder: Encoder | None = None,
+    ):
         self.rows = rows
+        self._perceive = Perception(layout, encoder)
         self.layout = layout
         self.task_spec = spec
         self.horizon = spec.horizon
@@ -125,7 +135,7 @@ class RowLanes:
         self.judge.reset()
         self._ended = np.zeros(self.num_envs, dtype=bool)
         rows, errors = self.rows.reset(None if seed is None else [seed_32(each) for each in seed])
-        return self.layout.split(rows), {"errors": errors}
+        return self._perceive(rows, errors), {"errors": errors}
 
     def step(self, actions: np.ndarray) -> Stepped:
         """Apply one action `[E, A]` in [-1, 1] in every lane.
@@ -134,12 +144,12 @@ class RowLanes:
             WorldError: a process has ended.
         """
         rows, reward, errors = self.rows.step(self.layout.to_world(actions))
-        flags = rows[:, -FLAGS:].T
+        flags = flags_of(rows).T
         terminated, truncated, success = flags == 1.0
         self.tells_success = self.tells_success or not np.isnan(flags[-1]).all()
         success = self.judge.after(success, self._ended)
         self._ended = terminated | truncated
-        return self.layout.split(rows), reward, terminated, truncated, {"is_success": success, "errors": errors}
+        return self._perceive(rows, errors), reward, terminated, truncated, {"is_success": success, "errors": errors}
 
     def close(self) -> None:
         """Do nothing: the environments are shared and used again."""
@@ -150,7 +160,7 @@ def _check_alike(first: RowEnv, other: RowEnv) -> None:
     for name in ("observation_space", "action_space"):
         one, two = getattr(first.env, name), getattr(other.env, name)
         spaces_of = {"observation_space": one, "action_space": first.env.action_space} | {name: two}
-        if one != two and layout_of(**spaces_of) != first.layout:
+        if one != two and layout_of(**spaces_of) != first.layout.of_environment:
             raise ResidualRLError(f"the {name.replace('_', ' ')}s of the environments differ: {one} and {two}")
 
 

@@ -22,6 +22,7 @@ from residual_rl.custom.row_env import RowEnv
 from residual_rl.custom.row_lanes import GUARD, ProcessRows, RowLanes, SerialRows
 from residual_rl.custom.success import LAST
 from residual_rl.custom.vector_lanes import VectorLanes
+from residual_rl.encoders.encoder import Encoder
 from residual_rl.errors import ResidualRLError, WorldError
 from residual_rl.spaces import Layout
 from residual_rl.types import Spec
@@ -46,12 +47,14 @@ class Source(Protocol):
     num_lanes: int | None
     """The number of lanes if it is fixed, else None."""
 
-    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST) -> ForeignLanes:
-        """Return as few lanes as possible, for inspection."""
+    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST, encoder: Encoder | None = None) -> ForeignLanes:
+        """As few as there can be, to look at."""
         ...
 
-    def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
-        """Return this many lanes, for training and evaluation."""
+    def lanes(
+        self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST, encoder: Encoder | None = None
+    ) -> ForeignLanes:
+        """So many, to be used from now on."""
         ...
 
     def another(self) -> gymnasium.Env | None:
@@ -102,13 +105,15 @@ class OneVectorEnv:
         self.running_statistics = running_statistics(envs)
         self.num_lanes: int | None = envs.num_envs
 
-    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST) -> ForeignLanes:
-        """Return all of them."""
-        return self.lanes(layout, spec, self.envs.num_envs, success)
+    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST, encoder: Encoder | None = None) -> ForeignLanes:
+        """All of them."""
+        return self.lanes(layout, spec, self.envs.num_envs, success, encoder)
 
-    def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
-        """Return all of them."""
-        return VectorLanes(self.envs, layout, spec, success)
+    def lanes(
+        self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST, encoder: Encoder | None = None
+    ) -> ForeignLanes:
+        """All of them."""
+        return VectorLanes(self.envs, layout, spec, success, encoder)
 
     def another(self) -> gymnasium.Env | None:
         """Return None: its environments are not accessible."""
@@ -131,13 +136,15 @@ class OneEnv:
         self.num_lanes: int | None = 1
         self._env = env
 
-    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST) -> ForeignLanes:
-        """Return the only one."""
-        return self.lanes(layout, spec, 1, success)
+    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST, encoder: Encoder | None = None) -> ForeignLanes:
+        """The one that there is."""
+        return self.lanes(layout, spec, 1, success, encoder)
 
-    def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
-        """Return the only one."""
-        return RowLanes(SerialRows([RowEnv(self._env, layout, spec.horizon)]), layout, spec, success)
+    def lanes(
+        self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST, encoder: Encoder | None = None
+    ) -> ForeignLanes:
+        """The one that there is."""
+        return RowLanes(SerialRows([RowEnv(self._env, layout, spec.horizon)]), layout, spec, success, encoder)
 
     def another(self) -> gymnasium.Env | None:
         """Return the only one; rewards that depend on its episode can differ after a resume."""
@@ -164,12 +171,14 @@ class ManyEnvs:
         self.running_statistics = running_statistics(self._first)
         self.num_lanes: int | None = None
 
-    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST) -> ForeignLanes:
+    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST, encoder: Encoder | None = None) -> ForeignLanes:
         """One."""
-        return RowLanes(SerialRows([RowEnv(self._first, layout, spec.horizon)]), layout, spec, success)
+        return RowLanes(SerialRows([RowEnv(self._first, layout, spec.horizon)]), layout, spec, success, encoder)
 
-    def lanes(self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST) -> ForeignLanes:
-        """Return this many lanes, in this process or each in one of its own.
+    def lanes(
+        self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST, encoder: Encoder | None = None
+    ) -> ForeignLanes:
+        """So many, in this process or each in one of its own.
 
         Raises:
             WorldError: one cannot be made, or a process has ended.
@@ -181,9 +190,9 @@ class ManyEnvs:
                 self._called,
             )  # the function for the processes must not refer to these environments
             self._in_processes = ProcessRows(lambda: RowEnv(made(make, called), layout, spec.horizon), num_lanes)
-            return RowLanes(self._in_processes, layout, spec, success)
+            return RowLanes(self._in_processes, layout, spec, success, encoder)
         envs = [self._first, *(self._make_one() for _ in range(num_lanes - 1))]
-        return RowLanes(SerialRows([RowEnv(env, layout, spec.horizon) for env in envs]), layout, spec, success)
+        return RowLanes(SerialRows([RowEnv(env, layout, spec.horizon) for env in envs]), layout, spec, success, encoder)
 
     def another(self) -> gymnasium.Env | None:
         """Return a new one; the first if there cannot be another, or if it is not a lane."""

@@ -8,18 +8,21 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from residual_rl.custom.row_env import SUCCESS_KEYS, flag
 from residual_rl.custom.success import LAST, Judge
+from residual_rl.encoders.encoder import Encoder
+from residual_rl.encoders.perception import Perception
 from residual_rl.errors import WorldError
 from residual_rl.seeds import seed_32
 from residual_rl.spaces import Layout
 from residual_rl.tasks.lanes import Stepped
-from residual_rl.types import Observation, Spec, map_observation
+from residual_rl.types import Observation, Spec
 
 
 class VectorLanes:
     """Adapt a user-supplied `VectorEnv`. Steps after an episode's first end are ignored in every autoreset mode."""
 
-    def __init__(self, envs: VectorEnv, layout: Layout, spec: Spec, success: str = LAST):
+    def __init__(self, envs: VectorEnv, layout: Layout, spec: Spec, success: str = LAST, encoder: Encoder | None = None):
         self.envs = envs
+        self._perceive = Perception(layout, encoder)
         self.layout = layout
         self.task_spec = spec
         self.horizon = spec.horizon
@@ -30,7 +33,7 @@ class VectorLanes:
         self._mode = AutoresetMode(envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._elapsed = 0
         self._last: Any = None
-        """The present observation of each lane, and its flags."""
+        """Rows of what each lane shows, and its flags."""
         self._ended = np.zeros(self.num_envs, dtype=bool)
         """Lanes that the vector environment itself has just ended."""
 
@@ -38,12 +41,12 @@ class VectorLanes:
         """Start an episode in each lane. Seeds count up from the first: only padding lanes could have other seeds."""
         shown, _ = self.envs.reset(seed=None if seed is None else seed_32(int(seed[0])))
         self.judge.reset()
-        observation = self.layout.flatten(shown, (self.num_envs,))
+        rows = self.layout.rows(shown, (self.num_envs,))
         self._elapsed = 0
-        none = np.zeros(self.num_envs, dtype=bool)
-        self._last = observation, none, none
-        self._ended = none
-        return observation, {}
+        nobody = np.zeros(self.num_envs, dtype=bool)
+        self._last = rows, nobody, nobody
+        self._ended = nobody
+        return self._perceive(rows), {}
 
     def step(self, actions: np.ndarray) -> Stepped:
         """Apply one action `[E, A]` in [-1, 1] in every lane."""
@@ -54,20 +57,20 @@ class VectorLanes:
         shown, reward, terminated, truncated, info = self.envs.step(self.layout.to_world(actions))
         self._ended = terminated | truncated
         self._elapsed += 1
-        now = self.layout.flatten(shown, (self.num_envs,))
+        now = self.layout.rows(shown, (self.num_envs,))
         success = self._success(info)
         # One that does not tell its mode may tell of the end all the same.
         if (self._mode == AutoresetMode.SAME_STEP or "final_obs" in info) and self._ended.any():
             final = self._final_obs(info)
             for lane in np.flatnonzero(self._ended & ~over).tolist():
-                now = _with_row(now, lane, self.layout.flatten(final[lane]))
+                self.layout.write(final[lane], now[lane])
             success = np.where(self._ended, self._success(info.get("final_info", {})), success)
         truncated = truncated | ((self._elapsed >= self.horizon) & ~terminated)
-        observation = map_observation(lambda old, new: np.where(over[:, None], old, new), before, now)
+        rows = np.where(over[:, None], before, now)
         flags = [np.where(over, old, new) for old, new in zip(flags, (terminated, truncated), strict=True)]
-        self._last = (observation, *flags)
+        self._last = (rows, *flags)
         success = self.judge.after(success, over)
-        return observation, np.where(over, 0.0, reward), flags[0], flags[1], {"is_success": success}
+        return self._perceive(rows), np.where(over, 0.0, reward), flags[0], flags[1], {"is_success": success}
 
     def _final_obs(self, info: dict[str, Any]) -> Any:
         """Return the last observations of the episodes that have just ended, by lane.
@@ -92,13 +95,4 @@ class VectorLanes:
         return np.zeros(self.num_envs, dtype=bool)
 
     def close(self) -> None:
-        """Do nothing: the environments are shared and used again."""
-
-
-def _with_row(observation: Observation, lane: int, row: Observation) -> Observation:
-    def replaced(array: np.ndarray, values: np.ndarray) -> np.ndarray:
-        array = array.copy()
-        array[lane] = values
-        return array
-
-    return map_observation(replaced, observation, row)
+        """Does nothing: they are lent, and used again."""

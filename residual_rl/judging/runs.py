@@ -31,7 +31,7 @@ from residual_rl.runs.run import Run
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks import find_task
 from residual_rl.tasks.task import AnyTask
-from residual_rl.training.experiment import base_of_run, described, environment_of_run
+from residual_rl.training.experiment import base_of_run, described, encoder_of_run, environment_of_run
 from residual_rl.verdict import Comparison, Verdict
 
 
@@ -44,7 +44,13 @@ class _Bench(NamedTuple):
 
 @contextmanager
 def opened_for(
-    path: Path, controller: Any, env: AnyEnv | None, horizon: int | None, processes: bool, num_threads: int | None
+    path: Path,
+    controller: Any,
+    env: AnyEnv | None,
+    horizon: int | None,
+    processes: bool,
+    num_threads: int | None,
+    encoder: Any = None,
 ) -> Iterator[_Bench]:
     """Yield a run's task and controller; close what was opened for them at the end.
 
@@ -53,6 +59,7 @@ def opened_for(
         ControllerError: the controller was not passed, or is another one.
     """
     about, config = described(path), read_config(path)
+    seen_with = encoder_of_run(path, about, encoder, controller)
     if about is None:
         if env is not None:
             raise RunError(f"{path} was trained in the library's task {config.task!r}: env is not needed")
@@ -60,10 +67,10 @@ def opened_for(
         yield _Bench(task, base_of_run(path, controller, task.spec, num_threads).controller)
         return
     env = environment_of_run(path, about) if env is None else env
-    with closing(Opened(env, about.horizon if horizon is None else horizon, processes)) as opened:
+    with closing(Opened(env, about.horizon if horizon is None else horizon, processes, seen_with)) as opened:
         same_environment(about, opened, path)
         check_same_environment(path, opened.few_lanes(), opened.name)
-        base = base_of_run(path, controller, about.spec)
+        base = base_of_run(path, controller, about.spec, encoder=seen_with)
         yield _Bench(opened.task(about, opened.fixed_lanes or config.episodes_per_cycle), base.controller)
 
 
@@ -108,6 +115,7 @@ def reevaluate(
     controller: Any = None,
     *,
     env: AnyEnv | None = None,
+    encoder: Any = None,
     episodes: int = 500,
     horizon: int | None = None,
     processes: bool = False,
@@ -122,6 +130,7 @@ def reevaluate(
         run: the run, or its directory.
         controller: as for `improve`; needed only if it is user-supplied.
         env: the environment of the run, if it is neither a task nor registered with Gymnasium under its id.
+        encoder: as for `improve`; needed only if it is a Python callable.
         episodes: number for each of them.
         horizon: as for `improve`; None for the run's.
         processes: as for `improve`.
@@ -134,7 +143,7 @@ def reevaluate(
     """
     purpose = Purpose.CONFIRMATION if fresh else Purpose.VERDICT
     path = Path(run)
-    with opened_for(path, controller, env, horizon, processes, num_threads) as (task, resolved):
+    with opened_for(path, controller, env, horizon, processes, num_threads, encoder) as (task, resolved):
         return compare_run(path, task, resolved, episodes, num_threads, purpose)
 
 
@@ -143,6 +152,7 @@ def judge(
     controller: Any = None,
     *,
     env: AnyEnv | None = None,
+    encoder: Any = None,
     episodes: int | None = None,
     processes: bool = False,
     num_threads: int | None = None,
@@ -156,6 +166,7 @@ def judge(
         run: the run, or its directory.
         controller: as for `improve`; needed only if it is user-supplied.
         env: the environment of the run, if it is neither a task nor registered with Gymnasium under its id.
+        encoder: as for `improve`; needed only if it is a Python callable.
         episodes: number for each of them; None for that of the final verdict.
         processes: as for `improve`.
         num_threads: physics threads; None for one per core.
@@ -174,7 +185,7 @@ def judge(
     beside = path / judged_policy("next")
     storage.write_whole(beside, lambda file: file.write_bytes(content))
     _, _, step = read_policy(path, beside.name)
-    with opened_for(path, controller, env, None, processes, num_threads) as (task, resolved):
+    with opened_for(path, controller, env, None, processes, num_threads, encoder) as (task, resolved):
         found = compare_run(
             path,
             task,

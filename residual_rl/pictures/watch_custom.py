@@ -62,7 +62,7 @@ def show_of(env: str, controller: Any, run: str | Path | None, horizon: int | No
         given = {"method": "rpl", "preset": "default", "seed": 0}
         with open_experiment(env, Request(controller, given, None, tell, None, writes=False), horizon, False) as experiment:
             task, about = experiment.task, experiment.description
-            policy = Policy(experiment.controller, Composition(), None, task.spec, about and about.layout)
+            policy = Policy(experiment.controller, Composition(), None, task.spec, about and about.layout, experiment.encoder)
             return CustomShow(env, experiment.base.name, policy, task.spec.horizon, task.measured_by)
     about, config = described(run), read_config(run)
     if about is None:

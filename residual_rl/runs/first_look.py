@@ -11,6 +11,7 @@ import numpy as np
 
 from residual_rl.controllers import Controller, is_random, propose, reads_state, start_episodes
 from residual_rl.controllers.copying import CannotCopy, copy_of
+from residual_rl.encoders.perception import Perception
 from residual_rl.errors import ControllerError, RunError
 from residual_rl.seeds import Purpose
 from residual_rl.storage import digest, read_arrays, write_arrays
@@ -19,6 +20,7 @@ from residual_rl.types import Observation, map_observation, select, without_stat
 
 FIRST_LOOK = "first-look.safetensors"
 STEPS = 10
+MOST_BYTES = 1 << 23  # of what an environment with an encoder shows
 CLOSE = 1e-3
 """Tolerance, as a share of an action in [-1, 1] or of an entry's spread: another machine, batch size or version may differ."""
 
@@ -59,7 +61,13 @@ def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool
         same_base = answers_of(controller, _stack(shown), action_size, chance=1)
     except Exception:  # a failure here happens again in the run, and is reported there
         return None
-    observation = map_observation(lambda array: array.astype(np.float64), without_state(_stack(shown)))
+    stacked = _stack(shown)
+    observation = map_observation(lambda array: array.astype(np.float64), without_state(stacked))
+    if "shown" in stacked:
+        observation["shown"] = stacked["shown"]
+        lanes_kept = slice(max(1, MOST_BYTES // observation["shown"][:, 0].nbytes))
+        observation = map_observation(lambda array: array[:, lanes_kept], observation)
+        proposed, same_base, actions, reward = (array[:, lanes_kept] for array in (proposed, same_base, actions, reward))
     keeps_world = with_environment and same_world
     keeps_base = not is_random(controller) and _is_close(proposed, same_base, least=1.0)
     return FirstLook(observation, proposed if keeps_base else None, actions, reward if keeps_world else None)
@@ -100,6 +108,8 @@ def read_first_look(path: str | Path) -> FirstLook | None:
     try:
         sound = digest(arrays, {}) == json.loads(metadata["first look"])["digest"]
         observation = Observation(**{key: arrays[key] for key in ("observation", "achieved_goal", "desired_goal")})
+        if "shown" in arrays:
+            observation["shown"] = arrays["shown"]
         look = FirstLook(observation, arrays.get("proposed"), arrays["action"], arrays.get("reward"))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise RunError(f"{file} is damaged: {error}") from error
@@ -165,6 +175,29 @@ def check_same_environment(path: str | Path, lanes: Lanes, name: str) -> None:
         )
 
 
+def check_same_encoder(path: str | Path, perceive: Perception) -> None:
+    """Compare the features of what a run's environment showed at first with those that its encoder made.
+
+    Args:
+        path: the run's directory.
+        perceive: with the environment's layout, without units.
+
+    Raises:
+        RunError: it is another encoder of the same name, or what the run keeps is damaged.
+        EncoderError: it returns no features.
+    """
+    look, encoder = read_first_look(path), perceive.encoder
+    if look is None or encoder is None or "shown" not in look.observation:
+        return
+    shown, there = look.observation["shown"], look.observation["observation"]
+    here = perceive(shown.reshape(-1, shown.shape[-1]))["observation"].reshape(there.shape)
+    if (place := _first_difference(there, here, least=1.0)) is not None:
+        raise RunError(
+            f"{path} was learned on the features of another encoder {encoder.name!r}: feature {place[-1]} in step {place[0]} "
+            f"of its first episode was {there[place]:.6g}, and is now {here[place]:.6g}. Pass the one that it was learned on"
+        )
+
+
 def _to_ask(controller: Controller, chance: int = 0) -> Controller:
     """Return a copy, so that the controller itself does not change; if it cannot be copied, itself: episodes reset it."""
     try:
@@ -192,7 +225,10 @@ def _roll_out_briefly(
 
 
 def _stack(shown: list[Observation]) -> Observation:
-    return map_observation(lambda *arrays: np.stack(arrays), *(without_state(one) for one in shown))
+    """What was shown `[T, E, ...]`, without the numbers in the environment's units, which are those of the observation here."""
+    stacked = map_observation(lambda *arrays: np.stack(arrays), *shown)
+    stacked.pop("state", None)
+    return stacked
 
 
 def _difference(before: Observation, now: Observation) -> str | None:

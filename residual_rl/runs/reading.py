@@ -47,6 +47,8 @@ CHECKPOINT, POLICY = "checkpoint.safetensors", "policy.safetensors"
 METRICS_CSV, EVALUATIONS_CSV = "metrics.csv", "evaluations.csv"
 BASE = "base"
 """The directory of a base with weights, and of its preparation."""
+ENCODER = "encoder"
+"""The directory of an encoder with weights."""
 ARTEFACT, PREPARATION = "artefact.json", "preparation.json"
 
 
@@ -123,7 +125,7 @@ def read_environment(path: str | Path) -> Any:
 
 @dataclass(frozen=True)
 class KeptBase:
-    """A run's record of the base that it keeps: `base/artefact.json`."""
+    """A run's record of the base or the encoder that it keeps: `base/artefact.json`, `encoder/artefact.json`."""
 
     kind: str
     """A key of `ARTEFACTS`, or a user-supplied kind."""
@@ -138,7 +140,19 @@ def read_kept_base(path: str | Path) -> KeptBase | None:
     Raises:
         RunError: the file is damaged.
     """
-    file = Path(path) / BASE / ARTEFACT
+    return _kept(Path(path) / BASE / ARTEFACT)
+
+
+def read_kept_encoder(path: str | Path) -> KeptBase | None:
+    """What a run says of the encoder that it keeps; None if it keeps none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    return _kept(Path(path) / ENCODER / ARTEFACT)
+
+
+def _kept(file: Path) -> KeptBase | None:
     return record_of(KeptBase, read_json(file), file) if file.exists() else None
 
 

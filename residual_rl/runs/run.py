@@ -35,6 +35,7 @@ from residual_rl.runs.reading import (
     CHECKPOINT,
     CONFIG,
     DIAGNOSIS,
+    ENCODER,
     ENVIRONMENT,
     EVALUATIONS_CSV,
     METRICS_CSV,
@@ -117,6 +118,7 @@ class Run:
             # A first call that failed, for example over a controller that raised, has left nothing worth keeping.
             for name in (ENVIRONMENT, FIRST_LOOK, REPEATABILITY):
                 (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.path / ENCODER, ignore_errors=True)
             if not (self.path / BASE / PREPARATION).exists():
                 shutil.rmtree(self.path / BASE, ignore_errors=True)
         elif strangers := strangers_in(self.path):
@@ -200,6 +202,10 @@ class Run:
         """Save the base, so that the policy can be used without anything outside the run."""
         save_artefact(self.path / BASE, artefact, prepared=False)
 
+    def save_encoder(self, artefact: Artefact) -> None:
+        """Keeps the encoder whose features are learned from."""
+        save_artefact(self.path / ENCODER, artefact, prepared=False)
+
     def save_first_look(self, look: FirstLook) -> None:
         """Save the steps that distinguish base and environment from others of the same name."""
         save_first_look(self.path, look)
@@ -252,7 +258,7 @@ def strangers_in(path: Path) -> list[str]:
 
 
 def save_artefact(directory: Path, artefact: Artefact, prepared: bool) -> None:
-    """Write a base into its directory, and its metadata last.
+    """Write a base or an encoder into its directory, and its metadata last.
 
     Raises:
         RunError: it cannot be written.

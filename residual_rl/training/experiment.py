@@ -12,17 +12,34 @@ from gymnasium.vector import AutoresetMode
 from residual_rl.config import Config
 from residual_rl.controllers import CONTROLLERS, Controller
 from residual_rl.controllers.artefacts import ARTEFACTS, Prepared
-from residual_rl.controllers.resolve import Base, for_lanes, of_artefact, resolve
+from residual_rl.controllers.resolve import Base, for_lanes, of_artefact, on_features, resolve
 from residual_rl.custom.description import Description, Findings, description_from
 from residual_rl.custom.inspection import look, same_environment
 from residual_rl.custom.making import gymnasium_maker
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.custom.success import LAST, checked
+from residual_rl.encoders.encoder import ENCODERS, Encoder, load_encoder, resolve_encoder, shares_body
+from residual_rl.encoders.perception import Perception
 from residual_rl.errors import ControllerError, ResidualRLError, RunError, UnknownName
 from residual_rl.presets import bench_pace, make_config, pace, paced, unless_given
-from residual_rl.runs.first_look import FirstLook, check_same_base, check_same_environment, take_first_look
-from residual_rl.runs.reading import BASE, ENVIRONMENT, is_begun, read_config, read_environment, read_kept_base
+from residual_rl.runs.first_look import (
+    FirstLook,
+    check_same_base,
+    check_same_encoder,
+    check_same_environment,
+    take_first_look,
+)
+from residual_rl.runs.reading import (
+    BASE,
+    ENCODER,
+    ENVIRONMENT,
+    is_begun,
+    read_config,
+    read_environment,
+    read_kept_base,
+    read_kept_encoder,
+)
 from residual_rl.runs.run import Run
 from residual_rl.tasks import check_worlds, find_task, is_task
 from residual_rl.tasks.task import AnyTask, Task
@@ -46,6 +63,8 @@ class Experiment:
     steps_prepared: int = 0
     """Environment steps that the preparation of the base took."""
     seconds_prepared: float = 0.0
+    encoder: Encoder | None = None
+    """What makes features of what the environment shows."""
 
     @property
     def controller(self) -> Controller:
@@ -85,6 +104,8 @@ class Experiment:
         """Save the base and the environment's description in the run, which must be entered."""
         if self.base.artefact is not None and not self.steps_prepared:
             self.run.save_base(self.base.artefact)
+        if self.encoder is not None and self.encoder.artefact is not None:
+            self.run.save_encoder(self.encoder.artefact)
         if self.description is not None:
             self.run.save_environment(self.description.to_json())
         if self.first_look is not None:
@@ -104,6 +125,16 @@ class Request:
     """Of the run, if the user named one."""
     writes: bool = True
     """Whether there is a run at all."""
+    encoder: Any = None
+    """As it was passed."""
+
+    @property
+    def stored(self) -> int:
+        """How many transitions a run stores at most."""
+        if not self.writes:
+            return 0
+        capacity, steps = (int(self.fields.get(name, getattr(Config, name))) for name in ("replay_capacity", "steps"))
+        return min(capacity, steps)
 
     def path(self, task: str) -> Path:
         """Return the run's directory."""
@@ -121,10 +152,13 @@ def open_experiment(
             raise ResidualRLError(
                 f"horizon, success and processes are for environments of your own; {env!r} is a task of the library"
             )
+        if request.encoder is not None:
+            raise ResidualRLError(f"encoder is for environments of your own; {env!r}, a task of the library, shows vectors")
         check_worlds()
         yield library_experiment(find_task(env), request)
         return
-    with closing(Opened(env, horizon, processes)) as opened:
+    encoder = resolve_encoder(request.encoder, request.controller)
+    with closing(Opened(env, horizon, processes, encoder, request.stored)) as opened:
         yield custom_experiment(opened, request, success)
 
 
@@ -157,7 +191,7 @@ def custom_experiment(opened: Opened, request: Request, success: str) -> Experim
             "table's .npz or a network's .onnx"
         )
     path, fields = request.path(opened.name), request.fields
-    base = _base(request.controller, opened, opened.spec, path, request)
+    base = opened.seen_by(_base(request.controller, opened, opened.spec, path, request))
     about = described(path) if request.writes and is_begun(path) else None
     first_look = None
     if about is None:
@@ -167,6 +201,7 @@ def custom_experiment(opened: Opened, request: Request, success: str) -> Experim
             # In the environment's own units, like everything before the description.
             first_look = take_first_look(opened.few_lanes(), base.fitted(opened.layout, about.character).controller)
     else:
+        check_encoder(path, about, opened.encoder)
         same_environment(about, opened, path, success)
         check_same_environment(path, opened.few_lanes(), opened.name)
         if base.is_users:
@@ -186,7 +221,8 @@ def custom_experiment(opened: Opened, request: Request, success: str) -> Experim
             "another goal would have been worth: it must be 0"
         )
     task = opened.task(about, config.episodes_per_cycle)
-    return Experiment(config, task, base, Run(path, config), about, first_look, *_read_preparation_cost(path, request))
+    prepared = _read_preparation_cost(path, request)
+    return Experiment(config, task, base, Run(path, config), about, first_look, *prepared, encoder=opened.encoder)
 
 
 def _base(controller: Any, where: Task | Opened, spec: Spec, path: Path, request: Request) -> Base:
@@ -254,7 +290,49 @@ def environment_of_run(path: str | Path, about: Description) -> str:
     return about.task
 
 
-def base_of_run(path: str | Path, controller: Any, spec: Spec, num_threads: int | None = None) -> Base:
+def encoder_of_run(path: str | Path, about: Description | None, encoder: Any, controller: Any) -> Encoder | None:
+    """Return the encoder of a run: the one it keeps, or the one passed. None if the learner sees what the environment shows.
+
+    Raises:
+        RunError: the run keeps none and none was passed, or another one was.
+        EncoderError: it cannot be used.
+    """
+    if about is None or about.layout.encoded is None:
+        if encoder is not None:
+            raise RunError(f"{path} was trained without an encoder")
+        return None
+    found, kept = resolve_encoder(encoder, controller), read_kept_encoder(path)
+    if found is None and kept is not None and kept.kind in ENCODERS:
+        found = resolve_encoder(load_encoder(Path(path) / ENCODER))
+    if found is None:
+        raise RunError(
+            f"{path} was trained with the encoder {about.layout.encoded.encoder!r}, which the run directory does not hold: "
+            "pass it as encoder=..."
+        )
+    check_encoder(path, about, found)
+    return found
+
+
+def check_encoder(path: str | Path, about: Description, encoder: Encoder | None) -> None:
+    """Check that an encoder is the one that a run was trained with.
+
+    Raises:
+        RunError: it is another one.
+    """
+    wanted = about.layout.encoded and about.layout.encoded.encoder
+    if wanted != (encoder and encoder.name):
+        raise RunError(f"{path} was trained with the encoder {wanted!r}, not {encoder and encoder.name!r}")
+    if encoder is None:
+        return
+    kept = read_kept_encoder(path)
+    if kept is not None and (encoder.artefact is None or encoder.artefact.digest != kept.digest):
+        raise RunError(f"{path} was trained with an encoder {wanted!r} that has other weights: pass none, or that one")
+    check_same_encoder(path, Perception(replace(about.layout, units=None), encoder))
+
+
+def base_of_run(
+    path: str | Path, controller: Any, spec: Spec, num_threads: int | None = None, encoder: Encoder | None = None
+) -> Base:
     """Return the base that a run improves, in the library's units: a built-in one, the one the run keeps, or the one passed.
 
     Raises:
@@ -284,6 +362,7 @@ def base_of_run(path: str | Path, controller: Any, spec: Spec, num_threads: int 
         base = for_lanes(base)
         asked = base
     else:
+        base = on_features(base) if base.is_users and shares_body(base.controller, encoder) else base
         asked, base = (base.fitted(layout, about.character) for layout in (replace(about.layout, units=None), about.layout))
     if base.is_users:
         check_same_base(path, asked.controller, base.name, spec.action_size)

@@ -1,17 +1,17 @@
 """Convert between an environment's observations and actions and the library's arrays."""
 
 import math
-from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Annotated, Any, Self
 
 import numpy as np
-from gymnasium import spaces
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from residual_rl.errors import ResidualRLError
+from residual_rl.errors import ControllerError
+from residual_rl.spaces.packing import Packing, at, nested, wrong_shape
 from residual_rl.types import Observation, map_observation
 from residual_rl.units import Units, undone
 
@@ -52,6 +52,16 @@ class Entry:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Encoded:
+    """What an environment shows, if an encoder makes the observation of it."""
+
+    shown: tuple[Entry, ...]
+    """Without goals, which stay as they are."""
+    encoder: str
+    """Its name."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Layout:
     """The entries of an observation, in the order in which they are joined, and the form of an action.
 
@@ -68,7 +78,9 @@ class Layout:
     low: tuple[Bound, ...]
     high: tuple[Bound, ...]
     units: Units | None = None
-    """None: observations are in the environment's units."""
+    """None: observations are used as the environment shows them."""
+    encoded: Encoded | None = None
+    """What the environment shows, if `observation` is the features that an encoder makes of it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -117,31 +129,51 @@ class Layout:
         Raises:
             KeyError, ValueError: it does not fit the space.
         """
-        rows = np.empty((*batch, self.width))
-        self.write(shown, rows)
-        return self.split(rows)
+        return self.split(self.rows(shown, batch))
 
-    def write(self, shown: Any, rows: np.ndarray) -> None:
-        """Write an environment's observation into rows `[*batch, O + 2 G]`, or longer: the observation, both goals.
+    def rows(self, shown: Any, batch: tuple[int, ...] = ()) -> np.ndarray:
+        """What an environment shows, as rows `[*batch, R]`, see `write`.
 
         Raises:
             KeyError, ValueError: it does not fit the space.
         """
+        rows = np.empty((*batch, self.row_size), self.row_type)
+        self.write(shown, rows)
+        return rows
+
+    @cached_property
+    def row_size(self) -> int:
+        """R, the size of a row: `width` numbers, or the bytes of what an encoder will see."""
+        return self.width if self.encoded is None else self.packing.width
+
+    @property
+    def row_type(self) -> type[np.generic]:
+        """Of the entries of a row."""
+        return np.float64 if self.encoded is None else np.uint8
+
+    def write(self, shown: Any, rows: np.ndarray) -> None:
+        """Puts what an environment shows into rows `[*batch, O + 2 G]`, or longer: the observation, both goals.
+
+        If there is an encoder, the rows are bytes in the environment's own types: `[*batch, P]`, or longer.
+
+        Raises:
+            KeyError, ValueError: it is not what the space said.
+        """
+        if self.encoded is not None:
+            self.packing.write(shown, rows)
+            return
         batch = rows.shape[:-1]
         for path, shape, start, stop, whole in self._places:
-            array = np.asarray(_at(shown, path))
+            array = np.asarray(at(shown, path))
             if array.shape != batch + shape:
-                name = "/".join(path) or "observation"
-                several = not batch and array.ndim == len(shape) + 1 and array.shape[1:] == shape
-                hint = "; for several worlds in one environment, pass its vector wrapper" if several else ""
-                raise ValueError(f"{name!r} has shape {array.shape}, its space says {batch + shape}{hint}")
+                raise ValueError(wrong_shape("/".join(path) or "observation", array.shape, shape, batch))
             if whole and array.dtype.kind not in "iub" and (fractions := np.isfinite(array) & (array != np.floor(array))).any():
                 name = "/".join(path) or "observation"
                 raise ValueError(f"{name!r} holds {array[fractions].flat[0]}, its space says whole numbers")
             rows[..., start:stop] = array if array.ndim == rows.ndim else array.reshape(*batch, stop - start)
 
     def split(self, rows: np.ndarray) -> Observation:
-        """Return the observation from rows `[*batch, O + 2 G]`, or longer, in the environment's units."""
+        """The observation that lies in rows `[*batch, O + 2 G]`, or more, of the environment's own numbers, or features."""
         if self._columns is None:
             return self._split(rows)
         rows = rows[..., : self.width]
@@ -171,7 +203,17 @@ class Layout:
         return map_observation(lambda flat, columns: undone(flat, *columns), observation, self._parts_of_columns)
 
     def unflatten(self, observation: Observation) -> Any:
-        """Return the inverse of `flatten`: the environment's observation, with a leading axis `[B]`."""
+        """The inverse of `flatten`: what the environment showed, with a leading axis `[B]`.
+
+        Raises:
+            ControllerError: there is an encoder, and what the environment showed was not kept.
+        """
+        if self.encoded is not None:
+            if "shown" not in observation:
+                raise ControllerError(
+                    "what the environment showed is not kept, only its features: the base cannot be re-queried"
+                )
+            return self.packing.read(observation["shown"])
         observation = self.raw(observation)
         if not self.goal:
             return _parted(observation["observation"], self.observation)
@@ -185,16 +227,44 @@ class Layout:
         return _parted(flat, self.goal)
 
     def name_of(self, column: int) -> str:
-        """Return the name of a number of a row `[O + 2 G]` for messages: its keys, and its index if there are several."""
+        """What to call a number of a row `[O + 2 G]` in messages: its keys, and its place if there is more than one."""
+        if self.encoded is not None and column < self.observation_size:
+            return f"features[{column}] of encoder {self.encoded.encoder!r}"
         path, shape, start, _, _ = next(place for place in self._places if place[2] <= column < place[3])
         index = ", ".join(str(each) for each in np.unravel_index(column - start, shape)) if shape else ""
         return ("/".join(path) or "observation") + (f"[{index}]" if index else "")
 
     def is_single(self, shown: Any) -> bool:
-        """Return whether this is one observation, not a batch."""
-        entry = self.observation[0]
+        """Whether this is one observation, not a batch."""
+        entry = self.of_environment.observation[0]
         path = ("observation", *entry.path) if self.goal else entry.path
-        return np.ndim(_at(shown, path)) == len(entry.shape)
+        return np.ndim(at(shown, path)) == len(entry.shape)
+
+    @cached_property
+    def of_environment(self) -> "Layout":
+        """The layout that the environment's spaces have, without units and without an encoder."""
+        observation = self.observation if self.encoded is None else self.encoded.shown
+        return replace(self, observation=observation, units=None, encoded=None)
+
+    @cached_property
+    def of_features(self) -> "Layout":
+        """The layout of an environment that would show what the encoder makes of this one's observations."""
+        return self if self.encoded is None else replace(self, encoded=None)
+
+    @cached_property
+    def packing(self) -> Packing:
+        """How what the environment shows is kept as bytes, goals included."""
+        seen = self.of_environment
+        parts = (
+            zip(GOAL_KEYS, (seen.observation, self.goal, self.goal), strict=True) if self.goal else [(None, seen.observation)]
+        )
+        return Packing(
+            [
+                (entry.path if key is None else (key, *entry.path), entry.shape, entry.dtype)
+                for key, entries in parts
+                for entry in entries
+            ]
+        )
 
     def to_world(self, action: np.ndarray) -> np.ndarray:
         """Convert actions `[..., A]` in [-1, 1] to the environment's own units, type and shape."""
@@ -266,85 +336,10 @@ class Layout:
         ]
 
 
-def layout_of(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> Layout:
-    """Return the layout of an environment with these spaces, of a single episode.
-
-    Raises:
-        ResidualRLError: they are not supported; says why.
-    """
-    shape, dtype, low, high = _action(action_space)
-    observation, goal = observation_space, ()
-    if isinstance(observation_space, spaces.Dict) and set(observation_space.spaces) == set(GOAL_KEYS):
-        inside = observation_space.spaces
-        observation, goal = inside["observation"], tuple(_entries(inside["achieved_goal"], ()))
-        desired = tuple(_entries(inside["desired_goal"], ()))
-        if [(entry.path, entry.shape) for entry in goal] != [(entry.path, entry.shape) for entry in desired]:
-            raise ResidualRLError("the observation space cannot work: achieved_goal and desired_goal differ in their shape")
-    entries = tuple(_entries(observation, ()))
-    if not sum(entry.size for entry in entries):
-        raise ResidualRLError("the observation space is empty: a residual has nothing to go by")
-    if goal and not sum(entry.size for entry in goal):
-        raise ResidualRLError("the goals of the observation space are empty: leave them out")
-    return Layout(entries, goal, shape, dtype, low, high)
-
-
-def _action(space: spaces.Space[Any]) -> tuple[tuple[int, ...], str, tuple[float, ...], tuple[float, ...]]:
-    if not isinstance(space, spaces.Box):
-        raise ResidualRLError(
-            f"the action space is {type(space).__name__}: a residual is added to the controller's action, which takes a "
-            "gymnasium.spaces.Box of numbers with bounds"
-        )
-    if not np.issubdtype(space.dtype, np.floating):
-        raise ResidualRLError(f"the action space is a Box of {space.dtype}: a residual needs floating-point numbers")
-    low, high = space.low.ravel().astype(float), space.high.ravel().astype(float)
-    if not len(low):
-        raise ResidualRLError("the action space is empty: there is nothing to add a residual to")
-    for index, (least, most) in enumerate(zip(low, high, strict=True)):
-        if not (abs(least) <= LARGEST_BOUND and abs(most) <= LARGEST_BOUND):
-            raise ResidualRLError(
-                f"entry {index} of the action space lies in [{least:g}, {most:g}]: the scale of a residual comes from finite "
-                "bounds; give the Box some, with gymnasium.wrappers.TransformAction for example, and leave out ClipAction, "
-                "which takes them away: what is beyond them is clipped anyway"
-            )
-        if most - least < 1e-6:
-            raise ResidualRLError(f"entry {index} of the action space lies in [{least:g}, {most:g}], which leaves no choice")
-    return space.shape, str(space.dtype), tuple(low.tolist()), tuple(high.tolist())
-
-
-def _entries(space: spaces.Space[Any], path: tuple[str, ...]) -> Iterator[Entry]:
-    if isinstance(space, spaces.Dict):
-        for key, inner in space.spaces.items():
-            yield from _entries(inner, (*path, str(key)))
-    elif isinstance(space, spaces.Box | spaces.MultiBinary):
-        yield Entry(path, tuple(int(length) for length in space.shape), str(space.dtype))
-    else:
-        where = f"entry {'/'.join(path)!r} of the observation space" if path else "the observation space"
-        raise ResidualRLError(
-            f"{where} is {type(space).__name__}: observations must be a gymnasium.spaces.Box, or a Dict of them "
-            "(gymnasium.wrappers.FlattenObservation turns categories into numbers)"
-        )
-
-
-def _at(shown: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        shown = shown[key]
-    return shown
-
-
 def _parted(flat: np.ndarray, entries: tuple[Entry, ...]) -> Any:
     arrays, start = {}, 0
     for entry in entries:
         part = np.asarray(flat[..., start : start + entry.size])
         arrays[entry.path] = part.astype(entry.dtype).reshape(*flat.shape[:-1], *entry.shape)
         start += entry.size
-    return arrays[()] if () in arrays else _nested(arrays)
-
-
-def _nested(arrays: Mapping[tuple[str, ...], np.ndarray]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for path, array in arrays.items():
-        inner = nested
-        for key in path[:-1]:
-            inner = inner.setdefault(key, {})
-        inner[path[-1]] = array
-    return nested
+    return nested(arrays)

@@ -1,0 +1,1 @@
+"""Encoders: what an environment shows, such as images, turned into a vector of features once a step."""

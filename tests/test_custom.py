@@ -282,8 +282,9 @@ def test_pendulum_is_evaluated_by_its_id() -> None:
     lines: list[str] = []
     found = residual_rl.evaluate("Pendulum-v1", still, episodes=8, tell=lines.append)
     assert -1800 < found.base.mean_return < -600
-    assert lines[1:] == ["Pendulum-v1: judged by its return, because the first episodes did not report info['is_success']"]
-    assert lines[0].startswith("still: batched, deterministic, stateless, ")
+    assert lines[0].startswith("still proposes the same action for every observation, [0.]")
+    assert lines[1].startswith("still: batched, deterministic, stateless, ")
+    assert lines[2:] == ["Pendulum-v1: judged by its return, because the first episodes did not report info['is_success']"]
 
 
 def test_each_environment_may_have_a_process_of_its_own() -> None:

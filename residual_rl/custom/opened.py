@@ -47,7 +47,7 @@ class Opened:
                 if stored:
                     check_goals(self.layout)
                     raise refusal(self.layout, stored)
-                encoder = NO_FEATURES  # nothing is learned, and what a controller needs is what is shown
+                encoder = NO_FEATURES  # nothing is learned, and a controller needs only the environment's observation
             if encoder is not None:
                 if stored:
                     check_goals(self.layout)

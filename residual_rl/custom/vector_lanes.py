@@ -43,9 +43,9 @@ class VectorLanes:
         self.judge.reset()
         rows = self.layout.rows(shown, (self.num_envs,))
         self._elapsed = 0
-        nobody = np.zeros(self.num_envs, dtype=bool)
-        self._last = rows, nobody, nobody
-        self._ended = nobody
+        none = np.zeros(self.num_envs, dtype=bool)
+        self._last = rows, none, none
+        self._ended = none
         return self._perceive(rows), {}
 
     def step(self, actions: np.ndarray) -> Stepped:

@@ -225,7 +225,7 @@ def _roll_out_briefly(
 
 
 def _stack(shown: list[Observation]) -> Observation:
-    """What was shown `[T, E, ...]`, without the numbers in the environment's units, which are those of the observation here."""
+    """Return observations `[T, E, ...]` without those in the environment's units, which the observation has here anyway."""
     stacked = map_observation(lambda *arrays: np.stack(arrays), *shown)
     stacked.pop("state", None)
     return stacked

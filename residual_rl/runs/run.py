@@ -203,7 +203,7 @@ class Run:
         save_artefact(self.path / BASE, artefact, prepared=False)
 
     def save_encoder(self, artefact: Artefact) -> None:
-        """Keeps the encoder whose features are learned from."""
+        """Keep the encoder whose features are the learner's observation."""
         save_artefact(self.path / ENCODER, artefact, prepared=False)
 
     def save_first_look(self, look: FirstLook) -> None:

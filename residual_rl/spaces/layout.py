@@ -152,12 +152,12 @@ class Layout:
         return np.float64 if self.encoded is None else np.uint8
 
     def write(self, shown: Any, rows: np.ndarray) -> None:
-        """Puts what an environment shows into rows `[*batch, O + 2 G]`, or longer: the observation, both goals.
+        """Write an environment's observation into rows `[*batch, O + 2 G]`, or longer: the observation, both goals.
 
         If there is an encoder, the rows are bytes in the environment's own types: `[*batch, P]`, or longer.
 
         Raises:
-            KeyError, ValueError: it is not what the space said.
+            KeyError, ValueError: it does not fit the observation space.
         """
         if self.encoded is not None:
             self.packing.write(shown, rows)

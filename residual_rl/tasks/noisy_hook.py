@@ -2,8 +2,8 @@
 
 Observation (80): the previous and the present frame, each the 40 entries of `hook.py` with its own noise. An episode begins
 with its first frame twice. The two frames are part of this task, as published; in other environments a wrapper stacks frames,
-see `docs/encoders.md`. Goal and achieved goal occur once and are exact, and so are reward and success: hindsight relabels with true
-positions. Velocities, gripper and fingers are exact too.
+see `docs/encoders.md`. Goal and achieved goal occur once and are exact, and so are reward and success: hindsight relabels with
+true positions. Velocities, gripper and fingers are exact too.
 
 Differs: according to the paper achieved goals are noisy too; in the published code, and in both tasks here, they are exact.
 

@@ -197,7 +197,7 @@ def test_a_planner_is_shown_the_state_and_hindsight_keeps_what_it_proposed(
 
     planner.reads_state = True  # type: ignore[attr-defined]
     run = residual_rl.improve("slippery-push", planner, out=tmp_path, **TINY | {"steps": 400})
-    # Base and policy on 5 episodes, 2 cycles of 4, the policy again, the base from the last cycle's starts; the verdict's 10 pairs.
+    # Base and policy on 5 episodes, 2 cycles of 4, the policy again, the base from the last starts; the verdict on 10 pairs.
     assert asked == [5] * 100 + [4] * 51 * 2 + [5] * 50 + [4] * 51 + [10] * 100
     kept, all_burn_in = capsys.readouterr().out.splitlines()[:2]
     assert kept == ("planner cannot be re-queried at relabelled goals; HER reuses the base actions recorded during the rollout")

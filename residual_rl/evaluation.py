@@ -176,10 +176,7 @@ def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
             failures = []
         except (EpisodesLost, ControllerError) as error:
             failures.append(error)
-            gives_up = len(failures) == GIVES_UP and isinstance(error, EpisodesLost)
-            # A failure at the start of an episode does not depend on the policy; a later one may.
-            is_nobodys = isinstance(error, EpisodesLost) or error.step == 0
-            if gives_up or (is_nobodys and len(failures) * envs.num_envs >= len(seeds)):
+            if gives_up(error, len(failures), len(failures) * envs.num_envs >= len(seeds)):
                 raise
             outcome = lost(envs)
             reasons += [str(error)] * len(chunk)
@@ -187,6 +184,20 @@ def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:
     if reasons:
         warn(f"{len(reasons)} of {len(seeds)} episodes broke and count as failures: {reasons[0]}", RuntimeWarning, stacklevel=2)
     return joined(parts)
+
+
+def gives_up(error: EpisodesLost | ControllerError, in_a_row: int, all_lost: bool) -> bool:
+    """Return whether an evaluation ends with the error that lost a whole batch.
+
+    Args:
+        error: the error.
+        in_a_row: batches lost in a row, this one included.
+        all_lost: whether all batches from the first seed to the last are lost.
+    """
+    if isinstance(error, EpisodesLost):
+        return in_a_row == GIVES_UP or all_lost
+    # A failure at the start of an episode does not depend on the policy; a later one may.
+    return error.step == 0 and all_lost
 
 
 def joined(parts: Sequence[Outcome]) -> Outcome:

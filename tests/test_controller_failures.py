@@ -12,6 +12,8 @@ from worlds import BUDGET, Reach, straight
 import residual_rl
 from residual_rl.controllers.answers import tolerating_failures
 from residual_rl.controllers.controller import batched, propose
+from residual_rl.custom.description import Description, Findings
+from residual_rl.custom.opened import Opened
 from residual_rl.errors import ControllerError
 from residual_rl.evaluation import base_alone, roll_out
 from residual_rl.residual import Composition
@@ -72,11 +74,9 @@ class Warm(Planner):
 
 
 def lanes(count: int) -> Any:
-    from residual_rl.custom.opened import Opened
-    from residual_rl.custom.task import Findings
-
     opened = Opened(Path1D, 6)
-    return opened, opened.task(Findings("return", 1.0, False, 6.0, None), count).make_envs()
+    about = Description(opened.name, opened.layout, 6, Findings("return", 1.0, False, 6.0, None), None)
+    return opened, opened.task(about, count).make_envs()
 
 
 def base_of(call: Any) -> Any:
@@ -239,4 +239,4 @@ def test_a_planner_that_fails_at_other_goals_reads_the_goal() -> None:
         return straight(observation)
 
     residual_rl.evaluate(Reach, planner, episodes=2, horizon=5, tell=told.append)
-    assert any("planner: " in line and "reads the goal" in line for line in told)
+    assert any("planner: " in line and "goal-conditioned" in line for line in told)

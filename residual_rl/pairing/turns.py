@@ -16,8 +16,8 @@ from warnings import warn
 
 import numpy as np
 
-from residual_rl.errors import EpisodesLost
-from residual_rl.evaluation import GIVES_UP, Act, Outcome, joined, lost, play
+from residual_rl.errors import ControllerError, EpisodesLost
+from residual_rl.evaluation import Act, Outcome, gives_up, joined, lost, play
 from residual_rl.pairing.log import MOST_PATHS, Log
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.types import Observation
@@ -114,7 +114,7 @@ class Turns:
         try:
             rounds = [self._round(seeds, mask, paths) for mask in (policy_first, ~policy_first)]
             index = [np.where(policy_first, 1, 0), np.where(policy_first, 0, 1)]  # in which round base and policy had a lane
-        except EpisodesLost:
+        except (EpisodesLost, ControllerError):
             # One policy may have broken the lanes of the other, so each of them gets all lanes alone.
             alone = {side: self._alone(seeds, side, paths, of) for side in self._rng.permutation(2).tolist()}
             rounds, index = [alone[0], alone[1]], [np.zeros(len(seeds), dtype=int), np.ones(len(seeds), dtype=int)]
@@ -163,9 +163,9 @@ class Turns:
         try:
             outcome, why, log = self._round(seeds, driven, paths)
             self._losses[side] = 0
-        except EpisodesLost as error:
+        except (EpisodesLost, ControllerError) as error:
             self._losses[side] += 1
-            if self._losses[side] == GIVES_UP or self._losses[side] * len(seeds) >= of:
+            if gives_up(error, self._losses[side], self._losses[side] * len(seeds) >= of):
                 raise
             outcome, why = lost(self.envs), dict.fromkeys(range(len(seeds)), str(error))
             log = Log(len(seeds), self.envs.horizon, 0)

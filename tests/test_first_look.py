@@ -54,14 +54,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_other_gains_are_refused_by_all_that_takes_a_controller(finished: Path) -> None:
     same, other = Pd(2.0), Pd(2.05)
     residual_rl.load(finished, same)
-    residual_rl.evaluate(finished, same, env=Aim, episodes=2)
+    residual_rl.reevaluate(finished, same, env=Aim, episodes=2)
     message = (
         r"improves another 'Pd': in step \d+ of its first episode, shown \[.*\], that one proposed \S+ in entry 0 .*, this one"
     )
     with pytest.raises(ControllerError, match=message):
         residual_rl.load(finished, other)
     with pytest.raises(ControllerError, match=message):
-        residual_rl.evaluate(finished, other, env=Aim, episodes=2)
+        residual_rl.reevaluate(finished, other, env=Aim, episodes=2)
     with pytest.raises(ControllerError, match=message):
         residual_rl.improve(Aim, other, out=finished, **FEW)
 
@@ -109,7 +109,7 @@ class Short(Aim):
 def test_another_environment_of_the_same_name_is_refused(kind: type[Aim], complaint: str, finished: Path) -> None:
     other: Any = type("Aim", (kind,), {})
     with pytest.raises(RunError, match=f"written in another 'Aim': {complaint}"):
-        residual_rl.evaluate(finished, Pd(2.0), env=other, episodes=2)
+        residual_rl.reevaluate(finished, Pd(2.0), env=other, episodes=2)
     with pytest.raises(RunError, match=f"written in another 'Aim': {complaint}"):
         residual_rl.improve(other, Pd(2.0), out=finished, **FEW)
 
@@ -175,7 +175,7 @@ def test_in_a_task_of_the_library_gains_are_compared_too(tmp_path: Path) -> None
     with pytest.raises(ControllerError, match="improves another 'law'"):
         residual_rl.load(tmp_path, mine(0.9))
     with pytest.raises(ControllerError, match="improves another 'law'"):
-        residual_rl.evaluate(tmp_path, mine(0.9), episodes=2)
+        residual_rl.reevaluate(tmp_path, mine(0.9), episodes=2)
     assert TASKS["push"].name == "push"
 
 

@@ -246,7 +246,7 @@ def test_a_first_call_that_failed_says_nothing_about_the_next(tmp_path: Path) ->
 
     lines: list[str] = []
     residual_rl.improve(Aim, random, out=tmp_path, **(few | {"horizon": 10, "tell": lines.append}))
-    assert "random" in lines[0].split(":")[1]
+    assert "stochastic" in lines[0].split(":")[1]
 
 
 @pytest.mark.parametrize("seeded", [False, True])

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
@@ -60,6 +60,10 @@ class InProcesses:
             if failed is not None:
                 failed.update({part.start + row: reason for row, reason in reasons.items()})
         return stacked(answers, self.__name__)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """Return itself: a process and the pipes to it cannot be copied. The episodes of a copy reset it."""
+        return self
 
     def _reset(self, mask: np.ndarray) -> None:
         """Reset the lanes `[E]` of the mask."""

@@ -139,7 +139,7 @@ class Policy:
 
     @property
     def caution(self) -> float | None:
-        """How sure the critics must be before the residual acts: see `GatedDDPG.cautions`. It can be set at any time.
+        """How sure the critics must be before the residual acts: see `cautions` of its algorithm. It can be set at any time.
 
         Setting it costs nothing, and changes no other policy.
 

@@ -146,6 +146,9 @@ def test_a_generator_of_its_own_is_not_compared(seeded: bool, tmp_path: Path) ->
     used = Dithered(2.0)
     for _ in range(3):
         used(np.zeros(1))
+    look = read_first_look(tmp_path)
+    assert look is not None
+    assert look.proposed is None
     residual_rl.load(tmp_path, used)  # its generator has moved on, or another seed began it
 
 

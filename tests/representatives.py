@@ -1,10 +1,12 @@
 """One task for each world. Their variants are the same code with other data: other noise, objects, weights.
 
 House rules are tried on representatives; what a variant's data change is tested where they are defined, and every task has a
-golden rollout. Racing has no goals and ends its episodes early: test_racing_*.py is about it.
+golden rollout. Racing and the Adroit tasks have no goals and end their episodes early: test_racing_*.py and test_adroit.py are
+about them.
 """
 
 from residual_rl.tasks import TASKS
+from residual_rl.tasks.ending import EndingTask
 
 VARIANTS = (
     "slippery-push-published-friction",
@@ -18,5 +20,6 @@ VARIANTS = (
     "racing",
     "racing-validation",
     "racing-test",
+    *(name for name, task in TASKS.items() if isinstance(task, EndingTask)),
 )
 REPRESENTATIVES = {name: task for name, task in TASKS.items() if name not in VARIANTS}

@@ -8,6 +8,7 @@ from typing import Any
 from residual_rl.errors import UnknownName
 from residual_rl.optional import WORLDS, missing, need
 from residual_rl.tasks import objects, rules, variants, view
+from residual_rl.tasks.adroit.task import ADROIT_TASKS
 from residual_rl.tasks.gymnasium_envs import World
 from residual_rl.tasks.racing import world as racing_world
 from residual_rl.tasks.racing.task import FROM_FILES, RACING_TASKS, racing_on
@@ -219,6 +220,7 @@ TASKS = {
             variants.ONLY_OBJECTS,
         ),
         *RACING_TASKS,
+        *ADROIT_TASKS,
     )
 }
 

@@ -34,9 +34,16 @@ class Physics:
     call, because a warm start would make an episode depend on the previous one in its lane.
 
     A state is MuJoCo's full physics state (time, qpos, qvel, ...), `[B, S]` float64.
+
+    Args:
+        model: of all states.
+        substeps: time steps of `step`.
+        num_threads: physics threads; None for one on each core.
+        feels: whether `step_and_feel` will be used: sensors, also those of touch and force, are then computed in every time
+            step.
     """
 
-    def __init__(self, model: mujoco.MjModel, substeps: int, num_threads: int | None = None):
+    def __init__(self, model: mujoco.MjModel, substeps: int, num_threads: int | None = None, feels: bool = False):
         self.model = model
         self.substeps = substeps
         self.num_threads = num_threads or usable_cores()
@@ -45,7 +52,8 @@ class Physics:
 
         # Sensors are read once per step, by `sense`, not computed in every substep.
         self.stepper = copy.copy(model)
-        self.stepper.opt.disableflags |= Flag.mjDSBL_SENSOR
+        if not feels:
+            self.stepper.opt.disableflags |= Flag.mjDSBL_SENSOR
         # Reading positions and velocities needs neither contacts nor forces. It costs a third of a substep, so waking other
         # threads would cost more than it saves.
         self._reader = copy.copy(model)
@@ -55,6 +63,7 @@ class Physics:
         self._step_data = [mujoco.MjData(self.stepper) for _ in range(self.num_threads)]
         self._read_data = [mujoco.MjData(self._reader)]
         self._states = np.empty((0, 0, self.state_size))
+        self._felt = np.empty((0, 0, model.nsensordata)) if feels else None
         sensors = [model.sensor(number) for number in range(model.nsensor)]
         self._sensor_columns = {
             sensor.name: slice(int(sensor.adr[0]), int(sensor.adr[0] + sensor.dim[0])) for sensor in sensors
@@ -66,6 +75,23 @@ class Physics:
         A state that MuJoCo could not integrate is NaN throughout.
         """
         return self.trace(state, control)[:, -1].copy()
+
+    def step_and_feel(self, state: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the states of `step`, and the values of all sensors `[B, sensors]` as of the beginning of its last time step.
+
+        The values of a state that MuJoCo could not integrate are NaN too.
+        """
+        after = self.step(state, control)
+        assert self._felt is not None
+        felt = self._felt[:, -1].copy()
+        felt[np.isnan(after[:, 0])] = np.nan
+        return after, felt
+
+    def feel(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
+        """Return the values of all sensors `[B, sensors]` at a state with this control."""
+        self.play(state, control[:, None])
+        assert self._felt is not None
+        return self._felt[:, 0].copy()
 
     def trace(self, state: np.ndarray, control: np.ndarray, models: Sequence[mujoco.MjModel] | None = None) -> np.ndarray:
         """Return the states `[B, substeps, S]` after each time step of `step`; models and lifetime as in `play`."""
@@ -90,6 +116,8 @@ class Physics:
         """
         if self._states.shape[:2] != controls.shape[:2]:
             self._states = np.empty((*controls.shape[:2], self.state_size))
+            if self._felt is not None:
+                self._felt = np.empty((*controls.shape[:2], self.model.nsensordata))
         self._threads.rollout(
             [self.stepper] * len(state) if models is None else list(models),
             self._step_data,
@@ -97,6 +125,7 @@ class Physics:
             np.ascontiguousarray(controls),
             control_spec=int(CONTROL),
             state=self._states,
+            sensordata=self._felt,
             nstep=controls.shape[1],
             skip_checks=True,  # they would iterate over the models in Python
             chunk_size=1,  # a step waits for its slowest thread

@@ -13,7 +13,7 @@ Importing it registers its tasks with Gymnasium, as `residual_rl/<Task>-v0`.
 from typing import TYPE_CHECKING, Any
 
 from residual_rl.controllers import batched, in_processes, per_lane
-from residual_rl.tasks import TASKS
+from residual_rl.tasks import TASKS, VISUAL
 
 if TYPE_CHECKING:
     from residual_rl.api import compare, diagnose, evaluate, export, improve, load
@@ -42,7 +42,7 @@ _LAZY = {
     **dict.fromkeys(("pull", "push"), "bundles.hub"),
 }
 
-for _task in TASKS.values():
+for _task in (*TASKS.values(), *VISUAL.values()):
     _task.register()
 
 

@@ -1,5 +1,9 @@
 """The Adroit tasks: models, rules, rewards, and both of Gymnasium's interfaces."""
 
+import os
+import subprocess
+import sys
+
 import gymnasium
 import mujoco
 import numpy as np
@@ -8,8 +12,10 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from playing import random_actions
 
-from residual_rl.tasks import TASKS
-from residual_rl.tasks.adroit.models import PLACED, adroit_model, adroit_spec
+from residual_rl.errors import ResidualRLError
+from residual_rl.tasks import TASKS, VISUAL, camera
+from residual_rl.tasks.adroit.models import PLACED, adroit_model, adroit_picture_model, adroit_spec
+from residual_rl.tasks.camera import Camera, backend_name
 from residual_rl.tasks.ending import EndingTask
 from residual_rl.types import Spec
 
@@ -188,3 +194,128 @@ def test_bodies_that_are_placed_stand_still():
         assert model.body(PLACED[name]).mocapid[0] >= 0
         assert model.opt.timestep == 0.002
         assert isinstance(model, mujoco.MjModel)
+
+
+# --- seen through a camera ---
+
+NO_PICTURES = ""
+try:
+    backend_name()
+except ResidualRLError as error:
+    NO_PICTURES = str(error)
+seen = pytest.mark.skipif(bool(NO_PICTURES), reason=NO_PICTURES)
+
+
+@seen
+@pytest.mark.filterwarnings("ignore:.*A Box observation space (minimum|maximum) value is:UserWarning")
+@names
+def test_a_visual_task_plays_the_episodes_of_the_task_from_state(name):
+    task = VISUAL[name]
+    env, envs = gymnasium.make(task.gymnasium_id), gymnasium.make_vec(task.gymnasium_id, num_envs=2)
+    check_env(env.unwrapped, skip_render_check=True)
+    plain = gymnasium.make(TASKS[task.state_task].gymnasium_id)
+    shown, info = env.reset(seed=5)
+    both, infos = envs.reset(seed=[4, 5])
+    of_state, _ = plain.reset(seed=5)
+    for action in random_actions(task, 0)[:4]:
+        assert np.array_equal(of_state["observation"], info["state"])
+        assert np.array_equal(info["state"], infos["state"][1])
+        assert all(np.array_equal(shown[key], both[key][1]) for key in shown)
+        shown, *_, info = env.step(action)
+        both, *_, infos = envs.step(np.stack([action, action]))
+        of_state, *_ = plain.step(action)
+    for one in (env, envs, plain):
+        one.close()
+
+
+@seen
+def test_an_image_holds_three_frames_the_oldest_first():
+    envs = VISUAL["door"].make_envs(2, num_threads=1, autoreset_mode=AutoresetMode.DISABLED)
+    shown, _ = envs.reset(seed=0)
+    frames = [shown["image"][..., 6:]]
+    assert np.array_equal(shown["image"], np.tile(frames[0], 3))
+    for action in random_actions(VISUAL["door"], 0)[:3]:
+        before = shown["image"].copy()
+        now, *_ = envs.step(np.stack([action, -action]))
+        assert np.array_equal(shown["image"], before)  # what was shown stays as it was
+        shown = now
+        frames.append(shown["image"][..., 6:])
+        assert np.array_equal(shown["image"], np.concatenate([frames[max(0, len(frames) - n)] for n in (3, 2, 1)], axis=-1))
+    envs.reset(options={"reset_mask": np.array([True, False])})
+    after, *_ = envs.step(np.zeros((2, 28)))
+    assert np.array_equal(after["image"][0, ..., :3], after["image"][0, ..., 3:6])  # its second frame
+    assert np.array_equal(after["image"][1, ..., 3:6], frames[-1][1])
+    envs.close()
+
+
+@seen
+def test_what_an_episode_places_is_seen_where_it_is():
+    envs = VISUAL["relocate"].make_envs(6, num_threads=1)
+    shown, _ = envs.reset(seed=0)
+    image = shown["image"][..., 6:].astype(int)
+    green = (image[..., 1] > image[..., 0] + 25) & (image[..., 1] > image[..., 2] + 15)
+    columns = np.array([np.flatnonzero(one.any(axis=0)).mean() for one in green])
+    assert np.corrcoef(columns, envs.state.place[:, 0])[0, 1] > 0.98  # the target, from left to right
+    envs.close()
+
+
+@seen
+def test_one_camera_serves_all_environments_of_a_process():
+    first, second = (VISUAL["pen"].make_envs(1, num_threads=1) for _ in range(2))
+    assert first.eye is second.eye
+    first.close()
+    second.close()
+
+
+@seen
+def test_a_picture_for_people_shows_what_the_policy_sees_beside_the_scene():
+    env = gymnasium.make(VISUAL["hammer"].gymnasium_id, render_mode="rgb_array", size=96)
+    shown, _ = env.reset(seed=0)
+    picture = env.render()
+    assert picture.shape == (480, 960, 3)
+    assert np.array_equal(picture[:480:5, :480:5], shown["image"][..., 6:])
+    assert np.ptp(picture[:, 480:]) > 100
+    env.close()
+
+
+def test_without_opengl_visual_tasks_say_so_and_tasks_from_state_work():
+    script = (
+        "import residual_rl, gymnasium\n"
+        "from residual_rl.errors import ResidualRLError\n"
+        "env = gymnasium.make('residual_rl/DoorState-v0'); env.reset(seed=0); env.step(env.action_space.sample())\n"
+        "try: residual_rl.VISUAL['door'].make_envs(1)\n"
+        "except ResidualRLError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"MUJOCO_GL": "off"}, capture_output=True, text=True, check=True
+    )
+    assert "MUJOCO_GL=off switches pictures off" in done.stdout
+
+
+def test_without_its_libraries_the_message_names_what_to_install(monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(camera, "LIBRARIES", {"egl": ("libNothingOfThatName.so",)})
+    with pytest.raises(ResidualRLError, match=r"apt-get install libegl1 libgl1-mesa-dri .*door-state, need none"):
+        camera.open_gl.__wrapped__()
+
+
+@seen
+def test_a_camera_that_does_not_exist_is_answered_with_those_that_do():
+    with pytest.raises(ResidualRLError, match=r"no camera 'wrist'; there are: fixed, vil_camera"):
+        Camera(adroit_picture_model("door", 32), "wrist", 32)
+    with pytest.raises(ResidualRLError, match="8 to 2048 pixels an edge, not 4"):
+        VISUAL["door"].make_envs(1, size=4)
+
+
+PROPRIOCEPTION = {"door": 100, "hammer": 98, "pen": 72, "relocate": 54}
+
+
+@names
+def test_proprioception_has_the_published_entries_and_touch_is_among_them(name):
+    world = TASKS[f"{name}-state"].make_world(1)
+    state, _ = world.reset([np.random.default_rng(0)])
+    assert world.proprioception(state).shape == (1, PROPRIOCEPTION[name])
+    touched = state._replace(sensors=state.sensors.copy())
+    touched.sensors[:, 30] += 1.0  # one of the fingers
+    assert (world.proprioception(touched) != world.proprioception(state)).sum() == 1
+    world.close()

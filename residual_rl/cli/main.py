@@ -10,7 +10,7 @@ from residual_rl.cli import benchmark, bundles, comparisons, runs, settings, stu
 from residual_rl.cli.console import complaints, console
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.errors import Interrupted, ResidualRLError
-from residual_rl.tasks import TASKS
+from residual_rl.tasks import TASKS, VISUAL
 from residual_rl.tasks.task import Task
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ def list_() -> None:
 
     sections = {
         "tasks": {task.name: _describe(task) for task in TASKS.values()},
+        "visual tasks": {task.name: f"{task.summary} ({task.gymnasium_id})" for task in VISUAL.values()},
         "controllers": {name: entry.summary for name, entry in CONTROLLERS.items()}
         | {"FILE.npz": "a table: repeats the action of the nearest recorded state", "FILE.onnx": "a network"},
         "methods": METHODS,

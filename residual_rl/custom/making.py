@@ -12,7 +12,7 @@ from gymnasium import wrappers
 from gymnasium.vector import VectorEnv
 
 from residual_rl.errors import ResidualRLError, UnknownName, WorldError
-from residual_rl.tasks import TASKS
+from residual_rl.tasks import TASKS, VISUAL, find_visual
 
 RUNNING = (
     wrappers.NormalizeObservation,
@@ -37,10 +37,11 @@ def gymnasium_maker(name: str, render_mode: str | None = None) -> Callable[[], g
     elif name not in gymnasium.registry:
         with suppress(ModuleNotFoundError), redirect_stderr(StringIO()):  # it prints messages when it is imported
             gymnasium.register_envs(import_module("gymnasium_robotics"))
+    visual = find_visual(known_as)
     try:
-        spec = gymnasium.spec(known_as)
+        spec = gymnasium.spec(known_as if visual is None else visual.gymnasium_id)
     except (gymnasium.error.Error, ImportError):
-        raise UnknownName("task or Gymnasium environment", name, TASKS) from None
+        raise UnknownName("task or Gymnasium environment", name, {**TASKS, **VISUAL}) from None
     drawn: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}  # not every environment takes it
     return lambda: gymnasium.make(spec, disable_env_checker=True, **drawn)
 

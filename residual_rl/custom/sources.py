@@ -6,7 +6,7 @@ from typing import Protocol
 
 import gymnasium
 from gymnasium import Space
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 
 from residual_rl.custom.making import (
     check_single,
@@ -25,6 +25,8 @@ from residual_rl.custom.vector_lanes import VectorLanes
 from residual_rl.encoders.encoder import Encoder
 from residual_rl.errors import ResidualRLError, WorldError
 from residual_rl.spaces import Layout
+from residual_rl.tasks import check_worlds, find_visual
+from residual_rl.tasks.visual import VisualTask
 from residual_rl.types import Spec
 
 AnyEnv = str | gymnasium.Env | VectorEnv | Callable[[], gymnasium.Env]
@@ -83,6 +85,10 @@ def source_of(env: AnyEnv, processes: bool) -> Source:
                 "without arguments"
             )
         return source
+    if isinstance(env, str) and (task := find_visual(env)) is not None:
+        if processes:
+            raise ResidualRLError(f"{task.name} steps its lanes in one batch: processes=True is for your own environments")
+        return VisualLanes(task)
     if isinstance(env, str):
         return ManyEnvs(gymnasium_maker(env), env, processes)
     if not callable(env):
@@ -121,6 +127,45 @@ class OneVectorEnv:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+class VisualLanes:
+    """A visual task of the library: as many lanes as are needed, stepped in one batch and seen through one camera."""
+
+    def __init__(self, task: VisualTask):
+        check_worlds()
+        self.name = task.name
+        self.time_limit: int | None = task.spec.horizon
+        self.one: gymnasium.Env | None = None
+        self.running_statistics: str | None = None
+        self.num_lanes: int | None = None
+        self._task = task
+        self._made = {1: self._make(1)}
+        self.spaces = self._made[1].single_observation_space, self._made[1].single_action_space
+
+    def few_lanes(self, layout: Layout, spec: Spec, success: str = LAST, encoder: Encoder | None = None) -> ForeignLanes:
+        """One."""
+        return self.lanes(layout, spec, 1, success, encoder)
+
+    def lanes(
+        self, layout: Layout, spec: Spec, num_lanes: int, success: str = LAST, encoder: Encoder | None = None
+    ) -> ForeignLanes:
+        """So many, in one vector environment."""
+        if num_lanes not in self._made:
+            self._made[num_lanes] = self._make(num_lanes)
+        return VectorLanes(self._made[num_lanes], layout, spec, success, encoder)
+
+    def another(self) -> gymnasium.Env | None:
+        """Return None: there are no goals at which rewards could be asked."""
+        return None
+
+    def close(self) -> None:
+        """End the physics threads."""
+        for envs in self._made.values():
+            envs.close()
+
+    def _make(self, num_lanes: int) -> VectorEnv:
+        return self._task.make_envs(num_lanes, autoreset_mode=AutoresetMode.DISABLED)
 
 
 class OneEnv:

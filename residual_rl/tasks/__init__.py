@@ -8,11 +8,12 @@ from typing import Any
 from residual_rl.errors import UnknownName
 from residual_rl.optional import WORLDS, missing, need
 from residual_rl.tasks import objects, rules, variants, view
-from residual_rl.tasks.adroit.task import ADROIT_TASKS
+from residual_rl.tasks.adroit.task import ADROIT_TASKS, VISUAL_TASKS
 from residual_rl.tasks.gymnasium_envs import World
 from residual_rl.tasks.racing import world as racing_world
 from residual_rl.tasks.racing.task import FROM_FILES, RACING_TASKS, racing_on
 from residual_rl.tasks.task import Task
+from residual_rl.tasks.visual import VisualTask
 from residual_rl.types import Spec
 
 HOOK = {"episodes_per_cycle": 4, "algorithm.noise": 0.1}
@@ -223,6 +224,14 @@ TASKS = {
         *ADROIT_TASKS,
     )
 }
+
+VISUAL = {task.name: task for task in VISUAL_TASKS}
+"""The tasks that are seen through a camera, by name. They show images, so they are used like a user-supplied environment."""
+
+
+def find_visual(name: str) -> VisualTask | None:
+    """Return the visual task of a name or a Gymnasium id; None if there is none."""
+    return next((task for task in VISUAL.values() if name in (task.name, task.gymnasium_id)), None)
 
 
 def check_worlds() -> None:

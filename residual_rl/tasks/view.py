@@ -67,6 +67,7 @@ HOOK = View(
     colors={**FETCH_COLORS, "hook": (0.53, 0.40, 0.72, 1.0), "bump": (0.80, 0.74, 0.66, 1.0)},
     surface=FETCH_TABLE,
 )
+ADROIT = View(lookat=(0.0, -0.05, 0.2), distance=1.3, azimuth=50.0, elevation=-30.0, goal=None)
 PUSHER = View(
     lookat=(0.35, -0.25, -0.3),
     distance=1.5,

@@ -6,7 +6,7 @@ Observation (39): joints of arm and hand without the first (27), latch, hinge, p
 
 import numpy as np
 
-from residual_rl.tasks.adroit.hand import AdroitWorld, State, distance
+from residual_rl.tasks.adroit.hand import LARGEST_FORCE, TOUCH, AdroitWorld, State, distance
 from residual_rl.tasks.adroit.task import SPECS
 
 OPEN = 1.35
@@ -35,6 +35,11 @@ class DoorWorld(AdroitWorld):
         hinge = joints[:, [HINGE]]
         is_open = np.where(hinge > 1.0, 1.0, -1.0)
         return np.concatenate([joints[:, 1:-2], joints[:, [LATCH]], hinge, palm, handle, palm - handle, is_open], axis=1)
+
+    def proprioception(self, state: State) -> np.ndarray:
+        """Return joints (28), their velocities (28), palm (3), forces and touch (41): `[E, 100]`."""
+        palm, felt = self.read(state.sensors, "S_grasp"), state.sensors[:, : TOUCH.stop].clip(-LARGEST_FORCE, LARGEST_FORCE)
+        return np.concatenate([self.joints(state)[:, :-2], self.velocities(state)[:, :-2], palm, felt], axis=1)
 
     def is_reached(self, physics: np.ndarray, sensors: np.ndarray) -> np.ndarray:
         """Return whether the door is open: `[E]` bool."""

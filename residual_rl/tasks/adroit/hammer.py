@@ -7,7 +7,7 @@ m/s and rad/s.
 
 import numpy as np
 
-from residual_rl.tasks.adroit.hand import AdroitWorld, State, distance
+from residual_rl.tasks.adroit.hand import LARGEST_FORCE, TOUCH, AdroitWorld, State, distance
 from residual_rl.tasks.adroit.task import SPECS
 from residual_rl.tasks.fetch import euler_angles
 
@@ -46,6 +46,12 @@ class HammerWorld(AdroitWorld):
             ],
             axis=1,
         )
+
+    def proprioception(self, state: State) -> np.ndarray:
+        """Return joints (27) and their velocities within 1 (27), palm (3), forces and touch (41): `[E, 98]`."""
+        palm, felt = self.read(state.sensors, "S_grasp"), state.sensors[:, : TOUCH.stop].clip(-LARGEST_FORCE, LARGEST_FORCE)
+        velocities = self.velocities(state)[:, :-6].clip(-1.0, 1.0)
+        return np.concatenate([self.joints(state)[:, :-6], velocities, palm, felt], axis=1)
 
     def is_reached(self, physics: np.ndarray, sensors: np.ndarray) -> np.ndarray:
         """Return whether the nail is driven in: `[E]` bool."""

@@ -10,17 +10,27 @@ end.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import cache
 from typing import ClassVar, NamedTuple
 
 import mujoco
 import numpy as np
 
-from residual_rl.tasks.adroit.models import PLACED, adroit_model
+from residual_rl.tasks.adroit.models import PLACED, adroit_model, adroit_picture_model
+from residual_rl.tasks.adroit.task import PROPRIOCEPTION
+from residual_rl.tasks.camera import Camera, free_camera
 from residual_rl.tasks.physics import Physics
+from residual_rl.tasks.view import ADROIT
 from residual_rl.types import Observation, Spec
 
 SUBSTEPS = 5
 """Time steps of 2 ms: 100 Hz."""
+CAMERA = "vil_camera"
+LARGEST_FORCE = 5.0
+"""N, to which proprioception clips forces, in `door` and `hammer`."""
+TOUCH = slice(20, 41)
+"""Columns of the 21 touch sensors; before them are the forces of 20 motors."""
 
 
 class State(NamedTuple):
@@ -49,6 +59,7 @@ class AdroitWorld(ABC):
 
     def __init__(self, num_threads: int | None = None):
         model = adroit_model(self.task)
+        self.proprioception_size = PROPRIOCEPTION[self.task]
         self.physics = Physics(model, SUBSTEPS, num_threads, feels=True)
         low, high = model.actuator_ctrlrange.T
         self._middle, self._half = (low + high) / 2, (high - low) / 2
@@ -74,6 +85,22 @@ class AdroitWorld(ABC):
     @abstractmethod
     def dense_reward(self, state: State) -> np.ndarray:
         """Return the published dense reward of the last step `[E]`."""
+
+    @abstractmethod
+    def proprioception(self, state: State) -> np.ndarray:
+        """Return the hand's own sensors `[E, P]`: joints, in most tasks their velocities, palm, forces and touch.
+
+        In `door` and `hammer` the first forces are those of motors. `hammer` has the nail's slide and the force on it too, so
+        it is not of the hand alone. Source: the code of Alakuijala et al. 2021, after Jain et al. 2019.
+        """
+
+    def camera(self, size: int) -> Camera:
+        """Return the camera of Jain et al. 2019, for pictures of `size` pixels. All environments of a process share it."""
+        return _camera(self.task, size)
+
+    def onlooker(self, size: int) -> Camera:
+        """Return a camera that shows the scene to people, from the side."""
+        return _onlooker(self.task, size)
 
     def has_failed(self, state: State) -> np.ndarray:
         """Return whether success can no longer come: `[E]` bool."""
@@ -112,8 +139,11 @@ class AdroitWorld(ABC):
         }
 
     def model_of(self, state: State, lane: int) -> mujoco.MjModel:
-        """Return the model that shows a lane's episode."""
-        return self.physics.model
+        """Return a model that shows a lane's episode, with the body that it placed."""
+        model = adroit_picture_model(self.task, 8)
+        shown, body = copy(model), model.body(PLACED[self.task]).id
+        shown.body_pos[body], shown.body_quat[body] = state.place[lane, :3], state.place[lane, 3:]
+        return shown
 
     def close(self) -> None:
         """End the physics threads."""
@@ -133,6 +163,16 @@ class AdroitWorld(ABC):
 
     def _control(self, targets: np.ndarray, place: np.ndarray) -> np.ndarray:
         return np.concatenate([targets, place], axis=1)
+
+
+@cache
+def _camera(task: str, size: int) -> Camera:
+    return Camera(adroit_picture_model(task, size), CAMERA, size)
+
+
+@cache
+def _onlooker(task: str, size: int) -> Camera:
+    return Camera(adroit_picture_model(task, size), free_camera(ADROIT), size)
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from pathlib import Path
 import mujoco
 
 from residual_rl.optional import WORLDS, missing
+from residual_rl.tasks.camera import without_effects
 
 PLACED = {"door": "frame", "hammer": "nail_board", "pen": "target", "relocate": "destination"}
 """The body that a task places anew in every episode. It stands still: as a mocap body it needs no model of its own for each."""
@@ -40,11 +41,7 @@ def adroit_spec(task: str) -> mujoco.MjSpec:
     spec = mujoco.MjSpec.from_file(str(folder / f"adroit_{task}.xml"))
     spec.delete(spec.body("vive_tracker"))
     if task == "relocate":
-        marker = spec.site("target")
-        body = spec.worldbody.add_body(name=PLACED[task], pos=marker.pos)
-        body.add_site(name="place", size=marker.size, rgba=marker.rgba, type=marker.type)
-        spec.delete(marker)
-        body.sites[0].name = "target"
+        _let_the_target_be_placed(spec)
     spec.body(PLACED[task]).mocap = True
     _set_gains(spec)
     _set_sensors(spec, task)
@@ -65,6 +62,21 @@ def adroit_model(task: str) -> mujoco.MjModel:
     for texture in list(spec.textures):
         spec.delete(texture)
     return spec.compile()
+
+
+@cache
+def adroit_picture_model(task: str, size: int) -> mujoco.MjModel:
+    """Return the model for small pictures, with the same joints and placed body as `adroit_model`."""
+    return without_effects(adroit_spec(task), size)
+
+
+def _let_the_target_be_placed(spec: mujoco.MjSpec) -> None:
+    """Put the target of `relocate`, a site of the scene, on a body of its own; it is drawn as a geom that touches nothing."""
+    marker = spec.site("target")
+    body = spec.worldbody.add_body(name=PLACED["relocate"], pos=marker.pos)
+    body.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=marker.size, rgba=marker.rgba, contype=0, conaffinity=0, mass=0.0)
+    spec.delete(marker)
+    body.add_site(name="target", rgba=(0.0, 0.0, 0.0, 0.0))
 
 
 def _set_gains(spec: mujoco.MjSpec) -> None:

@@ -6,7 +6,7 @@ it is to be (3), direction minus the direction to have (3). Lengths in m, angles
 
 import numpy as np
 
-from residual_rl.tasks.adroit.hand import AdroitWorld, State, distance
+from residual_rl.tasks.adroit.hand import TOUCH, AdroitWorld, State, distance
 from residual_rl.tasks.adroit.task import SPECS
 
 NEAR = 0.075
@@ -40,6 +40,11 @@ class PenWorld(AdroitWorld):
         away = pen - self.read(state.sensors, "eps_ball")
         speed = self.velocities(state)[:, -6:]
         return np.concatenate([self.joints(state)[:, :-6], pen, speed, direction, wanted, away, direction - wanted], axis=1)
+
+    def proprioception(self, state: State) -> np.ndarray:
+        """Return joints (24), their velocities (24), palm (3), touch (21): `[E, 72]`."""
+        palm, joints, velocities = self.read(state.sensors, "S_grasp"), self.joints(state), self.velocities(state)
+        return np.concatenate([joints[:, :-6], velocities[:, :-6], palm, state.sensors[:, TOUCH]], axis=1)
 
     def is_reached(self, physics: np.ndarray, sensors: np.ndarray) -> np.ndarray:
         """Return whether the pen is in place and points as wanted: `[E]` bool."""

@@ -6,7 +6,7 @@ angles in rad.
 
 import numpy as np
 
-from residual_rl.tasks.adroit.hand import AdroitWorld, State, distance
+from residual_rl.tasks.adroit.hand import TOUCH, AdroitWorld, State, distance
 from residual_rl.tasks.adroit.task import SPECS
 
 NEAR = 0.1
@@ -33,6 +33,12 @@ class RelocateWorld(AdroitWorld):
         """Return the 39 entries `[E, 39]`."""
         palm, ball, target = self._points(state.sensors)
         return np.concatenate([self.joints(state)[:, :-6], palm - ball, palm - target, ball - target], axis=1)
+
+    def proprioception(self, state: State) -> np.ndarray:
+        """Return joints (30), palm (3), touch (21): `[E, 54]`."""
+        return np.concatenate(
+            [self.joints(state)[:, :-6], self.read(state.sensors, "S_grasp"), state.sensors[:, TOUCH]], axis=1
+        )
 
     def is_reached(self, physics: np.ndarray, sensors: np.ndarray) -> np.ndarray:
         """Return whether the ball is near its target: `[E]` bool."""

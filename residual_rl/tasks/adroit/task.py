@@ -8,6 +8,8 @@ import numpy as np
 from residual_rl.optional import WORLDS, need
 from residual_rl.tasks import ending
 from residual_rl.tasks.ending import EndingTask
+from residual_rl.tasks.view import ADROIT
+from residual_rl.tasks.visual import VisualTask
 from residual_rl.types import Spec
 
 SPECS = {
@@ -17,6 +19,10 @@ SPECS = {
     "relocate": Spec(observation_size=39, goal_size=0, action_size=30, horizon=200),
 }
 """Specs by task, without the range of rewards. They stand here because no simulator is needed to read them."""
+PROPRIOCEPTION = {"door": 100, "hammer": 98, "pen": 72, "relocate": 54}
+"""Entries of the hand's own sensors."""
+RATE = 100.0
+"""Hz"""
 SUMMARIES = {
     "door": "turn a latch and pull a door open with the Adroit hand, from state",
     "hammer": "drive a nail into a board with the Adroit hand, from state",
@@ -47,8 +53,23 @@ def _tasks() -> Iterator[EndingTask]:
                 make_world=_world(name),
                 reward=ending.no_goal(reward),
                 success=ending.no_success,
+                view=ADROIT,
                 step_reward=reward,
             )
 
 
+def _visual_tasks() -> Iterator[VisualTask]:
+    for name, spec in SPECS.items():
+        yield VisualTask(
+            name=name,
+            summary=SUMMARIES[name].removesuffix(", from state") + ", seen through a camera",
+            gymnasium_id=f"residual_rl/{name.title()}-v0",
+            spec=spec._replace(reward_range=(0.0, 1.0)),
+            state_task=f"{name}-state",
+            make_world=_world(name),
+            rate=RATE,
+        )
+
+
 ADROIT_TASKS = tuple(_tasks())
+VISUAL_TASKS = tuple(_visual_tasks())

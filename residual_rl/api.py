@@ -89,9 +89,9 @@ def improve(
             them, or a goal environment's; actions a `Box` with bounds. For an id or a function, one environment is made for
             each episode of a cycle, and one more if hindsight needs the reward of other goals.
         controller: a callable that maps an observation of the environment, or a batch of them, to an action in the
-            environment's units; a model of Stable-Baselines3; the name of an `.onnx` file, of a table's `.npz` file, or of one
-            of `CONTROLLERS`; None for the task's own. In a task of the library a callable takes a batch, see `Controller`. Or a
-            base that is made inside the run, see `Prepared`; its environment steps are the first of `steps`.
+            environment's units; a model of Stable-Baselines3; the name of an `.onnx`, `.npz` or `.safetensors` file, or of
+            one of `CONTROLLERS`; None for the task's own. In a task of the library a callable takes a batch (`Controller`).
+            Or a base that is made inside the run, see `Prepared`; its environment steps are the first of `steps`.
         steps: environment steps, base and burn-in included, evaluations excluded.
         seed: seeds all randomness of the run.
         out: the run's directory; None for `runs/<task>/<method>/seed-<seed>`, with `-<preset>` after the method if it is not

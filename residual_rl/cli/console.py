@@ -56,7 +56,7 @@ Base = Annotated[
     str | None,
     typer.Option(
         "--controller",
-        help="The base: a controller's name, a table's .npz file or a network's .onnx file. Gymnasium environments need one.",
+        help="The base: a controller's name, or a .npz, .safetensors or .onnx file. Gymnasium environments need one.",
         show_default="the task's own",
     ),
 ]

@@ -31,7 +31,11 @@ def list_() -> None:
         "tasks": {task.name: _describe(task) for task in TASKS.values()},
         "visual tasks": {task.name: f"{task.summary} ({task.gymnasium_id})" for task in VISUAL.values()},
         "controllers": {name: entry.summary for name, entry in CONTROLLERS.items()}
-        | {"FILE.npz": "a table: repeats the action of the nearest recorded state", "FILE.onnx": "a network"},
+        | {
+            "FILE.npz": "a table: repeats the action of the nearest recorded state; or a network of plain arrays",
+            "FILE.safetensors": "a network of plain arrays; FILE@0.7 multiplies its actions by 0.7",
+            "FILE.onnx": "a network",
+        },
         "methods": METHODS,
         "presets": {name: summary for name, (summary, _) in PRESETS.items()},
         "studies": {study.name: f"{study.summary} ({len(study.trials)} trials)" for study in STUDIES.values()},

@@ -99,7 +99,9 @@ def evaluate(
     ],
     controller: Annotated[
         str | None,
-        typer.Option(help="A controller's name, or its .npz or .onnx file.", show_default="the task's or the run's own"),
+        typer.Option(
+            help="A controller's name, or its .npz, .safetensors or .onnx file.", show_default="the task's or the run's own"
+        ),
     ] = None,
     env: Env = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each policy, from the verdict's initial states.")] = 500,

@@ -16,7 +16,9 @@ def watch(
     ],
     controller: Annotated[
         str | None,
-        typer.Option(help="A controller's name, or its .npz or .onnx file.", show_default="the task's or the run's own"),
+        typer.Option(
+            help="A controller's name, or its .npz, .safetensors or .onnx file.", show_default="the task's or the run's own"
+        ),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="A run directory, if TARGET names its task.")] = None,
     env: Env = None,
@@ -37,13 +39,14 @@ def watch(
 
     Gymnasium environments are always shown as a video.
     """
+    from residual_rl.controllers.resolve import is_file_of_controller
     from residual_rl.pictures.watch import watch as watch_
     from residual_rl.runs.reading import read_config
 
     if run is None and is_run(target):
         run = Path(target)
         target = env or read_config(run).task
-    elif run is not None and controller is not None and not str(controller).endswith((".npz", ".onnx")):
+    elif run is not None and controller is not None and not is_file_of_controller(str(controller)):
         raise ResidualRLError("--run shows a run's policy, --controller NAME a controller alone: give one of the two")
     with progress_bar(TextColumn("drawn"), TimeRemainingColumn()) as bar:
         drawn = bar.add_task(target, total=None)

@@ -20,11 +20,12 @@ from residual_rl.controllers.controller import (
     start_episodes,
 )
 from residual_rl.controllers.hook import ReactiveHook
+from residual_rl.controllers.network import SUFFIXES, NetworkController, is_network, split_gain
 from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
 from residual_rl.controllers.planning import DiscreteMPC
 from residual_rl.controllers.push import ReactivePush
 from residual_rl.controllers.racing import FollowTheGap, PotentialField, PurePursuit
-from residual_rl.controllers.table import SUFFIX, TableController
+from residual_rl.controllers.table import TableController
 from residual_rl.controllers.workers import in_processes
 from residual_rl.errors import ControllerError, UnknownName
 from residual_rl.tasks.racing import world as racing
@@ -36,6 +37,7 @@ __all__ = [
     "Controller",
     "DiscreteMPC",
     "FollowTheGap",
+    "NetworkController",
     "PotentialField",
     "PurePursuit",
     "ReactiveHook",
@@ -124,7 +126,9 @@ CONTROLLERS = {
 
 
 def make_controller(name: str, spec: Spec, num_threads: int | None = None) -> Controller:
-    """Return the controller called `name`, or the table in the file of that name, if it ends in `.npz`.
+    """Return the controller called `name`, or the table or network in the file of that name.
+
+    `PATH@GAIN` is a network whose actions are multiplied by a gain.
 
     Args:
         name: one of `CONTROLLERS`, or a file.
@@ -133,10 +137,15 @@ def make_controller(name: str, spec: Spec, num_threads: int | None = None) -> Co
 
     Raises:
         UnknownName: with the names that exist.
-        ControllerError: it is made for another kind of task, or the file is not a table.
+        ControllerError: it is made for another kind of task, or the file is neither table nor network.
     """
-    if name.endswith(SUFFIX):
-        return TableController.load(name, spec)
+    path, gain = split_gain(name)
+    if path.endswith(SUFFIXES):
+        if is_network(path):
+            return NetworkController.load(path, spec, gain)
+        if gain != 1.0:
+            raise ControllerError(f"{path} is no network: only a network's actions can have a gain")
+        return TableController.load(path, spec)
     if name not in CONTROLLERS:
         raise UnknownName("controller", name, CONTROLLERS)
     if not CONTROLLERS[name].fits(spec):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
+from residual_rl.controllers.network import NetworkController
 from residual_rl.controllers.table import TableController
 from residual_rl.tasks.task import AnyTask
 from residual_rl.types import Observation
@@ -42,7 +43,10 @@ class Artefact(Protocol):
         ...
 
 
-ARTEFACTS: dict[str, type[Artefact]] = {TableController.kind: TableController}
+ARTEFACTS: dict[str, type[Artefact]] = {
+    TableController.kind: TableController,
+    NetworkController.kind: NetworkController,
+}
 
 
 class Preparation(NamedTuple):

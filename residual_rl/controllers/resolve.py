@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from residual_rl.controllers import CONTROLLERS, Controller, TableController, make_controller, name_of
+from residual_rl.controllers import CONTROLLERS, Controller, NetworkController, TableController, make_controller, name_of
 from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, keeps_lanes
 from residual_rl.controllers.artefacts import Artefact, Prepared
 from residual_rl.controllers.controller import (
@@ -15,10 +15,14 @@ from residual_rl.controllers.controller import (
     reads_state,
 )
 from residual_rl.controllers.models import ONNX_SUFFIX, OnnxModel, StableBaselinesModel, is_stable_baselines
+from residual_rl.controllers.network import SUFFIXES, split_gain
 from residual_rl.controllers.own_units import InOwnUnits
 from residual_rl.errors import ControllerError
 from residual_rl.spaces import Layout
 from residual_rl.types import Spec
+
+FROM_FILES = (TableController, NetworkController)
+"""Controllers whose arrays a run keeps."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,16 @@ class Base:
         layout = self.layout_in(layout)
         if character is not None:
             controller = Adapted(controller, layout, character)
-        elif self.speaks_environments_language and isinstance(controller, TableController):
+        elif self.speaks_environments_language and isinstance(controller, FROM_FILES):
             controller = controller.in_units(layout.to_unit, layout.raw)
         elif layout.units is not None:
             controller = InOwnUnits(controller, layout)
         return replace(self, controller=controller, traits=traits_of(controller), speaks_environments_language=False)
+
+
+def is_file_of_controller(name: str) -> bool:
+    """Return whether a controller's name is that of a file."""
+    return split_gain(name)[0].endswith((ONNX_SUFFIX, *SUFFIXES))
 
 
 def resolve(controller: Any, spec: Spec, num_threads: int | None = None) -> Base:
@@ -95,14 +104,14 @@ def resolve(controller: Any, spec: Spec, num_threads: int | None = None) -> Base
             controller = OnnxModel(controller)
         else:
             made = make_controller(controller, spec, num_threads)
-            if isinstance(made, TableController):
+            if isinstance(made, FROM_FILES):
                 return of_artefact(made, in_environments_units=True)
             return Base(made, controller, traits_of(made))
     elif isinstance(controller, Prepared):
         raise ControllerError(f"{name_of(controller)} is made inside of a run: it can be improved, not evaluated alone")
     elif is_stable_baselines(controller):
         controller = StableBaselinesModel(controller)
-    if isinstance(controller, TableController):
+    if isinstance(controller, FROM_FILES):
         return of_artefact(controller, in_environments_units=True)
     if not callable(controller):
         raise ControllerError(

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import Controller, reads_state, start_episodes
 from residual_rl.errors import ControllerError, EpisodesLost
-from residual_rl.residual import Composer, Composition
+from residual_rl.residual import Composition
 from residual_rl.rollout import Watch, base_policy
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.statistics import mean_interval, wilson_interval
@@ -26,21 +26,17 @@ Note = Callable[[Observation, np.ndarray, np.ndarray], None]
 """Called with the observations `[E]`, the latest rewards `[E]`, and whether each lane's episode is running `[E]` bool."""
 
 
+def nothing_to_reset(episodes: int) -> None:
+    """Start episodes of a policy without a state."""
+
+
 @dataclass(frozen=True)
 class Act:
     """A policy of a batch: `Observation[B] -> base_action [B, A], action [B, A]`."""
 
     call: Callable[[Observation], tuple[np.ndarray, np.ndarray]]
-    controller: Controller | None = None
-    """The controller inside, if it must be reset when episodes start."""
-    composer: Composer | None = None
-    """The composer of its actions, if that depends on the previous step."""
-
-    def start(self, episodes: int) -> None:
-        """Reset the stateful parts: an episode starts in each lane."""
-        if self.composer is not None:
-            self.composer.start()
-        start_episodes(self.controller, episodes)
+    start: Callable[[int], None] = nothing_to_reset
+    """Called when an episode starts in each of so many lanes: it resets what is stateful."""
 
     def __call__(self, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
         """Return base action and action."""
@@ -135,7 +131,7 @@ def base_alone(controller: Controller, composition: Composition, action_size: in
         base_action = base(observation)
         return base_action, base_action.clip(-1.0, 1.0)
 
-    return Act(act, controller)
+    return Act(act, lambda episodes: start_episodes(controller, episodes))
 
 
 def base_outcome(

@@ -7,13 +7,14 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from residual_rl.controllers import Controller
+from residual_rl.controllers import Controller, start_episodes
 from residual_rl.encoders.encoder import Encoder
 from residual_rl.encoders.perception import Perception
 from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import Act, base_alone
-from residual_rl.learning.algorithm import Algorithm, Networks, act
+from residual_rl.learning.algorithm import Algorithm, Networks, act, new_learner
 from residual_rl.learning.exploration import greedy
+from residual_rl.learning.history import History
 from residual_rl.learning.serialization import from_arrays
 from residual_rl.residual import Composer, Composition
 from residual_rl.rollout import base_policy
@@ -53,16 +54,28 @@ class Residual:
         return Residual(self.algorithm.tuned(**knobs), self.networks, self.scale)
 
 
-def base_plus_residual(controller: Controller, residual: Residual, action_size: int, composer: Composer | None = None) -> Act:
-    """Return controller and residual as one policy. A composer continues from the previous step that it holds."""
+def base_plus_residual(
+    controller: Controller,
+    residual: Residual,
+    action_size: int,
+    composer: Composer | None = None,
+    history: History | None = None,
+) -> Act:
+    """Return controller and residual as one policy. Composer and history continue from the previous steps that they hold."""
     composition = residual.algorithm.composition
     base, compose = base_policy(controller, composition, action_size), composer or Composer(composition)
+    history = history or History(residual.algorithm.history)
 
     def policy(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
         base_action = base(observation)
-        return base_action, compose(base_action, residual(observation, base_action), residual.scale)
+        return base_action, compose(base_action, residual(history(observation), base_action), residual.scale)
 
-    return Act(policy, controller, compose)
+    def start(episodes: int) -> None:
+        compose.start()
+        history.start()
+        start_episodes(controller, episodes)
+
+    return Act(policy, start)
 
 
 def restore_residual(algorithm: Algorithm, spec: Spec, arrays: dict[str, np.ndarray], source: str) -> Residual:
@@ -71,7 +84,7 @@ def restore_residual(algorithm: Algorithm, spec: Spec, arrays: dict[str, np.ndar
     Raises:
         RunError: an array is missing or of the wrong form; names `source`.
     """
-    shapes = eqx.filter_eval_shape(lambda key: algorithm.averaged(algorithm.init(spec, key)), jax.random.key(0))
+    shapes = eqx.filter_eval_shape(lambda key: algorithm.averaged(new_learner(algorithm, spec, key)), jax.random.key(0))
     return Residual(algorithm, from_arrays(shapes, arrays, "networks", source))
 
 
@@ -98,6 +111,7 @@ class Policy:
         """The scale with which the residual was trained."""
         self.composer = Composer(composition)
         """The composer, which holds the previous step if there is a rate limit."""
+        self._history = History(1 if residual is None else residual.algorithm.history)
         self._residual = residual
         self._action_size = spec.action_size
         self._trained = _per_entry(composition.scale, spec.action_size)
@@ -166,14 +180,15 @@ class Policy:
         if self._residual is None or not self._scale.any():
             self._act = base_alone(self.controller, self.composition, self._action_size)
             self.composer.start()
+            self._history.start()
             return
         scale = self.scale
         if scale != self._residual.scale:
             self._residual = self._residual.scaled(scale)
-        self._act = base_plus_residual(self.controller, self._residual, self._action_size, self.composer)
+        self._act = base_plus_residual(self.controller, self._residual, self._action_size, self.composer, self._history)
 
     def reset(self, episodes: int = 1) -> None:
-        """Start one or more parallel episodes. Call it if the controller is stateful, or if there is a rate limit."""
+        """Start one or more parallel episodes. Call it if the controller is stateful, or with a rate limit or a history."""
         self._act.start(episodes)
 
     def __call__(self, observation: Any) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The networks, against the same written in NumPy."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,8 @@ import numpy as np
 import pytest
 from rules import network_in_numpy
 
-from residual_rl.learning.networks import Frames, make_actor, make_critics, residual_of, values_of
+from residual_rl.learning.averaged_frames import AveragedFrames
+from residual_rl.learning.networks import make_actor, make_critics, residual_of, values_of
 
 FEATURES = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
 SCORED = np.random.default_rng(1).uniform(-1, 1, (9, 2)).astype(np.float32)
@@ -85,8 +88,9 @@ def test_weights_start_xavier_uniform_and_biases_at_zero(critics):
 
 
 def test_frames_are_seen_one_at_a_time_and_averaged() -> None:
-    frames, key = Frames(2, 3), jax.random.key(0)
-    actor = shaken(make_actor(8, 2, WIDTHS, frames, key=key))  # two frames of 3 numbers, and 2 more
+    key = jax.random.key(0)
+    # two frames of 3 numbers, and 2 more
+    actor = shaken(make_actor(8, 2, WIDTHS, partial(AveragedFrames, number=2, size=3), key=key))
     single = eqx.tree_at(lambda network: network.layers, make_actor(5, 2, WIDTHS, key=key), actor.layers)
     x = np.random.default_rng(3).normal(size=(9, 8)).astype(np.float32)
     each = [single(x[:, columns]) for columns in ([0, 1, 2, 6, 7], [3, 4, 5, 6, 7])]
@@ -94,3 +98,6 @@ def test_frames_are_seen_one_at_a_time_and_averaged() -> None:
     np.testing.assert_allclose(actor(x), np.mean(each, axis=0), rtol=1e-5, atol=1e-5)
     swapped = x[:, [3, 4, 5, 0, 1, 2, 6, 7]]
     np.testing.assert_allclose(actor(x), actor(swapped), rtol=1e-5, atol=1e-5)
+    plain = actor.as_layers()
+    assert type(plain) is not type(actor)
+    np.testing.assert_allclose(plain(x), actor(x), rtol=1e-5, atol=1e-5)

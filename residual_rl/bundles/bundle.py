@@ -83,6 +83,11 @@ def write_bundle(
         RunError: `out` is there already or cannot be written, or the bundle would not be the same function.
         ResidualRLError: a bundle cannot hold this algorithm's residual; or `onnx` is set and ONNX is not installed.
     """
+    if residual.algorithm.history > 1:
+        raise ResidualRLError(
+            f"a bundle sees one observation, but this policy sees the latest {residual.algorithm.history}: use the run itself, "
+            "with `load`"
+        )
     graph = residual.algorithm.graph(residual.networks)
     if not graph.hidden:
         raise ResidualRLError("a bundle holds networks with hidden layers, and this policy's have none")
@@ -180,7 +185,6 @@ def _manifest(
         "units": layout is not None and layout.units is not None,
         "normalizer": {"clip_before": norm.CLIP_BEFORE, "clip_after": norm.CLIP_AFTER},
         "hidden": list(graph.hidden),
-        "frames": graph.actor.frames.number,
         "composition": {
             "scale": list(composition.scale) if isinstance(composition.scale, tuple) else composition.scale,
             "clip_base": composition.clip_base,

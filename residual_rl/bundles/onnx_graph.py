@@ -107,11 +107,7 @@ def _policy(graph: _Graph, policy: Policy) -> None:
         return graph("Clip", graph("Add", unit, graph("Mul", scale, residual)), -1.0, 1.0)
 
     features = _features(graph, policy, unit)
-    shown = [features]
-    if policy.manifest["frames"] > 1:  # a product with ones and zeros selects the features of each frame
-        chosen = policy.per_frame(np.eye(len(policy.mean), dtype=np.float32))
-        shown = [graph("MatMul", features, each) for each in chosen]
-    residual = graph("Tanh", graph("Mean", *(_network(graph, policy.actor, each, 0.0) for each in shown)))
+    residual = graph("Tanh", _network(graph, policy.actor, features, 0.0))
     action = composed(residual)
     acts = graph("Greater", scale, 0.0)
     if gate is not None and gate["caution"] is not None:

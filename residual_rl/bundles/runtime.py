@@ -34,7 +34,6 @@ MAX_WEIGHTS = 1 << 28  # bytes
 MAX_SIZE = 1 << 16  # of an observation, a goal, an action or a hidden layer
 MAX_LAYERS = 16
 MAX_CRITICS = 64
-MAX_FRAMES = 64
 MAX_ENTRIES = 4096  # of an observation
 MAX_AXES = 32  # of an entry
 LEAST_SCALE = 1e-60  # of the units of an observation
@@ -98,7 +97,6 @@ class Policy:
         self._clips = manifest["normalizer"]["clip_before"], manifest["normalizer"]["clip_after"]
         self._gate: Mapping[str, Any] | None = manifest["gate"]
         self._caution = None if self._gate is None else self._gate["caution"]
-        self._frames = manifest["frames"]
         self.units = (arrays["units.centre"], arrays["units.scale"]) if "units.centre" in arrays else None
         """[O + G] float64, the centre and the scale of observations and goals."""
         self.mean, self.factor = arrays["normalizer.mean"], arrays["normalizer.factor"]
@@ -171,7 +169,7 @@ class Policy:
         with np.errstate(all="ignore"):
             unit = ((base if self._clip_base else rows) - self._middle) / self._half  # [B, A]: the bounds are -1 and 1
             features = self._features(observation, unit, proposal.shape[:-1])
-            residual = np.tanh(sum(_network(self.actor, each, 0.0) for each in self.per_frame(features)) / self._frames)
+            residual = np.tanh(_network(self.actor, features, 0.0))
             composed = (unit + self._scale * residual).clip(-1.0, 1.0)
             acts = np.isfinite(composed).all(axis=1, keepdims=True)
             if self._gate is not None and self._caution is not None:
@@ -198,14 +196,6 @@ class Policy:
         action = action.clip(low, np.maximum(action_before + self._rate_limit, with_base))
         self._previous = action, alone
         return action
-
-    def per_frame(self, features: np.ndarray) -> list[np.ndarray]:
-        """Return features `[..., F]` for each frame of an observation that consists of several."""
-        if self._frames == 1:
-            return [features]
-        size = self._sizes["observation"] // self._frames
-        before = [features[..., frame * size : (frame + 1) * size] for frame in range(self._frames)]
-        return [np.concatenate([each, features[..., self._frames * size :]], axis=-1) for each in before]
 
     def _features(self, observation: Any, unit: np.ndarray, batch: Tuple[int, ...]) -> np.ndarray:
         """Return the networks' normalised input: `[B, F]` float32."""
@@ -345,15 +335,11 @@ def array_shapes(manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     if not isinstance(manifest["hidden"], list) or not 1 <= len(manifest["hidden"]) <= MAX_LAYERS:
         raise ValueError(f"hidden must hold 1 to {MAX_LAYERS} sizes")
     hidden = [_whole(size, "hidden", 1, MAX_SIZE) for size in manifest["hidden"]]
-    frames = _whole(manifest["frames"], "frames", 1, MAX_FRAMES)
-    if frames > 1 and (gate is not None or features[0] != "observation" or lengths["observation"] % frames):
-        raise ValueError("frames are of a policy without a gate, whose observation consists of so many")
-    shown = seen - (frames - 1) * lengths["observation"] // frames
     shapes: dict[str, tuple[int, ...]] = {"normalizer.mean": (seen,), "normalizer.factor": (seen,)}
     if manifest["units"]:
         numbers = lengths["observation"] + goals
         shapes.update({"units.centre": (numbers,), "units.scale": (numbers,)})
-    for i, (fan_in, fan_out) in enumerate(zip([shown, *hidden], [*hidden, actions])):
+    for i, (fan_in, fan_out) in enumerate(zip([seen, *hidden], [*hidden, actions])):
         shapes.update({f"actor.{i}.weight": (fan_in, fan_out), f"actor.{i}.bias": (fan_out,)})
     if gate is not None:
         critics = _whole(gate["critics"], "gate.critics", 1, MAX_CRITICS)

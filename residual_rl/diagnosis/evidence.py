@@ -11,6 +11,7 @@ import numpy as np
 from residual_rl.errors import ControllerError
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Algorithm, Networks
+from residual_rl.learning.history import with_history
 from residual_rl.learning.replay import Replay
 from residual_rl.policy import Residual
 from residual_rl.types import Observation, Spec, SuccessFunction, Transition, map_observation, select, with_goal
@@ -91,7 +92,9 @@ def gather(
     if not episodes:
         return None
     rng = np.random.default_rng(0)
-    rows = replay.rows(np.concatenate(episodes))
+    numbers = np.concatenate(episodes)
+    rows = replay.rows(numbers)
+    seen = with_history(rows, replay, numbers, numbers, algorithm.history)
     lengths = np.array([len(episode) for episode in episodes])
     starts, lasts = np.cumsum(lengths) - lengths, np.cumsum(lengths) - 1
     greedy = Residual(algorithm, networks)
@@ -114,14 +117,14 @@ def gather(
     def in_table(values: np.ndarray | None) -> np.ndarray | None:
         return None if values is None else values.reshape(tried)
 
-    residual = act(rows.observation, rows.base_action)
+    residual = act(seen.observation, rows.base_action)
     none = np.zeros_like(rows.residual)
-    after = select(rows.next_observation, lasts), rows.next_base_action[lasts]
+    after = select(seen.next_observation, lasts), rows.next_base_action[lasts]
     value_after = value(*after, act(*after))
     final_values = np.where(rows.terminated[lasts], 0.0, 0.0 if value_after is None else value_after)
     states = np.sort(rng.choice(len(rows.reward), min(STATES, len(rows.reward)), replace=False))
     repeated = np.repeat(states, TRIED)
-    at_states, base_there = select(rows.observation, repeated), rows.base_action[repeated]
+    at_states, base_there = select(seen.observation, repeated), rows.base_action[repeated]
     drawn = rng.uniform(-1.0, 1.0, (len(repeated), spec.action_size)).astype(np.float32)
     tried = len(states), TRIED
     drawn_values = values_of_each(at_states, base_there, drawn)
@@ -130,7 +133,7 @@ def gather(
     if spec.goal_size:
         goals = rows.observation["desired_goal"][rng.choice(starts, len(repeated))]
         with_goals = with_goal(at_states, goals)
-        elsewhere = _query(base, with_goals)
+        elsewhere = _query(base, with_goal(select(rows.observation, repeated), goals))
     first_achieved = rows.observation["achieved_goal"][starts]
     achieved, desired = (rows.next_observation[key][lasts] for key in ("achieved_goal", "desired_goal"))
     return Evidence(
@@ -138,11 +141,11 @@ def gather(
         starts=starts,
         success=success(achieved, desired).astype(bool) if success and spec.goal_size else None,
         moved=~success(first_achieved, achieved).astype(bool) if success and spec.goal_size else None,
-        predicted=value(rows.observation, rows.base_action, rows.residual),
+        predicted=value(seen.observation, rows.base_action, rows.residual),
         followed=_discounted_sums(rows.reward, starts, final_values, spec.discount),
         residual=residual,
         advantage=differing(
-            value(rows.observation, rows.base_action, residual), value(rows.observation, rows.base_action, none)
+            value(seen.observation, rows.base_action, residual), value(seen.observation, rows.base_action, none)
         ),
         residual_values=None if each is None else each.mean(axis=2),
         disagreement=None if each is None else (each - each.mean(axis=1, keepdims=True)).std(axis=2),

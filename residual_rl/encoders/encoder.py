@@ -1,7 +1,7 @@
 """What an encoder is, and how features are asked of it.
 
-An encoder sees what one step of the environment shows. Frames are stacked before it, by the environment
-(`gymnasium.wrappers.FrameStackObservation`), so that the replay keeps the features of a step once.
+An encoder sees what one step of the environment shows. If the learner needs several steps, it joins their features, see
+`learning.history`.
 """
 
 from collections.abc import Callable

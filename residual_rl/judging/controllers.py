@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from residual_rl.config import Config
-from residual_rl.controllers import Controller, is_stateful, start_episodes
+from residual_rl.controllers import Controller, start_episodes
 from residual_rl.controllers.resolve import for_lanes, resolve
 from residual_rl.custom.inspection import look
 from residual_rl.custom.opened import Opened
@@ -93,20 +93,8 @@ def one_beside_another(base: Controller, policy: Controller, action_size: int) -
     def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
         return bases(observation), policies(observation)
 
-    return Act(act, _Started(base, policy) if is_stateful(base) or is_stateful(policy) else None)
+    def start(episodes: int) -> None:
+        for controller in (base, policy):
+            start_episodes(controller, episodes)
 
-
-class _Started:
-    """Reset both controllers when episodes start."""
-
-    def __init__(self, *controllers: Controller):
-        self.controllers = controllers
-
-    def __call__(self, observation: Observation) -> np.ndarray:
-        """Raise: only `reset` is used."""
-        raise NotImplementedError
-
-    def reset(self, mask: np.ndarray) -> None:
-        """Start an episode in each lane."""
-        for controller in self.controllers:
-            start_episodes(controller, len(mask))
+    return Act(act, start)

@@ -1,5 +1,6 @@
 """Parts shared by actor-critic learners: networks with their targets, averages and optimizers."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -7,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from residual_rl.errors import ResidualRLError
 from residual_rl.learning import normalizer as norm
-from residual_rl.learning.networks import MLP, Frames, make_actor, make_critics
+from residual_rl.learning.networks import MLP, make_actor, make_critics
 from residual_rl.learning.normalizer import Normalizer
 from residual_rl.types import Array, Spec
 
@@ -60,19 +60,12 @@ def init_learner(
     layer_norm: bool,
     optimizers: tuple[optax.GradientTransformation, optax.GradientTransformation],
     key: Array,
-    frames: int = 1,
+    network: Callable[..., MLP] = MLP,
 ) -> Learner:
-    """Return fresh networks, their targets, and the state of the actor's and the critics' optimizer.
-
-    Raises:
-        ResidualRLError: an observation is not made of so many frames.
-    """
-    if spec.observation_size % frames:
-        raise ResidualRLError(f"frames is {frames}, which an observation of {spec.observation_size} numbers is not made of")
-    shown = Frames(frames, spec.observation_size // frames)
+    """Return fresh networks, made by `network`, their targets, and the state of the actor's and the critics' optimizer."""
     actor_key, critic_key = jax.random.split(key)
-    actor = make_actor(feature_size, spec.action_size, hidden, shown, key=actor_key)
-    critics = make_critics(num_critics, feature_size + spec.action_size, hidden, layer_norm, shown, key=critic_key)
+    actor = make_actor(feature_size, spec.action_size, hidden, network, key=actor_key)
+    critics = make_critics(num_critics, feature_size + spec.action_size, hidden, layer_norm, network, key=critic_key)
     return Learner(
         actor=actor,
         critics=critics,

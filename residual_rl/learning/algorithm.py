@@ -17,6 +17,7 @@ from residual_rl.learning.bandit import Scores
 from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
 from residual_rl.learning.exploration import EveryLane, Exploration, Roles
 from residual_rl.learning.graph import Graph
+from residual_rl.learning.history import seen
 from residual_rl.residual import Composition
 from residual_rl.types import Acted, Array, Observation, Spec, Transition
 
@@ -46,6 +47,9 @@ class Algorithm(ABC):
     """A `FixedBurnIn` or `ValueChangeBurnIn`: when the actor starts to learn. The latter reads the metric `mean_value`."""
     steps: int = 1
     """Steps of an n-step return: a transition passed to `update` sums this many rewards, fewer at an episode's end."""
+    history: int = 1
+    """Observations that the learner sees, joined in `observation["observation"]`: the present one and those before it, see
+    `learning.history`. The replay keeps each once. Methods get a spec whose `observation_size` is that of them together."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics that `update` returns; they become columns of `metrics.csv`."""
     methods: ClassVar[tuple[str, ...]] = ("rpl", "scratch")
@@ -141,7 +145,12 @@ BurnIn = FixedBurnIn | ValueChangeBurnIn
 @partial(jax.jit, static_argnames=("algorithm", "spec"))
 def init(algorithm: Algorithm, spec: Spec, key: Array) -> Learner:
     """`algorithm.init`, compiled as a whole and once, not operation by operation."""
-    return algorithm.init(spec, key)
+    return new_learner(algorithm, spec, key)
+
+
+def new_learner(algorithm: Algorithm, spec: Spec, key: Array) -> Learner:
+    """Return a fresh learner for a task's spec, not compiled."""
+    return algorithm.init(seen(spec, algorithm.history), key)
 
 
 @partial(jax.jit, static_argnames="algorithm")

@@ -1,6 +1,8 @@
 """DDPG on the residual, as published: the learner of Silver et al. 2018."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import equinox as eqx
@@ -14,6 +16,7 @@ from residual_rl.errors import ResidualRLError
 from residual_rl.learning import normalizer as norm
 from residual_rl.learning.actor_critic import METRICS, Learner, Networks, bounded_value, descend, follow, init_learner
 from residual_rl.learning.algorithm import Algorithm, Metrics, Settings
+from residual_rl.learning.averaged_frames import AveragedFrames
 from residual_rl.learning.burn_in import FixedBurnIn, ValueChangeBurnIn
 from residual_rl.learning.exploration import Roles
 from residual_rl.learning.graph import Graph
@@ -57,9 +60,9 @@ class DDPG(Algorithm):
     burn_in: Annotated[FixedBurnIn | ValueChangeBurnIn, Field(discriminator="rule")] = ValueChangeBurnIn()
     hidden: Hidden = (256, 256, 256)
     """Widths of the hidden layers of actor and critic."""
-    frames: int = Field(default=1, ge=1, le=64)
-    """Frames in an observation. Actor and critic get one frame at a time and their outputs are averaged, as published for
-    NoisyHook. So they cannot compare frames."""
+    frames: int = Field(default=1, ge=1, le=16)
+    """Frames of which the environment makes an observation, such as NoisyHook's two. Actor and critic get one at a time and
+    their outputs are averaged, as published. So they cannot compare frames."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's learning rate, for actor and critic."""
     target_rate: float = Field(default=0.05, gt=0, le=1)
@@ -79,12 +82,26 @@ class DDPG(Algorithm):
     methods: ClassVar[tuple[str, ...]] = ("rpl", "scratch", "expert-explore")
 
     def init(self, spec: Spec, key: Array) -> Learner:
-        """Return a learner whose residual is exactly zero."""
+        """Return a learner whose residual is exactly zero.
+
+        Raises:
+            ResidualRLError: an observation is not made of so many frames.
+        """
         feature_size = spec.observation_size + spec.goal_size
         if self.composition.actor_sees_base:
             feature_size += spec.action_size
         optimizer = optax.adam(self.learning_rate)
-        return init_learner(spec, feature_size, self.hidden, 1, False, (optimizer, optimizer), key, self.frames)
+        return init_learner(spec, feature_size, self.hidden, 1, False, (optimizer, optimizer), key, self._network(spec))
+
+    def _network(self, spec: Spec) -> Callable[..., MLP]:
+        """Return what makes actor and critic."""
+        if self.frames == 1:
+            return MLP
+        if spec.observation_size % self.frames:
+            raise ResidualRLError(
+                f"frames is {self.frames}, which an observation of {spec.observation_size} numbers is not made of"
+            )
+        return partial(AveragedFrames, number=self.frames, size=spec.observation_size // self.frames)
 
     def features(self, observation: Observation, base_action: Array) -> Array:
         """Return observation and desired goal, and the base action if the composition shows it: `[B, F]`."""
@@ -134,7 +151,8 @@ class DDPG(Algorithm):
         if isinstance(self.composition, ResidualAlone):
             raise ResidualRLError("a bundle adds a residual to a base, but in 'expert-explore' the base takes no part")
         features = ("observation", "desired_goal") + ("base_action",) * self.composition.actor_sees_base
-        return Graph(networks.actor, networks.normalizer, features)
+        actor = networks.actor
+        return Graph(actor.as_layers() if isinstance(actor, AveragedFrames) else actor, networks.normalizer, features)
 
     def for_method(self, method: str) -> Self:
         """Return the rule as it was published for a method.

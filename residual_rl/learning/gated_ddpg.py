@@ -52,6 +52,9 @@ class GatedDDPG(Algorithm):
     burn_in: FixedBurnIn = FixedBurnIn()
     hidden: Hidden = (256, 256)
     """Widths of the hidden layers of actor and critics."""
+    history: int = Field(default=1, ge=1, le=16)
+    """Observations that actor and critics see: the present one and those before it. More than one if a single one does not show
+    everything, such as a velocity."""
     num_critics: int = Field(default=3, ge=2, le=64)
     """Members of the ensemble of critics."""
     cautions: Annotated[tuple[Caution, ...], Field(min_length=1, max_length=8)] = (3.0, 0.5)

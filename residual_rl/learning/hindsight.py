@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from residual_rl.learning.history import with_history
 from residual_rl.learning.replay import Replay, Windows
 from residual_rl.types import Observation, RewardFunction, SuccessFunction, Transition, map_observation, with_goal
 
@@ -37,6 +38,7 @@ class Hindsight:
         base: Base | None,
         latest: int | None = None,
         steps: int = 1,
+        history: int = 1,
     ) -> Transition:
         """Return transitions `[size]`, relabelled.
 
@@ -52,6 +54,7 @@ class Hindsight:
             latest: draw only from this many of the rows added last.
             steps: of each transition, fewer at the end of an episode. The reward is the discounted sum of theirs, the discount
                 their product, the next observation that after the last of them.
+            history: observations that the learner sees, joined. The base sees the present one.
         """
         numbers = replay.draw(rng, size, latest)
         goal = replay.later_achieved_goal(rng, numbers)
@@ -61,11 +64,14 @@ class Hindsight:
         if success is not None:
             chosen &= ~success(batch.observation["achieved_goal"], goal) | kept
         rows = np.flatnonzero(chosen)
+        lasts = numbers
         if steps == 1:
             batch = rewarded(batch, rows, goal[rows], reward)
         else:
-            batch = _over_steps(replay, batch, replay.windows(numbers, steps), rows, goal[rows], reward)
-        return relabel(batch, rows, goal[rows], base)
+            windows = replay.windows(numbers, steps)
+            lasts = windows.last
+            batch = _over_steps(replay, batch, windows, rows, goal[rows], reward)
+        return with_history(relabel(batch, rows, goal[rows], base), replay, numbers, lasts, history)
 
 
 def _over_steps(

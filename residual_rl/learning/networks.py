@@ -1,6 +1,7 @@
 """The actor's and the critics' network."""
 
-from typing import Annotated, NamedTuple
+from collections.abc import Callable
+from typing import Annotated
 
 import equinox as eqx
 import jax
@@ -13,32 +14,15 @@ Hidden = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(max
 """Widths of the hidden layers, within what a bundle may hold; none for a linear function."""
 
 
-class Frames(NamedTuple):
-    """How many frames an input begins with, and how many numbers each has."""
-
-    number: int = 1
-    size: int = 0
-
-
-ONE_FRAME = Frames()
-
-
 class MLP(eqx.Module):
-    """Fully connected layers with ReLU between them, `[..., I] -> [..., out]`.
-
-    With several frames it gets one at a time, each with the rest of the input, and the outputs are averaged.
-    """
+    """Fully connected layers with ReLU between them, `[..., I] -> [..., out]`."""
 
     layers: tuple[eqx.nn.Linear, ...]
     norms: tuple[eqx.nn.LayerNorm, ...]
     """One after each hidden layer, before its ReLU; or none."""
-    frames: Frames = eqx.field(static=True)
 
-    def __init__(
-        self, in_size: int, out_size: int, hidden: tuple[int, ...], layer_norm: bool, frames: Frames = ONE_FRAME, *, key: Array
-    ):
-        sizes = (in_size - (frames.number - 1) * frames.size, *hidden, out_size)
-        self.frames = frames
+    def __init__(self, in_size: int, out_size: int, hidden: tuple[int, ...], layer_norm: bool, *, key: Array):
+        sizes = (in_size, *hidden, out_size)
         keys = jax.random.split(key, len(sizes) - 1)
         self.layers = tuple(
             _xavier(fan_in, fan_out, layer_key) for fan_in, fan_out, layer_key in zip(sizes[:-1], sizes[1:], keys, strict=True)
@@ -47,16 +31,6 @@ class MLP(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """`[..., I] -> [..., out]`."""
-        return self._through(x) if self.frames.number == 1 else self._through(self._one_by_one(x)).mean(axis=-2)
-
-    def _one_by_one(self, x: Array) -> Array:
-        """Return each frame with the rest of the input: `[..., I] -> [..., number, I - (number - 1) size]`."""
-        number, size = self.frames
-        frames = x[..., : number * size].reshape(*x.shape[:-1], number, size)
-        rest = x[..., None, number * size :]
-        return jnp.concatenate([frames, jnp.broadcast_to(rest, (*frames.shape[:-1], rest.shape[-1]))], axis=-1)
-
-    def _through(self, x: Array) -> Array:
         for index, layer in enumerate(self.layers[:-1]):
             x = _linear(layer, x)
             if self.norms:
@@ -65,18 +39,20 @@ class MLP(eqx.Module):
         return _linear(self.layers[-1], x)
 
 
-def make_actor(in_size: int, action_size: int, hidden: tuple[int, ...], frames: Frames = ONE_FRAME, *, key: Array) -> MLP:
+def make_actor(
+    in_size: int, action_size: int, hidden: tuple[int, ...], network: Callable[..., MLP] = MLP, *, key: Array
+) -> MLP:
     """Return an actor whose residual is exactly zero everywhere: its last layer is."""
-    actor = MLP(in_size, action_size, hidden, layer_norm=False, frames=frames, key=key)
+    actor = network(in_size, action_size, hidden, layer_norm=False, key=key)
     return eqx.tree_at(lambda mlp: mlp.layers[-1].weight, actor, jnp.zeros_like(actor.layers[-1].weight))
 
 
 def make_critics(
-    count: int, in_size: int, hidden: tuple[int, ...], layer_norm: bool, frames: Frames = ONE_FRAME, *, key: Array
+    count: int, in_size: int, hidden: tuple[int, ...], layer_norm: bool, network: Callable[..., MLP] = MLP, *, key: Array
 ) -> MLP:
     """Return independent critics in one network whose every parameter has a leading axis `[Q]`."""
     keys = jax.random.split(key, count)
-    return eqx.filter_vmap(lambda one_key: MLP(in_size, 1, hidden, layer_norm, frames, key=one_key))(keys)
+    return eqx.filter_vmap(lambda one_key: network(in_size, 1, hidden, layer_norm, key=one_key))(keys)
 
 
 def residual_of(actor: MLP, features: Array) -> Array:

@@ -154,7 +154,7 @@ class Turns:
             base_action, action = self.policy(observation)
             return base_action, np.where(driven[:, None], action, base_action.clip(-1.0, 1.0))
 
-        outcome, why = play(self.envs, Act(act, self.policy.controller), seeds, log)
+        outcome, why = play(self.envs, Act(act, self.policy.start), seeds, log)
         return outcome, why, log
 
     def _alone(self, seeds: list[int], side: int, paths: int, of: int) -> tuple[Outcome, dict[int, str], Log]:

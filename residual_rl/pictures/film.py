@@ -134,7 +134,7 @@ def record(envs: WorldVectorEnv, act: Act, seeds: Sequence[int], color: Color) -
         achieved.append(now["achieved_goal"])
         return act(now)
 
-    outcome = roll_out(envs, Act(act_and_record, act.controller, act.composer), seeds)
+    outcome = roll_out(envs, Act(act_and_record, act.start), seeds)
     assert observation is not None
     goal = observation["desired_goal"]
     states.append(envs.state)

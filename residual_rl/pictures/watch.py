@@ -61,7 +61,7 @@ class _Show(NamedTuple):
         with closing(evaluation_envs(self.task, lanes, num_threads, reads_state(self.policy.controller))) as envs:
             remaining = iter(seeds)
             while chunk := list(islice(remaining, lanes)):
-                recording = record(envs, Act(act, self.policy.controller, self.policy.composer), chunk, color)
+                recording = record(envs, Act(act, self.policy.reset), chunk, color)
                 yield from map(recording.episode, range(len(chunk)))
 
     def captions(self, episode: Episode, number: int) -> list[Caption]:

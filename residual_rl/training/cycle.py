@@ -20,6 +20,7 @@ from residual_rl.errors import ControllerError, ResidualRLError, WorldError
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.algorithm import Learner, Metrics
 from residual_rl.learning.exploration import Roles
+from residual_rl.learning.history import History
 from residual_rl.learning.replay import Replay
 from residual_rl.rollout import ControllerFailure, Episode, base_policy, collect
 from residual_rl.runs.reading import METRICS_CSV
@@ -116,8 +117,10 @@ def _collect_cycle(training: Experiment, envs: Lanes, state: State, actor_learns
     keys = list(jax.random.split(key, envs.horizon))  # at once: taking them one by one costs as much as acting
     networks, rule, settings = algorithm.acting(state.learner), algorithm.rule, algorithm.settings()
 
+    history = History(algorithm.history)
+
     def act(observation: Observation, base_action: np.ndarray, step: int) -> Acted:
-        acted = learning.act(rule, networks, observation, base_action, keys[step], roles, settings)
+        acted = learning.act(rule, networks, history(observation), base_action, keys[step], roles, settings)
         return Acted(np.asarray(acted.residual), {name: np.asarray(array) for name, array in acted.extras.items()})
 
     first = state.cycle * envs.num_envs
@@ -148,7 +151,7 @@ def _run_updates(training: Experiment, state: State, rng: np.random.Generator, k
     if not len(state.replay):
         return Learned(learner, dict.fromkeys(algorithm.metrics, np.array(np.nan)))
     updates = config.updates_per_cycle if actor_learns else algorithm.burn_in.updates
-    most = updates_at_once(state.replay.row_bytes * algorithm.steps, config.batch_size)
+    most = updates_at_once(state.replay.row_bytes * max(algorithm.steps, algorithm.history), config.batch_size)
     counts = [len(part) for part in np.array_split(np.arange(updates), -(-updates // most))]
     means: list[Metrics] = []
     for number, count in enumerate(counts):
@@ -211,8 +214,11 @@ def _sample(training: Experiment, replay: Replay, rng: np.random.Generator, size
         return task.learner_reward(reward, info["discount"])
 
     ask = base_at_goal if training.requeries_base else None
-    steps = training.config.algorithm.steps if latest is None else 1
-    return training.config.hindsight.sample(replay, rng, size, reward_at_goal, task.success, ask, latest, steps)
+    algorithm = training.config.algorithm
+    steps = algorithm.steps if latest is None else 1
+    return training.config.hindsight.sample(
+        replay, rng, size, reward_at_goal, task.success, ask, latest, steps, algorithm.history
+    )
 
 
 def _for_learner(training: Experiment, steps: Transition) -> Transition:

@@ -30,8 +30,8 @@ from residual_rl.policy import Policy, restore_residual
 from residual_rl.progress.metric_log import open_log
 from residual_rl.progress.reporter import Progress, Reporter, Tell, reporter_of
 from residual_rl.residual import Composition
+from residual_rl.runs.files import POLICY, VERDICT
 from residual_rl.runs.reading import (
-    POLICY,
     judged_policy,
     read_config,
     read_diagnosis,
@@ -214,7 +214,7 @@ def load(path: str | Path | Run, controller: Any = None, *, encoder: Any = None,
         ControllerError: the run's controller is user-supplied, and none or another one was passed.
     """
     path = Path(path)
-    if not unfinished or (path / "verdict.json").exists():
+    if not unfinished or (path / VERDICT).exists():
         return _stored_policy(path, controller, encoder, POLICY, read_verdict(path).promoted)
     read_config(path)  # raises if it is no run at all
     judgements = read_judgements(path)

@@ -26,7 +26,8 @@ from tiny import TINY
 from residual_rl.cli.study_table import carry_out, lines
 from residual_rl.config import to_json
 from residual_rl.errors import Interrupted, ResidualRLError, RunError
-from residual_rl.runs.reading import EVALUATIONS, metric_columns
+from residual_rl.runs.files import EVALUATIONS
+from residual_rl.runs.reading import metric_columns
 from residual_rl.runs.run import Run
 from residual_rl.studies import STUDIES, runner
 from residual_rl.studies.estimate import estimates

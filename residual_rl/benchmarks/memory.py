@@ -17,6 +17,7 @@ from residual_rl.learning import algorithm as learning
 from residual_rl.learning.replay import Replay, example_transition
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.presets import make_config
+from residual_rl.runs.files import CHECKPOINT
 from residual_rl.runs.run import Run
 from residual_rl.tasks import find_task
 
@@ -47,7 +48,7 @@ def fill_learn_and_save(transitions: int) -> dict[str, Any]:
         arrays = to_arrays(learner, "learner") | {f"replay/{name}": array for name, array in replay.arrays().items()}
         run.save_checkpoint(arrays, {})
         seconds = time.perf_counter() - started
-        size_on_disk = (run.path / "checkpoint.safetensors").stat().st_size
+        size_on_disk = (run.path / CHECKPOINT).stat().st_size
     return {
         "transitions": transitions,
         "peak_memory_gb": round(peak_memory() / BYTES_PER_GB, 3),

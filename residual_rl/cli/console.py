@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 
 from residual_rl.errors import ResidualRLError
 from residual_rl.progress.terminal import Terminal
+from residual_rl.runs.files import CONFIG
 
 console = Console()
 complaints = Console(stderr=True)
@@ -105,7 +106,7 @@ def show(line: str) -> None:
 
 def is_run(target: str | Path) -> bool:
     """Return whether this is the directory of a run."""
-    return (Path(target) / "config.json").is_file()
+    return (Path(target) / CONFIG).is_file()
 
 
 @contextmanager

@@ -15,10 +15,9 @@ from residual_rl.errors import RunError
 from residual_rl.evaluation import evaluation_envs
 from residual_rl.judging.sequential import compare_in_turns
 from residual_rl.policy import base_plus_residual, restore_residual
+from residual_rl.runs.files import JUDGEMENTS, POLICY, VERDICT
 from residual_rl.runs.first_look import check_same_environment
 from residual_rl.runs.reading import (
-    JUDGEMENTS,
-    POLICY,
     Judgement,
     judged_policies,
     judged_policy,
@@ -177,7 +176,7 @@ def judge(
     """
     path = Path(run)
     config = read_config(path)
-    if (path / "verdict.json").exists():
+    if (path / VERDICT).exists():
         raise RunError(f"{path} is finished, and its verdict stands; `reevaluate` compares once more on other initial states")
     if not (path / POLICY).exists():
         raise RunError(f"{path} has no policy to judge yet: its first evaluation is still to come")

@@ -13,7 +13,8 @@ from residual_rl.errors import ResidualRLError
 from residual_rl.evaluation import MAX_LANES, Act, Outcome, base_alone, evaluation_envs, roll_out
 from residual_rl.pictures.rendering import Take, render
 from residual_rl.policy import base_plus_residual, restore_residual
-from residual_rl.runs.reading import ENVIRONMENT, read_kept_base, read_policy, read_verdict
+from residual_rl.runs.files import ENVIRONMENT, POLICY
+from residual_rl.runs.reading import read_kept_base, read_policy, read_verdict
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.tasks import find_task
 from residual_rl.tasks.gymnasium_envs import State, World, WorldVectorEnv
@@ -188,7 +189,7 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
     view_of(task)  # fail before the rollouts
     controller = base_of_run(path, None, task.spec).controller
     composition, size = config.algorithm.composition, task.spec.action_size
-    residual = restore_residual(config.algorithm, task.spec, arrays, str(path / "policy.safetensors"))
+    residual = restore_residual(config.algorithm, task.spec, arrays, str(path / POLICY))
     alone, both = base_alone(controller, composition, size), base_plus_residual(controller, residual, size)
 
     kept = round(verdict.base.success_rate * verdict.episodes) - verdict.broken

@@ -10,8 +10,8 @@ from residual_rl.errors import UnknownName
 from residual_rl.optional import need
 
 WANDB_PROJECT = "residual-rl"
-GROUPS = {"metrics.csv": "training", "evaluations.csv": "evaluation"}
-"""A run's file, and the prefix of its numbers' names."""
+TRAINING, EVALUATION = "training", "evaluation"
+"""Groups of numbers: the prefixes of their names."""
 
 
 class MetricLog(Protocol):
@@ -21,8 +21,8 @@ class MetricLog(Protocol):
         """Begin, or resume after `step`: rows of later steps no longer count."""
         ...
 
-    def add(self, name: str, row: Mapping[str, Any]) -> None:
-        """Write a row of a run's CSV file."""
+    def add(self, group: str, row: Mapping[str, Any]) -> None:
+        """Write a row of numbers of a group."""
         ...
 
     def finish(self, verdict: Mapping[str, Any]) -> None:
@@ -47,9 +47,9 @@ class TensorBoard:
         self.close()
         self._writer = self._package.SummaryWriter(str(self._directory), purge_step=step + 1 if step else None)
 
-    def add(self, name: str, row: Mapping[str, Any]) -> None:
-        """Write a row of a run's CSV file."""
-        for key, value in numbers(name, row).items():
+    def add(self, group: str, row: Mapping[str, Any]) -> None:
+        """Write a row of numbers of a group."""
+        for key, value in numbers(group, row).items():
             self._writer.add_scalar(key, value, int(row["step"]))
 
     def finish(self, verdict: Mapping[str, Any]) -> None:
@@ -79,15 +79,15 @@ class WeightsAndBiases:
             project=WANDB_PROJECT, name=str(path), id=identity, resume="allow", dir=str(path), config=dict(config)
         )
         self._run.define_metric("step")
-        for group in GROUPS.values():
+        for group in (TRAINING, EVALUATION):
             self._run.define_metric(f"{group}/*", step_metric="step")
 
     def resume(self, step: int) -> None:
         """Do nothing: a point that is written again for a step stands for that step."""
 
-    def add(self, name: str, row: Mapping[str, Any]) -> None:
-        """Write a row of a run's CSV file."""
-        self._run.log(numbers(name, row) | {"step": int(row["step"])})
+    def add(self, group: str, row: Mapping[str, Any]) -> None:
+        """Write a row of numbers of a group."""
+        self._run.log(numbers(group, row) | {"step": int(row["step"])})
 
     def finish(self, verdict: Mapping[str, Any]) -> None:
         """Write the numbers of the verdict into the summary."""
@@ -129,8 +129,7 @@ def verdict_numbers(verdict: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def numbers(name: str, row: Mapping[str, Any]) -> dict[str, float]:
+def numbers(group: str, row: Mapping[str, Any]) -> dict[str, float]:
     """Return the finite numbers of a row, `{"training/critic_loss": ...}`; its step is not one of them."""
-    group = GROUPS[name]
     values = {key: float(value) for key, value in row.items() if key != "step"}
     return {f"{group}/{key}": value for key, value in values.items() if math.isfinite(value)}

@@ -14,6 +14,7 @@ from residual_rl.optional import REPORTS, need
 from residual_rl.reports.acting import ACTING_EPISODES, acting_average
 from residual_rl.reports.figures import COLUMNS, Rows, calibration, learning_curve
 from residual_rl.runs import reading as files
+from residual_rl.runs.files import EVALUATIONS_CSV, METRICS_CSV, VERDICT
 from residual_rl.storage import write_whole
 from residual_rl.verdict import Side, Verdict, in_digits
 
@@ -57,7 +58,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
 def _of_one(path: Path) -> dict[str, Any]:
     """The content of a run's page."""
     config, verdict = files.read_config(path), _verdict(path)
-    rows, metrics = _rows(path, config), files.read_rows(path / "metrics.csv")
+    rows, metrics = _rows(path, config), files.read_rows(path / METRICS_CSV)
     step = round(metrics[-1]["step"]) if metrics else 0
     burn_in = _burn_in(metrics)
     acting_column = COLUMNS[config.measured_by].acting
@@ -114,7 +115,7 @@ def _of_several(paths: list[Path]) -> dict[str, Any]:
 
 
 def _verdict(path: Path) -> Verdict | None:
-    return files.read_verdict(path) if (path / "verdict.json").exists() else None
+    return files.read_verdict(path) if (path / VERDICT).exists() else None
 
 
 def _state(verdict: Verdict | None) -> str:
@@ -148,7 +149,7 @@ def _unfinished(step: int, config: Config) -> str:
 def _rows(path: Path, config: Config) -> list[dict[str, Any]]:
     """A run's evaluations, with what tells it from others."""
     origin = {name: getattr(config, name) for name in ("task", "method", "preset", "seed", "controller", "measured_by")}
-    return [origin | row for row in files.read_rows(path / "evaluations.csv")]
+    return [origin | row for row in files.read_rows(path / EVALUATIONS_CSV)]
 
 
 def _selected(path: Path) -> tuple[int | None, dict[str, str]]:

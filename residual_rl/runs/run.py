@@ -25,11 +25,9 @@ from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.learning.algorithm import Algorithm
 from residual_rl.pairing.repeatability import Repeatability
-from residual_rl.progress.metric_log import MetricLog, verdict_numbers
+from residual_rl.progress.metric_log import EVALUATION, TRAINING, MetricLog, verdict_numbers
 from residual_rl.runs import reading
-from residual_rl.runs.first_look import FIRST_LOOK, FirstLook, save_first_look
-from residual_rl.runs.provenance import provenance
-from residual_rl.runs.reading import (
+from residual_rl.runs.files import (
     ARTEFACT,
     BASE,
     CHECKPOINT,
@@ -37,17 +35,17 @@ from residual_rl.runs.reading import (
     DIAGNOSIS,
     ENCODER,
     ENVIRONMENT,
+    EVALUATIONS,
     EVALUATIONS_CSV,
     METRICS_CSV,
     POLICY,
     PREPARATION,
     REPEATABILITY,
     VERDICT,
-    KeptBase,
-    checked_format,
-    formatted,
-    judged_policies,
 )
+from residual_rl.runs.first_look import FIRST_LOOK, FirstLook, save_first_look
+from residual_rl.runs.provenance import provenance
+from residual_rl.runs.reading import KeptBase, checked_format, formatted, judged_policies
 from residual_rl.storage import (
     PARTIAL,
     acquire,
@@ -132,7 +130,7 @@ class Run:
             ResidualRLError: the row has columns that the file does not have; names them, and the algorithm.
         """
         path, algorithm = self.path / name, self.config.algorithm
-        columns = reading.metric_columns(algorithm) if name == METRICS_CSV else reading.EVALUATIONS
+        columns = reading.metric_columns(algorithm) if name == METRICS_CSV else EVALUATIONS
         if unknown := sorted(row.keys() - set(columns)):
             raise ResidualRLError(
                 f"{name} has no column {', '.join(map(repr, unknown))}: algorithm {algorithm.name!r} does not name them in its"
@@ -144,7 +142,7 @@ class Run:
                 writer.writeheader()
             writer.writerow(rounded(row))
         if self.log is not None:
-            self.log.add(name, row)
+            self.log.add(TRAINING if name == METRICS_CSV else EVALUATION, row)
 
     def forget_after(self, step: int, evaluated: int) -> None:
         """Drop the metrics beyond `step` and the evaluations beyond step `evaluated`.

@@ -18,6 +18,7 @@ from residual_rl.evaluation import base_outcome
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.presets import LONGEST_CYCLE, pace, unless_given
 from residual_rl.progress.reporter import Progress
+from residual_rl.runs.files import METRICS_CSV
 from residual_rl.runs.reading import read_rows
 from residual_rl.seeds import Purpose
 from residual_rl.studies.trial import INITIAL, Trial
@@ -147,7 +148,7 @@ def _few_cycles(start: Callable[..., Any], trial: Trial, cycle_steps: int) -> tu
         run = Path(directory) / "run"
         with suppress(_Enough):
             start(steps=steps, out=run, on_progress=enough, tell=None, **(fields | few))
-        rows, about = read_rows(run / "metrics.csv"), described(run)
+        rows, about = read_rows(run / METRICS_CSV), described(run)
     first, last = rows[1 if len(rows) > 2 else 0], rows[-1]  # the first cycle includes compilation
     return (last["wall_seconds"] - first["wall_seconds"]) / (last["step"] - first["step"]), about
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from residual_rl.errors import RunError
 from residual_rl.reports.acting import acting_average
-from residual_rl.runs.reading import EVALUATIONS, read_config, read_rows, read_verdict
+from residual_rl.runs.files import CONFIG, EVALUATIONS, EVALUATIONS_CSV, METRICS_CSV, VERDICT
+from residual_rl.runs.reading import read_config, read_rows, read_verdict
 from residual_rl.storage import rounded, write_whole
 from residual_rl.studies.trial import INITIAL, Study, Trial
 from residual_rl.studies.trial_directory import TrialState, read_confirmation, read_provenance, read_trial, state_of
@@ -84,7 +85,7 @@ def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
     verdicts = [
         {"study": study.name} | rounded(_verdict(trial, directory))
         for trial, directory in found
-        if (directory / "run" / "verdict.json").exists()
+        if (directory / "run" / VERDICT).exists()
     ]
     write_rows(out / "verdicts.csv", VERDICTS, verdicts)
     return len(found)
@@ -109,7 +110,7 @@ def _find_trials(directories: Sequence[Path]) -> list[tuple[Trial, Path]]:
 
 def rows_of(trial: Trial, directory: Path) -> list[dict[str, Any]]:
     """Return the rows of `results.csv` for the evaluations of a trial, without the columns that only the study knows."""
-    begun = (directory / "run" / "config.json").exists()
+    begun = (directory / "run" / CONFIG).exists()
     config = read_config(directory / "run") if begun else trial.config()
     described = {
         "task": trial.task,
@@ -124,7 +125,7 @@ def rows_of(trial: Trial, directory: Path) -> list[dict[str, Any]]:
         "state": str(state_of(directory)),
         "versions": " ".join(f"{name}={version}" for name, version in read_provenance(directory)["versions"].items()),
     }
-    evaluations = read_rows(directory / "run" / "evaluations.csv")
+    evaluations = read_rows(directory / "run" / EVALUATIONS_CSV)
     lowest = _lowest_acting(directory / "run")
     return [
         described
@@ -141,7 +142,7 @@ def _measured_by(trial: Trial) -> Measure:
 
 def _lowest_acting(run: Path) -> Callable[[float], float | str]:
     """Return a function from a step to the lowest moving average of training success so far; empty before the first."""
-    metrics = read_rows(run / "metrics.csv")
+    metrics = read_rows(run / METRICS_CSV)
     averages = acting_average(metrics, "acting_success_rate", read_config(run).episodes_per_cycle) if metrics else []
     steps = [step for step, _ in averages]
     lowest = np.minimum.accumulate([average for _, average in averages]).round(6).tolist()

@@ -22,7 +22,7 @@ from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import base_outcome, evaluation_row
 from residual_rl.judging.runs import reevaluate
 from residual_rl.processes import call_when_parent_ends, stop_requested, usable_cores
-from residual_rl.runs.reading import EVALUATIONS
+from residual_rl.runs.files import EVALUATIONS, EVALUATIONS_CSV
 from residual_rl.seeds import Purpose
 from residual_rl.storage import acquire, make_directory, rounded
 from residual_rl.studies.results import rows_of, write_rows
@@ -96,7 +96,7 @@ def _evaluate_initial(trial: Trial, path: Path) -> None:
     base = base_outcome(task, controller, config.algorithm.composition, config.evaluation_episodes, 1, Purpose.SELECTION)
     row = evaluation_row(0, time.monotonic() - started, base, base)
     path.mkdir(parents=True, exist_ok=True)
-    write_rows(path / "evaluations.csv", EVALUATIONS, [rounded(row)])
+    write_rows(path / EVALUATIONS_CSV, EVALUATIONS, [rounded(row)])
 
 
 def attempt(trial: Trial, directory: Path, run: RunTrial = run_trial) -> Rows:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from residual_rl.config import differences
 from residual_rl.errors import RunError
+from residual_rl.runs.files import CONFIG, EVALUATIONS_CSV, METRICS_CSV
 from residual_rl.runs.provenance import provenance
 from residual_rl.runs.reading import read_config, read_made_by
 from residual_rl.storage import read_json, record_of, write_json
@@ -105,7 +106,7 @@ def read_confirmation(directory: Path) -> Comparison | None:
 def read_provenance(directory: Path) -> dict[str, Any]:
     """Return versions, commit and machine of the trial's run, or of the trial if there is no run yet."""
     run = directory / "run"
-    return read_made_by(run) if (run / "config.json").exists() else read_json(directory / "trial.json")["made_by"]
+    return read_made_by(run) if (run / CONFIG).exists() else read_json(directory / "trial.json")["made_by"]
 
 
 def error_of(directory: Path) -> str:
@@ -116,8 +117,8 @@ def error_of(directory: Path) -> str:
 
 def standing(trial: Trial, directory: Path) -> Standing:
     """Read the progress of a trial from the files of its run, also while they are written."""
-    metrics, evaluations = (_last_row(directory / "run" / name) for name in ("metrics.csv", "evaluations.csv"))
-    begun = (directory / "run" / "config.json").exists()
+    metrics, evaluations = (_last_row(directory / "run" / name) for name in (METRICS_CSV, EVALUATIONS_CSV))
+    begun = (directory / "run" / CONFIG).exists()
     measured_by = read_config(directory / "run").measured_by if begun else "success"
     column = "mean_return" if measured_by == "return" else "success_rate"
     return Standing(

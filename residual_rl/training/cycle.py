@@ -23,7 +23,7 @@ from residual_rl.learning.exploration import Roles
 from residual_rl.learning.history import History
 from residual_rl.learning.replay import Replay
 from residual_rl.rollout import ControllerFailure, Episode, base_policy, collect
-from residual_rl.runs.reading import METRICS_CSV
+from residual_rl.runs.files import METRICS_CSV
 from residual_rl.seeds import training_seed
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.training.experiment import Experiment

@@ -23,6 +23,7 @@ from residual_rl.encoders.encoder import ENCODERS, Encoder, load_encoder, resolv
 from residual_rl.encoders.perception import Perception
 from residual_rl.errors import ControllerError, ResidualRLError, RunError, UnknownName
 from residual_rl.presets import bench_pace, make_config, pace, paced, unless_given
+from residual_rl.runs.files import BASE, ENCODER, ENVIRONMENT
 from residual_rl.runs.first_look import (
     FirstLook,
     check_same_base,
@@ -30,16 +31,7 @@ from residual_rl.runs.first_look import (
     check_same_environment,
     take_first_look,
 )
-from residual_rl.runs.reading import (
-    BASE,
-    ENCODER,
-    ENVIRONMENT,
-    is_begun,
-    read_config,
-    read_environment,
-    read_kept_base,
-    read_kept_encoder,
-)
+from residual_rl.runs.reading import is_begun, read_config, read_environment, read_kept_base, read_kept_encoder
 from residual_rl.runs.run import Run
 from residual_rl.tasks import check_worlds, find_task, is_task
 from residual_rl.tasks.task import AnyTask, Task

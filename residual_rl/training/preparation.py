@@ -15,7 +15,8 @@ from residual_rl.controllers.artefacts import Prepared
 from residual_rl.controllers.resolve import Base, of_artefact
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError
 from residual_rl.processes import stop_requested
-from residual_rl.runs.reading import BASE, PREPARATION, is_begun, read_kept_base
+from residual_rl.runs.files import BASE, CONFIG, PREPARATION
+from residual_rl.runs.reading import is_begun, read_kept_base
 from residual_rl.runs.run import save_artefact, strangers_in
 from residual_rl.storage import acquire, make_directory, read_json, record_of, to_json, write_json
 from residual_rl.tasks.task import AnyTask
@@ -73,9 +74,9 @@ def prepare(prepared: Prepared, task: AnyTask, budget: int, seed: int, directory
     with acquire(FileLock(directory / ".lock"), directory):
         so_far = read_preparation(directory)
         if so_far is None:
-            if (directory / "config.json").exists() and is_begun(directory):
+            if (directory / CONFIG).exists() and is_begun(directory):
                 raise RunError(f"{directory} was written over a base that was not prepared; choose another directory")
-            if not (directory / "config.json").exists() and (strangers := strangers_in(directory)):
+            if not (directory / CONFIG).exists() and (strangers := strangers_in(directory)):
                 raise RunError(f"{directory} is not a run, and not empty (it holds {strangers[0]}); choose another directory")
             so_far = Progress(settings, 0, 0.0, done=False)
             make_directory(place)

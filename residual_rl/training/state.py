@@ -12,6 +12,7 @@ from residual_rl.learning.algorithm import Learner
 from residual_rl.learning.bandit import Scores
 from residual_rl.learning.replay import Replay, example_transition
 from residual_rl.learning.serialization import from_arrays, to_arrays
+from residual_rl.runs.files import CHECKPOINT
 from residual_rl.runs.run import Run
 from residual_rl.training.experiment import Experiment
 
@@ -98,7 +99,7 @@ def restored(training: Experiment) -> State | None:
         return None
     arrays, counters = checkpoint
     new = fresh(training)
-    source = str(training.run.path / "checkpoint.safetensors")
+    source = str(training.run.path / CHECKPOINT)
     try:
         of_replay = {name.removeprefix("replay/"): array for name, array in arrays.items() if name.startswith("replay/")}
         new.replay.restore(of_replay, f"{source}, replay")

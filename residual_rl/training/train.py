@@ -24,6 +24,7 @@ from residual_rl.processes import stop_requested
 from residual_rl.progress.plan import Clock, plan_of
 from residual_rl.progress.reporter import Progress, Reporter
 from residual_rl.rollout import base_policy
+from residual_rl.runs.files import EVALUATIONS_CSV, METRICS_CSV
 from residual_rl.runs.reading import read_rows
 from residual_rl.runs.run import Run
 from residual_rl.seeds import Purpose, evaluation_seeds
@@ -157,7 +158,7 @@ def _evaluate(training: Experiment, selection: Selection, state: State) -> State
         if state.base is None:
             state = state._replace(repeats=_repeats(training, selection, policy, pairs))
     step = state.step
-    training.run.append("evaluations.csv", evaluation_row(step, state.wall_seconds, outcome, base))
+    training.run.append(EVALUATIONS_CSV, evaluation_row(step, state.wall_seconds, outcome, base))
     deviates = bool(outcome.deviation.any())
     bounded_base, outcome = bounded(base, outcome)
     measured = worth = outcome.measured(measured_by)
@@ -207,7 +208,7 @@ def _diagnosis(training: Experiment, state: State, envs: Lanes | None) -> Diagno
     algorithm = config.algorithm.delivered(state.scores)
     networks = algorithm.averaged(state.learner)
     evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.own_reward)
-    evaluations, metrics = (read_rows(path / name) for name in ("evaluations.csv", "metrics.csv"))
+    evaluations, metrics = (read_rows(path / name) for name in (EVALUATIONS_CSV, METRICS_CSV))
     starts = None if evidence is None or envs is None else compare_from_same_starts(training, state, envs, evidence)
     return diagnose(config, state.step, evidence, evaluations, metrics, starts)
 

@@ -6,13 +6,13 @@ BIN := $(VENV)/bin
 # PyTorch's CPU build, because PyPI's build for Linux depends on gigabytes of CUDA. If pip finds no CPU build: make sb3 TORCH=torch
 TORCH ?= torch==2.13.0+cpu
 
-.PHONY: demo test sb3 check docs clean
+.PHONY: demo test sb3 check docs everything clean
 
 demo: $(VENV)/demo-installed  ## Learn a residual on SlipperyPush and end with the verdict and a report.
 	$(BIN)/residual-rl train slippery-push
 
 test: $(VENV)/test-installed  ## Run the whole test suite.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 sb3: $(VENV)/sb3-installed  ## Install Stable-Baselines3; without it a few tests are skipped.
 
@@ -23,6 +23,11 @@ check: $(VENV)/dev-installed  ## Format, lint and types.
 
 docs: $(VENV)/docs-installed  ## Build the site into site/; a dead link or a missing page is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+everything: $(BIN)/python  ## Install all that test, check and docs need, in one go; without a CPU build of PyTorch, all but sb3.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs,sb3]' '$(TORCH)' build || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]' build
+	@touch $(VENV)/test-installed $(VENV)/docs-installed $(VENV)/dev-installed
 
 clean:  ## Remove the Python environment; keep the runs.
 	rm -rf $(VENV)

@@ -5,6 +5,9 @@ import hypothesis
 import pytest
 from representatives import REPRESENTATIVES
 
+LONGEST = ("study", "api", "rollout", "encoder", "custom", "runtime", "units", "fetch", "first_episodes", "controller_kinds")
+"""Files by the seconds of computing time that they take, the longest first."""
+
 # Compiling takes longer than any sensible deadline; the same examples every time, so that a red test stays red.
 hypothesis.settings.register_profile("residual-rl", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("residual-rl")
@@ -21,6 +24,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(directory.cleanup)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = directory.name
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files that take longest first, so that no worker waits for another one at the end."""
+    order = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(params=REPRESENTATIVES.values(), ids=REPRESENTATIVES)

@@ -321,8 +321,7 @@ def test_ctrl_c_does_not_reach_the_processes_of_environments() -> None:
         assert (len(signals), len(episodes), dropped) == (2, 2, [])
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-@pytest.mark.parametrize("within_a_step", [True, False])
+@pytest.mark.parametrize(("victim", "within_a_step"), [(0, True), (1, False)])
 def test_a_process_that_ends_by_itself_is_named_and_closed(victim: int, within_a_step: bool) -> None:
     """As where memory runs out: without an answer, and without waiting for one for ever."""
 

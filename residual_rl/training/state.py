@@ -1,6 +1,7 @@
 """The state of training at the end of a cycle: in memory, and as a run's checkpoint."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,26 +23,44 @@ class State(NamedTuple):
 
     learner: Learner
     replay: Replay
-    cycle: int
-    """Cycles done."""
-    step: int
-    """Environment steps done, those of a preparation included. A dropped episode counts as if it had gone on to the horizon."""
-    evaluated: int
-    """The step after which the last evaluation was; -1 before the first."""
-    mean_values: list[float]
-    """Mean Q of each cycle, NaN in a cycle without updates; it decides when burn-in ends."""
-    measured: float
-    """Success rate or mean return in the last evaluation, as the task is measured."""
-    best: tuple[float, int]
-    """The same of the selected policy, less that of the base if the base does not repeat itself; and its step."""
-    wall_seconds: float
-    dropped_in_a_row: int
     scores: Scores
     """Scores of the latest episodes, by the arm that drove them."""
-    base: Outcome | None
-    """The base's outcome in the last evaluation, on the initial states of selection; None before the first."""
-    repeats: bool
+    cycle: int = 0
+    """Cycles done."""
+    step: int = 0
+    """Environment steps done, those of a preparation included. A dropped episode counts as if it had gone on to the horizon."""
+    wall_seconds: float = 0.0
+    dropped_in_a_row: int = 0
+    mean_values: Sequence[float] = ()
+    """Mean Q of each cycle, NaN in a cycle without updates; it decides when burn-in ends."""
+    evaluated_at: int = -1
+    """The step of the last evaluation; -1 before the first."""
+    score: float = -np.inf
+    """Success rate or mean return in the last evaluation, as the task is measured."""
+    best_score: float = -np.inf
+    """The same of the selected policy, less that of the base if the base does not repeat itself."""
+    best_step: int = 0
+    """The step of the selected policy."""
+    repeats: bool = False
     """Whether the base repeats itself from the same initial states, so that its outcome can be reused."""
+    base: Outcome | None = None
+    """The base's outcome in the last evaluation, on the initial states of selection; None before the first."""
+
+
+COUNTERS: dict[str, Callable[[Any], Any]] = {
+    "cycle": int,
+    "step": int,
+    "wall_seconds": float,
+    "dropped_in_a_row": int,
+    "mean_values": lambda values: [float(value) for value in values],
+    "evaluated_at": int,
+    "score": float,
+    "best_score": float,
+    "best_step": int,
+    "repeats": bool,
+    "scores": lambda arms: tuple(tuple(float(score) for score in scores) for scores in arms),
+}
+"""The fields of a state that a checkpoint holds as JSON, and how each is read."""
 
 
 def fresh(training: Experiment) -> State:
@@ -50,21 +69,8 @@ def fresh(training: Experiment) -> State:
     learner = learning.init(config.algorithm, spec, jax.random.key(config.seed))
     example = example_transition(spec, config.algorithm.stored(spec))
     replay = Replay(example, min(config.replay_capacity, config.steps + training.longest_cycle))
-    return State(
-        learner,
-        replay,
-        cycle=0,
-        step=training.steps_prepared,
-        evaluated=-1,
-        mean_values=[],
-        measured=-np.inf,
-        best=(-np.inf, 0),
-        wall_seconds=training.seconds_prepared,
-        dropped_in_a_row=0,
-        scores=config.algorithm.exploration.after((), []),
-        base=None,
-        repeats=False,
-    )
+    scores = config.algorithm.exploration.after((), [])
+    return State(learner, replay, scores, step=training.steps_prepared, wall_seconds=training.seconds_prepared)
 
 
 def save(run: Run, state: State) -> None:
@@ -73,19 +79,7 @@ def save(run: Run, state: State) -> None:
     arrays |= {f"replay/{name}": array for name, array in state.replay.arrays().items()}
     if state.base is not None:
         arrays |= {f"base/{name}": array for name, array in state.base._asdict().items()}
-    counters = {
-        "cycle": state.cycle,
-        "step": state.step,
-        "mean_values": state.mean_values,
-        "evaluated": state.evaluated,
-        "measured": state.measured,
-        "best": state.best,
-        "wall_seconds": state.wall_seconds,
-        "dropped_in_a_row": state.dropped_in_a_row,
-        "scores": state.scores,
-        "repeats": state.repeats,
-    }
-    run.save_checkpoint(arrays, counters)
+    run.save_checkpoint(arrays, {name: getattr(state, name) for name in COUNTERS})
 
 
 def restored(training: Experiment) -> State | None:
@@ -105,17 +99,8 @@ def restored(training: Experiment) -> State | None:
         new.replay.restore(of_replay, f"{source}, replay")
         return new._replace(
             learner=from_arrays(new.learner, arrays, "learner", source),
-            cycle=int(counters["cycle"]),
-            step=int(counters["step"]),
-            mean_values=[float(value) for value in counters["mean_values"]],
-            evaluated=int(counters["evaluated"]),
-            measured=float(counters["measured"]),
-            best=(float(counters["best"][0]), int(counters["best"][1])),
-            wall_seconds=float(counters["wall_seconds"]),
-            dropped_in_a_row=int(counters["dropped_in_a_row"]),
-            scores=tuple(tuple(float(score) for score in scores) for scores in counters["scores"]),
             base=Outcome(*(arrays[f"base/{name}"] for name in Outcome._fields)) if "base/success" in arrays else None,
-            repeats=bool(counters["repeats"]),
+            **{name: read(counters[name]) for name, read in COUNTERS.items()},
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise RunError(f"{source} is damaged: {error}") from error

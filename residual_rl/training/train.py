@@ -90,7 +90,7 @@ def train(
     ):
         seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
         state = restored(training) or fresh(training)
-        run.forget_after(state.step, evaluated=state.evaluated)
+        run.forget_after(state.step, evaluated=state.evaluated_at)
         if state.step:
             report.line(f"resuming at step {state.step:,}")
         selection = Selection(selection_envs, seeds, report.line)
@@ -108,7 +108,7 @@ def train(
                     max(config.steps, step),
                     config.measured_by,
                     state.base.measured(config.measured_by),
-                    state.measured,
+                    state.score,
                     evaluates,
                     clock.steps_per_second,
                     clock.seconds_left(step),
@@ -139,10 +139,10 @@ def train(
 
 def _evaluation_is_due(training: Experiment, state: State, over: bool) -> bool:
     """Return whether to evaluate now: once for the base alone, once in each interval, once at the end."""
-    if state.evaluated == state.step:
+    if state.evaluated_at == state.step:
         return False
     interval = training.config.evaluation_interval
-    return state.step // interval > state.evaluated // interval or over
+    return state.step // interval > state.evaluated_at // interval or over
 
 
 def _evaluate(training: Experiment, selection: Selection, state: State) -> State:
@@ -161,13 +161,13 @@ def _evaluate(training: Experiment, selection: Selection, state: State) -> State
     training.run.append(EVALUATIONS_CSV, evaluation_row(step, state.wall_seconds, outcome, base))
     deviates = bool(outcome.deviation.any())
     bounded_base, outcome = bounded(base, outcome)
-    measured = worth = outcome.measured(measured_by)
+    score = worth = outcome.measured(measured_by)
     if not state.repeats:  # a base that changes with time must not select a checkpoint
-        worth = measured - bounded_base.measured(measured_by) if deviates else 0.0
-    state = state._replace(measured=measured, evaluated=step, base=base)
-    if worth >= state.best[0]:
+        worth = score - bounded_base.measured(measured_by) if deviates else 0.0
+    state = state._replace(score=score, evaluated_at=step, base=base)
+    if worth >= state.best_score:
         training.run.save_policy(to_arrays(residual.networks, "networks"), algorithm, step)
-        state = state._replace(best=(worth, step))
+        state = state._replace(best_score=worth, best_step=step)
     return state
 
 

@@ -50,7 +50,7 @@ def inside(package):
 
 
 FRONT_DOORS = {
-    "residual_rl.api",
+    *inside("residual_rl.api"),
     "residual_rl.pictures.watch",
     "residual_rl.pictures.watch_custom",
     "residual_rl.studies.estimate",

@@ -41,9 +41,9 @@ class AveragedFrames(MLP):
         blocks = jnp.kron(jnp.eye(number), of_frame)
         weights = [jnp.concatenate([blocks, jnp.tile(of_rest, (number, 1))], axis=1)]
         weights += [jnp.kron(jnp.eye(number), weight) for weight in others]
-        biases = [jnp.tile(layer.bias, number) for layer in self.layers]
+        biases = [jnp.tile(jnp.asarray(layer.bias), number) for layer in self.layers]
         weights[-1] = weights[-1].reshape(number, -1, weights[-1].shape[-1]).mean(axis=0)
-        biases[-1] = self.layers[-1].bias
+        biases[-1] = jnp.asarray(self.layers[-1].bias)
         widths = [len(bias) for bias in biases]
         plain = MLP(weights[0].shape[1], widths[-1], tuple(widths[:-1]), layer_norm=False, key=jax.random.key(0))
         return eqx.tree_at(

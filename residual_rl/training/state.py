@@ -97,10 +97,11 @@ def restored(training: Experiment) -> State | None:
     try:
         of_replay = {name.removeprefix("replay/"): array for name, array in arrays.items() if name.startswith("replay/")}
         new.replay.restore(of_replay, f"{source}, replay")
+        read_counters: dict[str, Any] = {name: read(counters[name]) for name, read in COUNTERS.items()}
         return new._replace(
             learner=from_arrays(new.learner, arrays, "learner", source),
             base=Outcome(*(arrays[f"base/{name}"] for name in Outcome._fields)) if "base/success" in arrays else None,
-            **{name: read(counters[name]) for name, read in COUNTERS.items()},
+            **read_counters,
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise RunError(f"{source} is damaged: {error}") from error

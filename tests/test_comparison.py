@@ -14,7 +14,7 @@ from residual_rl.studies import comparison
 from residual_rl.studies.comparison import compare_variants, markdown, overall
 from residual_rl.studies.dot_plot import dot_plot, too_many_for_curves
 from residual_rl.studies.report import write_study_report
-from residual_rl.studies.results import COLUMNS, read_results, write_rows
+from residual_rl.studies.results import RESULT_COLUMNS, read_results, write_rows
 
 BASE = 0.5
 
@@ -23,7 +23,12 @@ def trial(
     task: str, variant: str, seed: int, rates: list[float], state: str = "finished", **others: Any
 ) -> list[dict[str, Any]]:
     """The rows of a trial that was evaluated every 1000 steps, as strings: as they are read."""
-    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"study": "made-up", "task": task, "variant": variant, "seed": seed}
+    row: dict[str, Any] = dict.fromkeys(RESULT_COLUMNS, "") | {
+        "study": "made-up",
+        "task": task,
+        "variant": variant,
+        "seed": seed,
+    }
     row |= {"method": "rpl", "preset": "default", "controller": "reactive-push", "state": state, "versions": "numpy=2"}
     row["measured_by"] = "success"
     rows = []
@@ -210,7 +215,7 @@ def test_a_variant_has_one_colour_in_all_panels() -> None:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    write_rows(tmp_path / "results.csv", COLUMNS, ROWS)
+    write_rows(tmp_path / "results.csv", RESULT_COLUMNS, ROWS)
     return tmp_path / "results.csv"
 
 
@@ -289,7 +294,7 @@ def test_dots_of_returns_have_their_own_scale_and_nothing_while_learning() -> No
 
 
 def test_a_study_of_many_variants_is_drawn_as_dots_in_page_and_file(tmp_path: Path) -> None:
-    write_rows(tmp_path / "results.csv", COLUMNS, MANY)
+    write_rows(tmp_path / "results.csv", RESULT_COLUMNS, MANY)
     page = write_study_report(tmp_path / "results.csv").read_text()
     assert "Filled: mean over seeds" in page
     assert "lowest over 100 training episodes" in page

@@ -184,12 +184,14 @@ def test_strips_of_returns_show_the_first_episode_in_which_the_policy_earns_more
 
 def test_words_for_what_happened():
     take, push = ball(path=np.array([[0.0, 0.0, 0.3]] * 3)), find_task("push")  # the goal is 30 cm away
-    assert film.Episode(0, take, True, 7.0, -6.0).in_words(push) == "solved, first at the goal at step 7"
-    assert film.Episode(0, take, False, np.nan, -50.0).in_words(push) == "failed, ends 30 cm from the goal"
-    assert film.Episode(0, take, False, 7.0, -40.0).in_words(push) == "failed, passes the goal at step 7 and ends 30 cm away"
-    assert film.Episode(0, take, False, np.nan, -57.25).in_words(find_task("mbrl-pusher")) == "return -57.2"
+    assert film.FilmedEpisode(0, take, True, 7.0, -6.0).in_words(push) == "solved, first at the goal at step 7"
+    assert film.FilmedEpisode(0, take, False, np.nan, -50.0).in_words(push) == "failed, ends 30 cm from the goal"
+    assert (
+        film.FilmedEpisode(0, take, False, 7.0, -40.0).in_words(push) == "failed, passes the goal at step 7 and ends 30 cm away"
+    )
+    assert film.FilmedEpisode(0, take, False, np.nan, -57.25).in_words(find_task("mbrl-pusher")) == "return -57.2"
     take.physics[2] = np.nan
-    assert film.Episode(0, take, False, 7.0, -40.0).in_words(push) == "failed, the physics blew up"
+    assert film.FilmedEpisode(0, take, False, 7.0, -40.0).in_words(push) == "failed, the physics blew up"
 
 
 def test_recorded_episode_is_the_one_of_the_evaluation():

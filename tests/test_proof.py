@@ -20,7 +20,7 @@ from residual_rl.runs.reading import read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds, training_seed
 from residual_rl.spaces import layout_of
 from residual_rl.studies.estimate import estimates
-from residual_rl.studies.results import collect, read_results
+from residual_rl.studies.results import collect_results, read_results
 from residual_rl.studies.runner import run_trial
 from residual_rl.studies.trial import Study, Trial
 from residual_rl.studies.trial_directory import TrialState, begin, confirm, end
@@ -149,7 +149,7 @@ def improved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     begin(TRIAL, out / TRIAL.name)
     run_trial(TRIAL, out / TRIAL.name)
     end(out / TRIAL.name, TrialState.FINISHED)
-    collect(Study("proof", "", (TRIAL,)), out)
+    collect_results(Study("proof", "", (TRIAL,)), out)
     return out
 
 
@@ -165,7 +165,7 @@ def test_a_promoted_policy_has_a_second_comparison_in_the_verdicts(improved: Pat
     out = shutil.copytree(improved, tmp_path / "proof")
     again = replace(read_verdict(out / TRIAL.name / "run"), difference=-2.0, difference_interval=(-3.0, -1.0))
     confirm(again, out / TRIAL.name)
-    collect(Study("proof", "", (TRIAL,)), out)
+    collect_results(Study("proof", "", (TRIAL,)), out)
     (verdict,) = read_rows_of(out)
     assert (verdict["again"], verdict["again_low"], verdict["again_high"]) == ("-2.0", "-3.0", "-1.0")
     told = script().summary([verdict | {"promoted": "1"}], [])

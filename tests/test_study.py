@@ -31,7 +31,7 @@ from residual_rl.runs.reading import metric_columns
 from residual_rl.runs.run import Run
 from residual_rl.studies import STUDIES, runner
 from residual_rl.studies.estimate import estimates
-from residual_rl.studies.results import COLUMNS, collect, read_results, rows_of
+from residual_rl.studies.results import RESULT_COLUMNS, collect_results, read_results, rows_of
 from residual_rl.studies.runner import run_study
 from residual_rl.studies.trial import INITIAL, Study, Trial
 from residual_rl.studies.trial_directory import TrialState, begin, standing, state_of
@@ -198,7 +198,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         first = run_study(trials, out, jobs=2, watch=kill_once)
     assert killed
     assert list(first.values()) == [TrialState.UNFINISHED, TrialState.FAILED, TrialState.FINISHED]
-    collect(Study("tiny", "", tuple(trials)), out)
+    collect_results(Study("tiny", "", tuple(trials)), out)
     assert {row["state"] for row in read_results(out / "results.csv")} == {"unfinished", "failed", "finished"}
     second = run_study(trials, out, jobs=2)
     assert list(second.values()) == [TrialState.FINISHED, TrialState.FAILED, TrialState.FINISHED]
@@ -207,9 +207,9 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_results_have_every_trial_with_its_state(studied: Path) -> None:
     made = Study("tiny", "", (TINY_TRIAL, FAILING, BASE), paper={("slippery-push", "tiny"): 1.0})
-    assert collect(made, studied) == 3
+    assert collect_results(made, studied) == 3
     rows = read_results(studied / "results.csv")
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == RESULT_COLUMNS
     assert {row["study"] for row in rows} == {"tiny"}
     by_variant = {variant: [row for row in rows if row["variant"] == variant] for variant in ("tiny", "nobody", "base")}
     assert [row["step"] for row in by_variant["tiny"]] == ["0", "800", "1600"]
@@ -306,14 +306,14 @@ def test_trials_from_several_directories_are_gathered_in_one_table(studied: Path
     for trial, directory in elsewhere:
         begin(trial, directory / trial.name)
     out = tmp_path / "made" / "here"
-    assert collect(made, out, [studied, *(directory for _, directory in elsewhere)]) == 5
+    assert collect_results(made, out, [studied, *(directory for _, directory in elsewhere)]) == 5
     rows = read_results(out / "results.csv")
     variants = {(row["variant"], row["seed"], row["state"]) for row in rows if row["task"] == TINY_TRIAL.task}
     longest = f"{TINY_TRIAL.variant}-{longer.steps / 1000:g}k"
     assert {(longest, str(longer.seed), "unfinished"), (other.variant, "5", "unfinished")} < variants
     assert {row["paper"] for row in rows if row["variant"] in (TINY_TRIAL.variant, longest)} == {"1.0"}
     alone = tmp_path / "alone"
-    collect(made, alone, [studied])
+    collect_results(made, alone, [studied])
     kept = [row for row in rows if row["state"] != "unfinished"]
     assert kept == read_results(alone / "results.csv")
     assert (out / "verdicts.csv").read_text() == (alone / "verdicts.csv").read_text()
@@ -323,15 +323,15 @@ def test_a_trial_that_is_there_twice_and_a_directory_without_any_are_refused(stu
     made = Study("tiny", "", (TINY_TRIAL, FAILING, BASE))
     begin(TINY_TRIAL, tmp_path / "copy" / TINY_TRIAL.name)
     with pytest.raises(RunError, match=f"{TINY_TRIAL.name} is there twice"):
-        collect(made, tmp_path / "out", [studied, tmp_path / "copy"])
+        collect_results(made, tmp_path / "out", [studied, tmp_path / "copy"])
     (tmp_path / "empty").mkdir()
     for directories in ([studied, tmp_path / "empty"], [tmp_path / "empty"]):
         with pytest.raises(RunError, match="empty holds no trials"):
-            collect(made, tmp_path / "out", directories)
+            collect_results(made, tmp_path / "out", directories)
     stranger = replace(TINY_TRIAL, variant="stranger")
     begin(stranger, tmp_path / "another" / stranger.name)
     with pytest.raises(RunError, match="none of study 'tiny': it has no trials slippery-push/stranger"):
-        collect(made, tmp_path / "out", [studied, tmp_path / "another"])
+        collect_results(made, tmp_path / "out", [studied, tmp_path / "another"])
     assert not (tmp_path / "out").exists()
 
 
@@ -339,7 +339,7 @@ def test_a_base_that_every_call_of_a_study_runs_is_taken_once(studied: Path, tmp
     made = Study("tiny", "", (TINY_TRIAL, FAILING, BASE))
     begin(BASE, tmp_path / "second" / BASE.name)
     for directories in ([studied, tmp_path / "second"], [tmp_path / "second", studied]):
-        assert collect(made, tmp_path / "out", directories) == 3
+        assert collect_results(made, tmp_path / "out", directories) == 3
         states = [row["state"] for row in read_results(tmp_path / "out" / "results.csv") if row["variant"] == BASE.variant]
         assert states == ["finished"]
 
@@ -388,7 +388,7 @@ def test_a_variant_of_several_seeds_and_budgets_is_one_line_for_each_budget(tmp_
     line = [replace(TINY_TRIAL, seed=seed, steps=steps) for seed, steps in ((0, 100), (0, 200), (1, 200))]
     for number, trial in enumerate(line):
         begin(trial, tmp_path / str(number) / trial.name)
-    collect(Study("tiny", "", (TINY_TRIAL,)), tmp_path / "out", [tmp_path / str(number) for number in range(3)])
+    collect_results(Study("tiny", "", (TINY_TRIAL,)), tmp_path / "out", [tmp_path / str(number) for number in range(3)])
     rows = {(row["variant"], row["seed"], row["steps"]) for row in read_results(tmp_path / "out" / "results.csv")}
     longer = f"{TINY_TRIAL.variant}-0.2k"
     assert rows == {(TINY_TRIAL.variant, "0", "100"), (longer, "0", "200"), (longer, "1", "200")}

@@ -14,7 +14,7 @@ from typing import Any
 
 from residual_rl.benchmarks.conditions import TASK, conditions, installed, quiet
 from residual_rl.benchmarks.peers import Peer, Work, fastest_vector_env, sbx, stable_baselines3
-from residual_rl.benchmarks.rounds import Speed, alternate, compared, medians
+from residual_rl.benchmarks.rounds import Speed, alternate, compared_speeds, medians
 from residual_rl.errors import ResidualRLError
 from residual_rl.processes import usable_cores
 from residual_rl.tasks import find_task
@@ -80,7 +80,7 @@ def learning(
             result[name] = peer.name
             measures[name] = partial(peer.speed, steps)
         tell(f"learning: {rounds} rounds of {steps} steps each")
-        result |= compared(alternate(measures, rounds))
+        result |= compared_speeds(alternate(measures, rounds))
         result |= {f"{name}_updates_per_step": round(peer.updates_per_step, 3) for name, peer in peers.items()}
         for peer in peers.values():
             peer.close()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from residual_rl.benchmarks.conditions import PEER_TASKS, PEERS, TASK, conditions, installed, quiet
-from residual_rl.benchmarks.rounds import Speed, alternate, compared, stepper
+from residual_rl.benchmarks.rounds import Speed, alternate, compared_speeds, stepper
 from residual_rl.optional import need
 from residual_rl.processes import usable_cores
 from residual_rl.tasks import find_task
@@ -62,7 +62,7 @@ def physics(
             speeds = alternate(measures, rounds)
             for env in envs.values():
                 env.close()
-        rows.append({"batch": batch} | compared(speeds))
+        rows.append({"batch": batch} | compared_speeds(speeds))
     result = {
         "benchmark": "physics",
         "task": found.name,
@@ -124,4 +124,6 @@ def _envpool(name: str, batch: int, threads: int) -> Any:
 def _overall(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """All batches' rounds as one comparison."""
     rounds = [round_ for row in rows for round_ in row["rounds"]]
-    return compared({name: [round_[name] for round_ in rounds] for name in rounds[0]}) | {"rounds": len(rows[0]["rounds"])}
+    return compared_speeds({name: [round_[name] for round_ in rounds] for name in rounds[0]}) | {
+        "rounds": len(rows[0]["rounds"])
+    }

@@ -31,7 +31,7 @@ def medians(speeds: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {name: round(statistics.median(speed), 1) for name, speed in speeds.items()}
 
 
-def compared(speeds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+def compared_speeds(speeds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Return medians over the rounds, and the median of the rounds' ratios `ours / peer`; None if no peer was measured.
 
     Likewise `ratio_to_raw` is `ours / raw` and `ratio_to_sbx` is `ours / sbx`, if these were measured.

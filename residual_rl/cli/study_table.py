@@ -13,7 +13,7 @@ from residual_rl.errors import Interrupted
 from residual_rl.processes import usable_cores
 from residual_rl.studies import find_study
 from residual_rl.studies.estimate import estimates
-from residual_rl.studies.results import collect
+from residual_rl.studies.results import collect_results
 from residual_rl.studies.runner import run_study
 from residual_rl.studies.trial import Trial, chosen
 from residual_rl.studies.trial_directory import Standing, TrialState, error_of, standing, state_of
@@ -60,9 +60,9 @@ def carry_out(
                 tell=tell,
             )
     except Interrupted:
-        collect(found, out)
+        collect_results(found, out)
         raise
-    collect(found, out)
+    collect_results(found, out)
     counts = {state: list(states.values()).count(state) for state in TrialState}
     tell(", ".join(f"{count} {state}" for state, count in counts.items() if count))
     for trial in (trial for trial, state in states.items() if state == TrialState.FAILED):

@@ -92,7 +92,7 @@ def running_statistics(env: Any) -> str | None:
     return None
 
 
-def name_of(env: Any) -> str:
+def environment_name(env: Any) -> str:
     """Return the name of an environment, a vector environment, or a function or class that makes one."""
     if not isinstance(env, type) and getattr(env, "spec", None) is not None:
         return str(env.spec.id)

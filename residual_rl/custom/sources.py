@@ -11,10 +11,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from residual_rl.custom.making import (
     check_single,
     close_quietly,
+    environment_name,
     gymnasium_maker,
     limit_of,
     made,
-    name_of,
     running_statistics,
     time_limit,
 )
@@ -96,7 +96,7 @@ def source_of(env: AnyEnv, processes: bool) -> Source:
             f"env is a {type(env).__name__}: it must be a task's name, a Gymnasium id, a gymnasium.Env or VectorEnv, or a "
             "function or class without arguments that makes an Env"
         )
-    return ManyEnvs(env, name_of(env), processes)
+    return ManyEnvs(env, environment_name(env), processes)
 
 
 class OneVectorEnv:
@@ -104,7 +104,7 @@ class OneVectorEnv:
 
     def __init__(self, envs: VectorEnv):
         self.envs = envs
-        self.name = name_of(envs)
+        self.name = environment_name(envs)
         self.spaces = envs.single_observation_space, envs.single_action_space
         self.time_limit = limit_of(getattr(envs, "spec", None))
         self.one: gymnasium.Env | None = None
@@ -172,7 +172,7 @@ class OneEnv:
     """A user-supplied single environment."""
 
     def __init__(self, env: gymnasium.Env):
-        self.name = name_of(env)
+        self.name = environment_name(env)
         check_single(env, self.name)
         self.spaces = env.observation_space, env.action_space
         self.time_limit = time_limit(env)
@@ -209,7 +209,7 @@ class ManyEnvs:
         self._made = [self._first]
         self._processes = processes
         self._in_processes: ProcessRows | None = None
-        self.name = name_of(self._first)
+        self.name = environment_name(self._first)
         self.spaces = self._first.observation_space, self._first.action_space
         self.time_limit = time_limit(self._first)
         self.one: gymnasium.Env | None = self._first

@@ -36,7 +36,7 @@ class Bandit:
             means = [_means(rng, num_envs, of_arm) for of_arm in (*scores[1:], scores[0])]
             arm = (np.argmax(means, axis=0) + 1) % len(scores)
         lanes, turn = rng.permutation(num_envs), rng.integers(others)
-        least = lanes < rounded(rng, num_envs * self.least_share)
+        least = lanes < randomly_rounded(rng, num_envs * self.least_share)
         arm[least] = 1 + (lanes[least] + turn) % others
         if num_envs > 1:
             arm[lanes == num_envs - 1] = 0
@@ -54,7 +54,7 @@ class Bandit:
         )
 
 
-def rounded(rng: np.random.Generator, amount: float) -> int:
+def randomly_rounded(rng: np.random.Generator, amount: float) -> int:
     """Return the whole number below or above, at random, with the right mean: a quarter of a lane is one lane in four draws."""
     whole = int(amount)
     return whole + int(rng.random() < amount - whole) if amount > whole else whole

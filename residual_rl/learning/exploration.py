@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from residual_rl.learning.bandit import Bandit, Scores, rounded
+from residual_rl.learning.bandit import Bandit, Scores, randomly_rounded
 from residual_rl.types import Array
 
 
@@ -77,7 +77,7 @@ class BanditLanes:
         arm = np.ones(num_envs, dtype=np.int32) if burn_in else self.bandit.drivers(rng, num_envs, scores).astype(np.int32)
         driven = rng.permutation(np.flatnonzero(arm))
         explore = np.zeros(num_envs, dtype=bool)
-        explore[driven[: rounded(rng, min(num_envs * self.exploring_ratio, len(driven) / 2))]] = True
+        explore[driven[: randomly_rounded(rng, min(num_envs * self.exploring_ratio, len(driven) / 2))]] = True
         return Roles(explore, arm)
 
     def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:

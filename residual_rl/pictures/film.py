@@ -29,7 +29,7 @@ BASE_COLOR: Color = (0.84, 0.37, 0.0, 1.0)
 POLICY_COLOR: Color = (0.0, 0.45, 0.70, 1.0)
 
 
-class Episode(NamedTuple):
+class FilmedEpisode(NamedTuple):
     """One recorded episode."""
 
     seed: int
@@ -69,12 +69,12 @@ class Recording(NamedTuple):
     seeds: Sequence[int]
     color: Color
 
-    def episode(self, lane: int) -> Episode:
+    def episode(self, lane: int) -> FilmedEpisode:
         """Return the episode of one lane."""
         model = self.world.model_of(self.start, lane)
         take = Take(model, self.physics[:, lane], self.goal[lane], self.path[:, lane], self.color)
         success, total_reward, reached, *_ = (values[lane] for values in self.outcome)
-        return Episode(self.seeds[lane], take, bool(success), float(reached), float(total_reward))
+        return FilmedEpisode(self.seeds[lane], take, bool(success), float(reached), float(total_reward))
 
 
 class Row(NamedTuple):
@@ -177,7 +177,7 @@ def film_strips(path: str | Path, num_frames: int = NUM_FRAMES) -> tuple[list[St
         return [], str(error)
 
 
-def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
+def _pairs(path: Path) -> tuple[Task, dict[str, tuple[FilmedEpisode, FilmedEpisode]]]:
     """Return the run's task, and for each kind the first episode, of the base and of the policy."""
     arrays, config, _ = read_policy(path)
     verdict = read_verdict(path)
@@ -194,7 +194,7 @@ def _pairs(path: Path) -> tuple[Task, dict[str, tuple[Episode, Episode]]]:
 
     kept = round(verdict.base.success_rate * verdict.episodes) - verdict.broken
     wanted = [kind for kind, count in (("fixed", verdict.fixed), ("kept", kept), ("broken", verdict.broken)) if count]
-    found: dict[str, tuple[Episode, Episode]] = {}
+    found: dict[str, tuple[FilmedEpisode, FilmedEpisode]] = {}
     seeds = evaluation_seeds(Purpose.VERDICT, verdict.episodes)
     if task.measured_by == "return":  # the verdict does not count better and worse returns: look at the first episodes only
         wanted, seeds = ["better", "worse"], seeds[:MAX_LANES]

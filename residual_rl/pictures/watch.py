@@ -16,7 +16,7 @@ from residual_rl.controllers.resolve import for_lanes, resolve
 from residual_rl.errors import Interrupted, ResidualRLError
 from residual_rl.evaluation import MAX_LANES, Act, evaluation_envs
 from residual_rl.pictures import video
-from residual_rl.pictures.film import BASE_COLOR, POLICY_COLOR, Episode, moments, record, view_of
+from residual_rl.pictures.film import BASE_COLOR, POLICY_COLOR, FilmedEpisode, moments, record, view_of
 from residual_rl.pictures.rendering import Take, render
 from residual_rl.pictures.video import Caption
 from residual_rl.pictures.watch_custom import film, show_of
@@ -50,7 +50,7 @@ class _Show(NamedTuple):
     name: str
     policy: Policy
 
-    def record(self, seeds: Iterable[int], lanes: int, num_threads: int | None) -> Iterator[Episode]:
+    def record(self, seeds: Iterable[int], lanes: int, num_threads: int | None) -> Iterator[FilmedEpisode]:
         """Yield one episode for each seed, running `lanes` of them in parallel."""
 
         def act(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +64,7 @@ class _Show(NamedTuple):
                 recording = record(envs, Act(act, self.policy.reset), chunk, color)
                 yield from map(recording.episode, range(len(chunk)))
 
-    def captions(self, episode: Episode, number: int) -> list[Caption]:
+    def captions(self, episode: FilmedEpisode, number: int) -> list[Caption]:
         """Return a caption for each state of an episode."""
         horizon = len(episode.take.physics) - 1
         left = f"{self.task.name}: {self.name}", f"episode {number}, seed {episode.seed}"
@@ -73,7 +73,7 @@ class _Show(NamedTuple):
         captions[-1] = Caption(left, (captions[-1].right[0], episode.in_words(self.task)), success)
         return captions
 
-    def summary(self, episodes: Sequence[Episode]) -> str:
+    def summary(self, episodes: Sequence[FilmedEpisode]) -> str:
         """Return the success rate or the mean return as text."""
         if self.task.measured_by == "return" and episodes:
             return f"mean return {np.mean([episode.total_reward for episode in episodes]):.1f} in {len(episodes)} episodes"
@@ -197,7 +197,7 @@ def _make_show(env: str, controller: Controller | str | None, run: str | Path | 
 def _show_window(show: _Show, seeds: Iterable[int]) -> Shown:
     from residual_rl.pictures.window import play
 
-    seen: list[Episode] = []
+    seen: list[FilmedEpisode] = []
 
     def episodes() -> Iterator[tuple[Take, Sequence[Caption]]]:
         for number, episode in enumerate(show.record(seeds, 1, 1), 1):

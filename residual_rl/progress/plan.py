@@ -27,7 +27,7 @@ class Plan(NamedTuple):
     verdict_steps: int
 
     def __str__(self) -> str:
-        evaluations, verdict = rounded(self.evaluation_steps), rounded(self.verdict_steps)
+        evaluations, verdict = rounded_steps(self.evaluation_steps), rounded_steps(self.verdict_steps)
         return (
             f"plan: {self.steps:,} training steps; "
             f"{self.evaluations} evaluations of {self.evaluation_episodes} episodes, about {evaluations:,} steps; "
@@ -84,7 +84,7 @@ class Clock:
         return steps / speed + (evaluations + verdict) * self._evaluation
 
 
-def rounded(steps: int) -> int:
+def rounded_steps(steps: int) -> int:
     """Round a number of steps to two significant digits."""
     return int(float(f"{steps:.1e}"))
 

@@ -33,7 +33,7 @@ class Columns(NamedTuple):
     """Column of `metrics.csv`: the same of training episodes."""
 
 
-COLUMNS: dict[str, Columns] = {
+COLUMNS_BY_MEASURE: dict[str, Columns] = {
     "success": Columns("success rate", "success_rate", "low", "high", "base_success_rate", "acting_success_rate"),
     "return": Columns("mean return", "mean_return", "return_low", "return_high", "base_mean_return", "acting_mean_return"),
 }
@@ -41,7 +41,7 @@ COLUMNS: dict[str, Columns] = {
 
 def columns_of(row: Mapping[str, Any]) -> Columns:
     """Return the columns of a row's measure: success, unless `measured_by` says return."""
-    return COLUMNS[str(row.get("measured_by", "success"))]
+    return COLUMNS_BY_MEASURE[str(row.get("measured_by", "success"))]
 
 
 def learning_curve(
@@ -77,7 +77,9 @@ def learning_curve(
     columns = min(max(len(panels), 1), max(1, int(width // 3.4)))
     lines = -(-max(len(panels), 1) // columns)
     figure = Figure(figsize=(width, lines * (3.1 if columns == 1 else 2.5)), layout="constrained")
-    alike = all(measured == COLUMNS["success"] for _, measured in panels)  # returns of different tasks cannot share an axis
+    alike = all(
+        measured == COLUMNS_BY_MEASURE["success"] for _, measured in panels
+    )  # returns of different tasks cannot share an axis
     axes = np.ravel(figure.subplots(lines, columns, squeeze=False, sharey=alike))
     for unused in axes[len(panels) :]:
         unused.remove()
@@ -173,7 +175,7 @@ def _panel(
     axis.set_xlabel("environment steps", fontsize=8.5, color="#555")
     axis.locator_params(axis="x", nbins=5)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")
-    if measured == COLUMNS["success"]:
+    if measured == COLUMNS_BY_MEASURE["success"]:
         axis.set(ylim=(0, 1.03), yticks=np.linspace(0, 1, 6))
         _name_ends(axis, last, ends)
     else:
@@ -273,7 +275,7 @@ def _bases(rows: Rows) -> Iterable[tuple[str, float, tuple[float, float]]]:
         runs = {(row.get("variant"), row.get("run", row["seed"])): row for row in largest}.values()
         columns = columns_of(of_base[0])
         value = float(np.mean([float(row[columns.base]) for row in runs]))
-        if columns == COLUMNS["success"]:
+        if columns == COLUMNS_BY_MEASURE["success"]:
             interval = wilson_interval(round(value * episodes), episodes)
         else:
             low, high = (np.mean([float(row[end]) for row in runs]) for end in ("base_return_low", "base_return_high"))

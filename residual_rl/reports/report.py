@@ -12,7 +12,7 @@ from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.optional import REPORTS, need
 from residual_rl.reports.acting import ACTING_EPISODES, acting_average
-from residual_rl.reports.figures import COLUMNS, Rows, calibration, learning_curve
+from residual_rl.reports.figures import COLUMNS_BY_MEASURE, Rows, calibration, learning_curve
 from residual_rl.runs import reading as files
 from residual_rl.runs.files import EVALUATIONS_CSV, METRICS_CSV, VERDICT
 from residual_rl.storage import write_whole
@@ -61,7 +61,7 @@ def _of_one(path: Path) -> dict[str, Any]:
     rows, metrics = _rows(path, config), files.read_rows(path / METRICS_CSV)
     step = round(metrics[-1]["step"]) if metrics else 0
     burn_in = _burn_in(metrics)
-    acting_column = COLUMNS[config.measured_by].acting
+    acting_column = COLUMNS_BY_MEASURE[config.measured_by].acting
     acting = acting_average(metrics, acting_column, config.episodes_per_cycle)
     caption = (
         f"Mean of {config.evaluation_episodes} evaluation episodes with its 95 % interval; the grey line is the moving average"
@@ -129,7 +129,7 @@ def _headline(verdict: Verdict | None) -> str:
         return "No verdict yet: the run is unfinished"
     if verdict.promoted:
         base, policy = _measured(verdict, verdict.base), _measured(verdict, verdict.policy)
-        return f"Promoted: {COLUMNS[verdict.measured_by].title} {base} → {policy}"
+        return f"Promoted: {COLUMNS_BY_MEASURE[verdict.measured_by].title} {base} → {policy}"
     return "Not promoted: the base is delivered unchanged"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from residual_rl.studies.trial import Study, Trial
 
 EVALUATED = {"evaluation_interval": 20_000, "evaluation_episodes": 500, "verdict_episodes": 100}
-TASKS = ("slippery-push", "pick-and-place")
+ABLATED_TASKS = ("slippery-push", "pick-and-place")
 STEPS = 60_000
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -27,7 +27,7 @@ STUDY = Study(
     trials=tuple(
         Trial(task, variant, seed, STEPS, fields=EVALUATED | fields)
         for seed in range(3)
-        for task in TASKS
+        for task in ABLATED_TASKS
         for variant, fields in VARIANTS.items()
     ),
 )

@@ -7,7 +7,7 @@ EPISODES = 500
 """Episodes of an evaluation."""
 BUDGETS = {"slippery-push": 250_000, "pick-and-place": 150_000, "push": 160_000, "noisy-hook": 1_000_000}
 """Environment steps. The bases are ReactivePush, the oscillating ReactivePickAndPlace, DiscreteMPC, ReactiveHook."""
-CONTROLLERS = {"push": "discrete-mpc"}
+BASES = {"push": "discrete-mpc"}
 """The controller, if it is not the task's default."""
 INTERVALS = {"push": 20_000, "noisy-hook": 50_000}
 """Environment steps between evaluations, if not 10k: more for a base that plans, and for a long training."""
@@ -20,7 +20,7 @@ def evaluation_fields(task: str) -> dict[str, int]:
 
 def _controller(task: str, method: str) -> str | None:
     """Return the base, if it is not the task's default; learning from scratch has none."""
-    return None if method == "scratch" else CONTROLLERS.get(task)
+    return None if method == "scratch" else BASES.get(task)
 
 
 STUDY = Study(
@@ -28,7 +28,7 @@ STUDY = Study(
     summary="the default learner beside its base and three published learners, on four tasks",
     trials=(
         *(
-            Trial(task, "initial", 0, 1, controller=CONTROLLERS.get(task), method=INITIAL, fields=evaluation_fields(task))
+            Trial(task, "initial", 0, 1, controller=BASES.get(task), method=INITIAL, fields=evaluation_fields(task))
             for task in BUDGETS
         ),
         *(

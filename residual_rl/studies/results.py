@@ -20,7 +20,7 @@ from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.types import Measure
 
-COLUMNS: tuple[str, ...] = (
+RESULT_COLUMNS: tuple[str, ...] = (
     *("study", "task", "method", "preset", "variant", "controller", "fields", "seed", "steps"),
     *("measured_by", *EVALUATIONS),
     "lowest_acting_success_rate",
@@ -46,7 +46,7 @@ NEEDED = {
 NUMBERS = ("seed", "steps", *EVALUATIONS, "lowest_acting_success_rate", "paper")
 
 
-def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
+def collect_results(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
     """Write `results.csv` and `verdicts.csv` from all trials of a study's directory; return the number of trials.
 
     Unfinished and failed trials are included and marked. A trial without an evaluation has a row without numbers.
@@ -81,7 +81,7 @@ def collect(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
             trial = replace(trial, variant=f"{trial.variant}-{trial.steps / 1000:g}k")
             found[number] = trial, directory
         rows += [published | row for row in rows_of(trial, directory)]
-    write_rows(out / "results.csv", COLUMNS, rows)
+    write_rows(out / "results.csv", RESULT_COLUMNS, rows)
     verdicts = [
         {"study": study.name} | rounded(_verdict(trial, directory))
         for trial, directory in found
@@ -200,7 +200,7 @@ def read_results(path: Path) -> list[dict[str, str]]:
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"cannot read {path}: {error}") from None
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    missing = [name for name in RESULT_COLUMNS if name not in (reader.fieldnames or ())]
     if missing or not rows:
         raise RunError(f"{path} holds no results of a study" + (f": it lacks {', '.join(missing)}" if missing else ""))
     for number, row in enumerate(rows, 2):

@@ -27,7 +27,7 @@ from residual_rl.runs.files import METRICS_CSV
 from residual_rl.seeds import training_seed
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.training.experiment import Experiment
-from residual_rl.training.state import State
+from residual_rl.training.state import TrainingState
 from residual_rl.types import Acted, Observation, StepInfo, Transition
 
 CYCLE_KEYS = 0xC7C1E  # sets the keys of cycles apart from all others that come from the run's seed
@@ -52,12 +52,12 @@ class Learned(NamedTuple):
     metrics: Metrics
 
 
-def gave_up(state: State) -> bool:
+def gave_up(state: TrainingState) -> bool:
     """Return whether the controller failed in so many episodes in a row that training ends."""
     return state.dropped_in_a_row >= MAX_DROPPED_IN_A_ROW
 
 
-def next_cycle(training: Experiment, envs: Lanes, state: State, started: float) -> State:
+def next_cycle(training: Experiment, envs: Lanes, state: TrainingState, started: float) -> TrainingState:
     """Run one cycle, append a row to `metrics.csv`, and return the new state.
 
     `started` is the time at which the run would have begun if it had never been stopped.
@@ -108,7 +108,7 @@ def next_cycle(training: Experiment, envs: Lanes, state: State, started: float) 
     return state
 
 
-def _collect_cycle(training: Experiment, envs: Lanes, state: State, actor_learns: bool) -> Collected:
+def _collect_cycle(training: Experiment, envs: Lanes, state: TrainingState, actor_learns: bool) -> Collected:
     """Collect the next cycle's episodes, one in each lane."""
     config = training.config
     rng, key = _chance(config, state.cycle, "collect")
@@ -145,7 +145,7 @@ def _count_in(config: Config, learner: Learner, fresh: Transition | None) -> Lea
     return learner if fresh is None else learning.count_in(config.algorithm, learner, fresh)
 
 
-def _run_updates(training: Experiment, state: State, rng: np.random.Generator, key: Any, actor_learns: bool) -> Learned:
+def _run_updates(training: Experiment, state: TrainingState, rng: np.random.Generator, key: Any, actor_learns: bool) -> Learned:
     """Start a cycle's updates."""
     config, algorithm, learner = training.config, training.config.algorithm, state.learner
     if not len(state.replay):

@@ -9,11 +9,11 @@ from residual_rl.rollout import collect
 from residual_rl.seeds import training_seed
 from residual_rl.tasks.lanes import Lanes
 from residual_rl.training.experiment import Experiment
-from residual_rl.training.state import State
+from residual_rl.training.state import TrainingState
 from residual_rl.types import Observation
 
 
-def compare_from_same_starts(training: Experiment, state: State, envs: Lanes, evidence: Evidence) -> SameStarts | None:
+def compare_from_same_starts(training: Experiment, state: TrainingState, envs: Lanes, evidence: Evidence) -> SameStarts | None:
     """Return the training episodes in which a residual acted, beside the base from the same initial states.
 
     Returns:

@@ -18,7 +18,7 @@ from residual_rl.runs.run import Run
 from residual_rl.training.experiment import Experiment
 
 
-class State(NamedTuple):
+class TrainingState(NamedTuple):
     """Everything that a run needs to resume from the end of a cycle."""
 
     learner: Learner
@@ -63,17 +63,17 @@ COUNTERS: dict[str, Callable[[Any], Any]] = {
 """The fields of a state that a checkpoint holds as JSON, and how each is read."""
 
 
-def fresh(training: Experiment) -> State:
+def fresh(training: Experiment) -> TrainingState:
     """Return the state before the first cycle."""
     config, spec = training.config, training.task.spec
     learner = learning.init(config.algorithm, spec, jax.random.key(config.seed))
     example = example_transition(spec, config.algorithm.stored(spec))
     replay = Replay(example, min(config.replay_capacity, config.steps + training.longest_cycle))
     scores = config.algorithm.exploration.after((), [])
-    return State(learner, replay, scores, step=training.steps_prepared, wall_seconds=training.seconds_prepared)
+    return TrainingState(learner, replay, scores, step=training.steps_prepared, wall_seconds=training.seconds_prepared)
 
 
-def save(run: Run, state: State) -> None:
+def save(run: Run, state: TrainingState) -> None:
     """Write the run's checkpoint."""
     arrays = to_arrays(state.learner, "learner")
     arrays |= {f"replay/{name}": array for name, array in state.replay.arrays().items()}
@@ -82,7 +82,7 @@ def save(run: Run, state: State) -> None:
     run.save_checkpoint(arrays, {name: getattr(state, name) for name in COUNTERS})
 
 
-def restored(training: Experiment) -> State | None:
+def restored(training: Experiment) -> TrainingState | None:
     """Return the state in the run's checkpoint; None if there is none.
 
     Raises:

@@ -32,7 +32,7 @@ from residual_rl.tasks.lanes import Lanes
 from residual_rl.training.cycle import gave_up, next_cycle
 from residual_rl.training.experiment import Experiment
 from residual_rl.training.same_starts import compare_from_same_starts
-from residual_rl.training.state import State, fresh, restored, save
+from residual_rl.training.state import TrainingState, fresh, restored, save
 
 DISABLED = AutoresetMode.DISABLED
 
@@ -137,7 +137,7 @@ def train(
                 clock.add_cycle(state.step - step, time.monotonic() - began)
 
 
-def _evaluation_is_due(training: Experiment, state: State, over: bool) -> bool:
+def _evaluation_is_due(training: Experiment, state: TrainingState, over: bool) -> bool:
     """Return whether to evaluate now: once for the base alone, once in each interval, once at the end."""
     if state.evaluated_at == state.step:
         return False
@@ -145,7 +145,7 @@ def _evaluation_is_due(training: Experiment, state: State, over: bool) -> bool:
     return state.step // interval > state.evaluated_at // interval or over
 
 
-def _evaluate(training: Experiment, selection: Selection, state: State) -> State:
+def _evaluate(training: Experiment, selection: Selection, state: TrainingState) -> TrainingState:
     """Evaluate the present learner, and make it the selected policy if none was better."""
     algorithm, measured_by = training.config.algorithm.delivered(state.scores), training.config.measured_by
     residual = Residual(algorithm, algorithm.averaged(state.learner))
@@ -201,7 +201,7 @@ def diagnosis_so_far(training: Experiment, base_is_known: bool) -> Diagnosis:
         return _diagnosis(training, state, envs)
 
 
-def _diagnosis(training: Experiment, state: State, envs: Lanes | None) -> Diagnosis:
+def _diagnosis(training: Experiment, state: TrainingState, envs: Lanes | None) -> Diagnosis:
     config, task, path = training.config, training.task, training.run.path
     asked = training.base.traits.reads_goal and training.base.traits.can_be_requeried
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
@@ -214,7 +214,7 @@ def _diagnosis(training: Experiment, state: State, envs: Lanes | None) -> Diagno
 
 
 @contextmanager
-def _save_on_error(run: Run, state: State) -> Iterator[None]:
+def _save_on_error(run: Run, state: TrainingState) -> Iterator[None]:
     """Write a checkpoint if the controller or the environment raises."""
     try:
         yield

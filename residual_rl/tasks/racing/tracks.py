@@ -24,7 +24,7 @@ HALF_WIDTHS = (0.75, 1.2)
 TIGHTEST = 1.2
 """m, radius of the centre line."""
 ATTEMPTS = 1000
-COLUMNS = ("x_m", "y_m", "w_tr_right_m", "w_tr_left_m")
+TRACK_COLUMNS = ("x_m", "y_m", "w_tr_right_m", "w_tr_left_m")
 THINNED_TO = 0.4
 """m between the points of a file that are used: a spline through closer ones would follow their rounding."""
 
@@ -99,7 +99,7 @@ def read_track(path: str | Path) -> Track:
 
 
 def _holds_numbers(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith("#") and COLUMNS[0] not in line
+    return bool(line.strip()) and not line.lstrip().startswith("#") and TRACK_COLUMNS[0] not in line
 
 
 def _row(path: Path, number: int, line: str) -> list[float]:
@@ -108,6 +108,6 @@ def _row(path: Path, number: int, line: str) -> list[float]:
         values = [float(cell) for cell in cells]
     except ValueError:
         values = []
-    if len(values) != len(COLUMNS) or not np.isfinite(values).all():
-        raise TrackError(f"line {number} of {path} is {line.strip()!r}; four numbers are needed: {', '.join(COLUMNS)}")
+    if len(values) != len(TRACK_COLUMNS) or not np.isfinite(values).all():
+        raise TrackError(f"line {number} of {path} is {line.strip()!r}; four numbers are needed: {', '.join(TRACK_COLUMNS)}")
     return values

@@ -13,7 +13,7 @@ from residual_rl.benchmarks.conditions import conditions, quiet
 from residual_rl.benchmarks.foreign import Subject
 from residual_rl.benchmarks.learning import memory
 from residual_rl.benchmarks.memory import peak_memory
-from residual_rl.benchmarks.rounds import alternate, compared
+from residual_rl.benchmarks.rounds import alternate, compared_speeds
 from residual_rl.cli.main import app
 from residual_rl.errors import ResidualRLError, UnknownName
 from residual_rl.learning.ddpg import DDPG
@@ -60,16 +60,16 @@ def test_every_other_round_goes_backwards():
 
 def test_ratio_is_the_median_of_the_rounds_ratios_and_not_the_ratio_of_medians():
     # The machine is half as fast in the second round, for both.
-    result = compared({"ours": [200.0, 100.0, 900.0], "peer": [100.0, 50.0, 300.0]})
+    result = compared_speeds({"ours": [200.0, 100.0, 900.0], "peer": [100.0, 50.0, 300.0]})
     assert result["ours_steps_per_second"] == 200.0
     assert result["peer_steps_per_second"] == 100.0
     assert result["ratio"] == 2.0
     assert result["rounds"][2] == {"ours": 900.0, "peer": 300.0}
-    assert compared({"ours": [400.0, 100.0, 90.0], "peer": [100.0, 100.0, 30.0]})["ratio"] == 3.0  # 100 / 100 is 1
+    assert compared_speeds({"ours": [400.0, 100.0, 90.0], "peer": [100.0, 100.0, 30.0]})["ratio"] == 3.0  # 100 / 100 is 1
 
 
 def test_without_a_peer_there_is_no_ratio():
-    result = compared({"ours": [100.0, 200.0, 300.0]})
+    result = compared_speeds({"ours": [100.0, 200.0, 300.0]})
     assert result["ours_steps_per_second"] == 200.0
     assert result["ratio"] is None
     assert "peer_steps_per_second" not in result

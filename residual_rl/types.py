@@ -91,6 +91,9 @@ class Spec(NamedTuple):
     """Steps per episode."""
     reward_range: tuple[float, float] = (-float("inf"), float("inf"))
     """Bounds of the reward of one step; they bound every value."""
+    world: str = ""
+    """The name of the world whose states the environment shows, for controllers with a model of that world alone; empty if no
+    controller of the library has one."""
 
     @property
     def discount(self) -> float:

@@ -33,7 +33,7 @@ pairs = pytest.mark.parametrize(
         pytest.param(task, name, id=f"{task.name}-{name}")
         for task in REPRESENTATIVES.values()
         for name in CONTROLLERS
-        if CONTROLLERS[name].fits(task.spec)
+        if CONTROLLERS[name].fits(task.spec) and not CONTROLLERS[name].is_prepared
     ],
 )
 

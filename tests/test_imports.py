@@ -173,7 +173,7 @@ def test_only_learning_and_what_joins_it_to_the_world_know_jax():
         "residual_rl.benchmarks.memory",
         "residual_rl.benchmarks.updates",
     }
-    others = [name for name in FILES if name not in joins and not name.startswith("residual_rl.learning")]
+    others = [name for name in FILES if name not in joins and not name.startswith(("residual_rl.learning", "residual_rl.pets"))]
     assert offenders(others, ["jax", "equinox", "optax"]) == []
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from residual_rl.controllers.adapted import per_lane
 from residual_rl.controllers.controller import (
@@ -29,11 +30,18 @@ from residual_rl.controllers.table import TableController
 from residual_rl.controllers.workers import in_processes
 from residual_rl.errors import ControllerError, UnknownName
 from residual_rl.tasks.racing import world as racing
-from residual_rl.tasks.rules import BLOCK
+from residual_rl.tasks.rules import PUSHER
 from residual_rl.types import Spec
+
+if TYPE_CHECKING:
+    from residual_rl.pets.cached import cached as cached
+    from residual_rl.pets.prepared import PETS as PETS
+    from residual_rl.pets.prepared import CachedPETS as CachedPETS
 
 __all__ = [
     "CONTROLLERS",
+    "PETS",
+    "CachedPETS",
     "Controller",
     "DiscreteMPC",
     "FollowTheGap",
@@ -46,6 +54,7 @@ __all__ = [
     "TableController",
     "Zero",
     "batched",
+    "cached",
     "can_be_requeried",
     "in_processes",
     "is_random",
@@ -60,25 +69,42 @@ __all__ = [
     "start_episodes",
 ]
 
+LEARNED = {"PETS": "residual_rl.pets.prepared", "CachedPETS": "residual_rl.pets.prepared", "cached": "residual_rl.pets.cached"}
+"""Names of this package that need JAX, and where they are."""
+
 
 @dataclass(frozen=True)
 class Entry:
     """A built-in controller."""
 
     summary: str
-    make: Callable[[Spec, int | None], Controller]
+    make: Callable[[Spec, int | None], Any]
     """Makes it from the task's spec and, for planners, a number of physics threads (None: one per core)."""
     reads: int = 0
     """Entries of an observation that it needs, at least."""
     commands: int | None = None
     """Components of its base action; None for as many as the task has."""
-    plans_in: Spec | None = None
-    """The only spec whose states it can plan from; None if it does not plan."""
+    model_of: str | None = None
+    """The only world that it can be used in, `Spec.world`, because it has a model or a map of it; None if it needs none."""
+    is_prepared: bool = False
+    """Whether `make` gives a base that is made inside a run, see `Prepared`."""
 
     def fits(self, spec: Spec) -> bool:
         """Return whether it can be used in a task with this spec."""
         suits = spec.observation_size >= self.reads and self.commands in (None, spec.action_size)
-        return suits and self.plans_in in (None, spec)
+        return suits and self.model_of in (None, spec.world)
+
+
+def _learned() -> Any:
+    """Return the module of the bases with a learned model. It imports JAX, so it waits until it is needed."""
+    return import_module("residual_rl.pets.prepared")
+
+
+def __getattr__(name: str) -> Any:
+    """Return what needs JAX, when it is first asked for."""
+    if name in LEARNED:
+        return getattr(import_module(LEARNED[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 FETCH: dict[str, Any] = {"reads": 25, "commands": 4}
@@ -87,7 +113,7 @@ CONTROLLERS = {
     "discrete-mpc": Entry(
         "searches over moves of 5 cm in a copy of Push; slow",
         lambda spec, threads: DiscreteMPC(num_threads=threads),
-        plans_in=BLOCK,
+        model_of="push",
     ),
     "reactive-push": Entry(
         "goes behind the block and pushes it to the goal; tuned for Push", lambda spec, threads: ReactivePush(), **FETCH
@@ -110,25 +136,39 @@ CONTROLLERS = {
         commands=4,
     ),
     "pure-pursuit": Entry(
-        "drives along the middle of the track, with a map", lambda spec, threads: PurePursuit(), plans_in=racing.SPEC
+        "drives along the middle of the track, with a map", lambda spec, threads: PurePursuit(), model_of=racing.SPEC.world
     ),
     "racing-line": Entry(
-        "the same along the line that bends least", lambda spec, threads: PurePursuit("fast"), plans_in=racing.SPEC
+        "the same along the line that bends least", lambda spec, threads: PurePursuit("fast"), model_of=racing.SPEC.world
     ),
     "follow-the-gap": Entry(
-        "drives into the widest opening of the scan", lambda spec, threads: FollowTheGap(), plans_in=racing.SPEC
+        "drives into the widest opening of the scan", lambda spec, threads: FollowTheGap(), model_of=racing.SPEC.world
     ),
     "potential-field": Entry(
-        "is pushed away by the walls in the scan", lambda spec, threads: PotentialField(), plans_in=racing.SPEC
+        "is pushed away by the walls in the scan", lambda spec, threads: PotentialField(), model_of=racing.SPEC.world
+    ),
+    "pets": Entry(
+        "plans with a model that it learns in the run, within 15,000 steps; slow",
+        lambda spec, threads: _learned().PETS(),
+        model_of=PUSHER.world,
+        is_prepared=True,
+    ),
+    "cached-pets": Entry(
+        "learns the same model, then keeps the planner's actions in 500 states in a table",
+        lambda spec, threads: _learned().CachedPETS(),
+        model_of=PUSHER.world,
+        is_prepared=True,
     ),
     "zero": Entry("proposes nothing: learning from scratch", lambda spec, threads: Zero(spec.action_size)),
 }
 
 
-def make_controller(name: str, spec: Spec, num_threads: int | None = None) -> Controller:
+def make_controller(name: str, spec: Spec, num_threads: int | None = None) -> Any:
     """Return the controller called `name`, or the table or network in the file of that name.
 
     `PATH@GAIN` is a network whose actions are multiplied by a gain.
+
+    It is a `Controller`; or a `Prepared` base, if the name is that of a base that is made inside a run.
 
     Args:
         name: one of `CONTROLLERS`, or a file.

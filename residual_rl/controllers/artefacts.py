@@ -1,11 +1,14 @@
 """Bases with weights, which a run keeps, and bases that are made before they are improved."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
+from residual_rl.controllers.network import FILE as NETWORK
 from residual_rl.controllers.network import NetworkController
 from residual_rl.controllers.table import TableController
+from residual_rl.errors import ControllerError
 from residual_rl.tasks.task import AnyTask
 from residual_rl.types import Observation
 
@@ -43,10 +46,41 @@ class Artefact(Protocol):
         ...
 
 
-ARTEFACTS: dict[str, type[Artefact]] = {
+class Deferred:
+    """A kind of artefact whose module imports JAX, which waits until one is loaded."""
+
+    def __init__(self, module: str, name: str):
+        self.module, self.name = module, name
+
+    def load(self, path: Path) -> Any:
+        """Return what its `save` wrote into a directory."""
+        return getattr(import_module(self.module), self.name).load(path)
+
+
+FILES = {TableController.kind: "table.npz", NetworkController.kind: NETWORK, "pets": "model.safetensors"}
+"""The file by which a kind of the library is found in a directory."""
+ARTEFACTS: dict[str, Any] = {
     TableController.kind: TableController,
     NetworkController.kind: NetworkController,
+    "pets": Deferred("residual_rl.pets.planner", "PETSPlanner"),
 }
+"""Classes of `Artefact`, or what loads one, by kind."""
+
+
+def artefact_in(directory: str | Path) -> tuple[Artefact, bool]:
+    """Return the artefact in a directory, or in the `base` folder of a run's directory.
+
+    Returns:
+        The artefact; and whether a run has made it, so that its actions have the bounds -1 and 1 in any environment.
+
+    Raises:
+        ControllerError: there is none of the library's kinds, or it is damaged.
+    """
+    for place in (Path(directory) / "base", Path(directory)):
+        for kind, file in FILES.items():
+            if (place / file).is_file():
+                return ARTEFACTS[kind].load(place), kind == "pets" or (place / "preparation.json").is_file()
+    raise ControllerError(f"{directory} holds no base: no run's base/, and none of {', '.join(FILES.values())}")
 
 
 class Preparation(NamedTuple):

@@ -1,11 +1,12 @@
 """Resolve a name, a file, a model or a callable into a base, once."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from residual_rl.controllers import CONTROLLERS, Controller, NetworkController, TableController, make_controller, name_of
 from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, keeps_lanes
-from residual_rl.controllers.artefacts import Artefact, Prepared
+from residual_rl.controllers.artefacts import Artefact, Prepared, artefact_in
 from residual_rl.controllers.controller import (
     can_be_requeried,
     declared_traits,
@@ -23,6 +24,10 @@ from residual_rl.types import Spec
 
 FROM_FILES = (TableController, NetworkController)
 """Controllers whose arrays a run keeps."""
+OURS = ("residual_rl.controllers.", "residual_rl.pets.")
+"""Where the controllers of the library are."""
+PLANNER = "pets"
+"""The kind of artefact that plans with a learned model; its actions have the bounds -1 and 1 in any environment."""
 
 
 @dataclass(frozen=True)
@@ -102,26 +107,48 @@ def resolve(controller: Any, spec: Spec, num_threads: int | None = None) -> Base
     if isinstance(controller, str):
         if controller.endswith(ONNX_SUFFIX):
             controller = OnnxModel(controller)
+        elif Path(controller).is_dir() and controller not in CONTROLLERS:
+            artefact, is_prepared = artefact_in(controller)
+            return of_artefact(artefact, in_environments_units=not is_prepared)
         else:
             made = make_controller(controller, spec, num_threads)
+            if isinstance(made, Prepared):
+                raise made_inside(controller)
             if isinstance(made, FROM_FILES):
                 return of_artefact(made, in_environments_units=True)
             return Base(made, controller, traits_of(made))
     elif isinstance(controller, Prepared):
-        raise ControllerError(f"{name_of(controller)} is made inside of a run: it can be improved, not evaluated alone")
+        raise made_inside(name_of(controller))
     elif is_stable_baselines(controller):
         controller = StableBaselinesModel(controller)
     if isinstance(controller, FROM_FILES):
         return of_artefact(controller, in_environments_units=True)
+    if getattr(controller, "kind", None) == PLANNER and type(controller).__module__.startswith(OURS):
+        return of_artefact(controller)
     if not callable(controller):
         raise ControllerError(
             f"a controller is a callable, a model of Stable-Baselines3, or a name, not {type(controller).__name__}"
         )
     name = name_of(controller)
     name = f"{type(controller).__module__}.{name}" if name in CONTROLLERS else name
-    ours = type(controller).__module__.startswith("residual_rl.controllers.") and not hasattr(controller, "takes_batch")
+    ours = type(controller).__module__.startswith(OURS) and not hasattr(controller, "takes_batch")
     users: Any = controller
     return Base(users, name, traits_of(controller), is_users=not ours, speaks_environments_language=not ours)
+
+
+def prepared_called(controller: Any, spec: Spec) -> Any:
+    """Return the prepared base of that name, if it is one; else what was passed."""
+    if isinstance(controller, str) and controller in CONTROLLERS and CONTROLLERS[controller].is_prepared:
+        return make_controller(controller, spec)
+    return controller
+
+
+def made_inside(name: str) -> ControllerError:
+    """Return the error for a prepared base where there is no run."""
+    return ControllerError(
+        f"{name} is made inside of a run: it can be improved, not evaluated alone. After that, the run's directory is a "
+        "controller, and so is each folder of an artefact in its base/"
+    )
 
 
 def of_artefact(artefact: Any, name: str = "", in_environments_units: bool = False) -> Base:

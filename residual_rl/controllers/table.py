@@ -6,7 +6,7 @@ from copy import copy
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Self
+from typing import Any, Literal, Self, get_args
 from zipfile import ZipFile
 
 import numpy as np
@@ -21,10 +21,16 @@ NAME = "table-"  # what a table's name begins with
 MAX_BYTES = (1 << 28) + (1 << 12)  # of a table, and of its file unpacked: a small file can hold as many zeros as it likes
 
 
+Distance = Literal["raw", "scaled"]
+"""How near two states are: the Euclidean distance of the observations as they are, as published; or with each entry divided by
+its deviation over the table."""
+
+
 class TableController:
     """Proposes the action recorded in the nearest state: one neighbour, Euclidean distance on the observation as it is.
 
-    Nothing is scaled, so an entry with a wide range counts more than one with a narrow range. The goal is not used.
+    Nothing is scaled, so an entry with a wide range counts more than one with a narrow range, unless the distance is "scaled".
+    The goal is not used.
 
     Source: Silver et al. 2018, section V-B5, where 500 rows of a planner (PETS, Chua et al. 2018) make the base of MBRLPusher.
     That table is not included: `from_rollouts` makes one from any recorded episodes.
@@ -33,6 +39,7 @@ class TableController:
         states: `[N, O]` observations.
         actions: `[N, A]` the actions taken there, in units where the bounds are -1 and 1, or, in a user-supplied environment,
             in its units; may lie beyond the bounds.
+        distance: see `Distance`.
 
     Raises:
         ControllerError: they do not make a table.
@@ -41,12 +48,17 @@ class TableController:
     reads_goal = False
     kind: str = "table"
 
-    def __init__(self, states: np.ndarray, actions: np.ndarray):
+    def __init__(self, states: np.ndarray, actions: np.ndarray, distance: Distance = "raw"):
+        if distance not in get_args(Distance):
+            raise ControllerError(f"the distance of a table is {' or '.join(map(repr, get_args(Distance)))}, not {distance!r}")
+        self.distance: Distance = distance
         self.states, self.actions = (_numbers(name, array) for name, array in (("states", states), ("actions", actions)))
         if len(self.states) != len(self.actions):
             raise ControllerError(f"a table needs one action for each state; it has {len(self.states)} and {len(self.actions)}")
         _check_size(self.states.nbytes + self.actions.nbytes, "it")
-        self._tree = scipy.spatial.KDTree(self.states)
+        deviation = self.states.std(axis=0)
+        self._size = np.where((distance == "raw") | (deviation == 0.0), 1.0, deviation)
+        self._tree = scipy.spatial.KDTree(self.states / self._size)
         self._proposals = self.actions
         self._raw: Callable[[Observation], Observation] = lambda observation: observation
 
@@ -65,6 +77,8 @@ class TableController:
         hasher = hashlib.sha256()
         for array in (self.states, self.actions):
             hasher.update(repr(array.shape).encode() + array.tobytes())
+        if self.distance != "raw":
+            hasher.update(self.distance.encode())
         return hasher.hexdigest()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
@@ -73,7 +87,7 @@ class TableController:
 
     def __call__(self, observation: Observation) -> np.ndarray:
         """`Observation[B] -> base_action [B, A]`."""
-        _, nearest = self._tree.query(self._raw(observation)["observation"])
+        _, nearest = self._tree.query(self._raw(observation)["observation"] / self._size)
         return self._proposals[nearest]
 
     def in_units(
@@ -112,7 +126,7 @@ class TableController:
     def save(self, path: str | Path) -> None:
         """Write `states` and `actions` as a NumPy archive: `path`, or `table.npz` in it if it is a directory."""
         with _file(path).open("wb") as file:
-            np.savez_compressed(file, states=self.states, actions=self.actions)
+            np.savez_compressed(file, states=self.states, actions=self.actions, distance=np.array(self.distance))
 
     @classmethod
     def load(cls, path: str | Path, spec: Spec | None = None) -> "TableController":
@@ -135,6 +149,7 @@ class TableController:
             content.seek(0)
             with np.load(content, allow_pickle=False) as archive:
                 states, actions = archive["states"], archive["actions"]
+                distance: Any = str(archive["distance"]) if "distance" in archive else "raw"
         except ControllerError:
             raise
         except KeyError as error:
@@ -142,7 +157,7 @@ class TableController:
         except Exception as error:  # zlib, zipfile, struct and NumPy each have their own way to say that bytes are wrong
             raise ControllerError(f"{path} is damaged, or is no NumPy archive of plain numbers: {error}") from error
         try:
-            table = cls(states, actions)
+            table = cls(states, actions, distance)
         except ControllerError as error:
             raise ControllerError(f"{path}: {error}") from None
         sizes = table.states.shape[1], table.actions.shape[1]

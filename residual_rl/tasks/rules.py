@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from residual_rl.types import Spec, StepInfo
+from residual_rl.types import Array, Spec, StepInfo
 
 DISTANCE_THRESHOLD = 0.05  # m, success when the object is nearer to the goal
 
@@ -20,7 +20,7 @@ HOOK_POSITION = slice(25, 28)
 BLOCK = Spec(observation_size=25, goal_size=3, action_size=4, horizon=50, reward_range=(-1.0, 0.0))
 HOOK = Spec(observation_size=40, goal_size=3, action_size=4, horizon=100, reward_range=(-1.0, 0.0))
 NOISY_HOOK = HOOK._replace(observation_size=2 * HOOK.observation_size)
-PUSHER = Spec(observation_size=20, goal_size=3, action_size=7, horizon=150, reward_range=(-np.inf, 0.0))
+PUSHER = Spec(observation_size=20, goal_size=3, action_size=7, horizon=150, reward_range=(-np.inf, 0.0), world="mbrl-pusher")
 """No reward exceeds 0. There is no lower bound: the object may slide away for metres."""
 
 # Columns of an observation of MBRLPusher (`pusher.py`).
@@ -80,6 +80,17 @@ class Rules:
             -self.object_weight * _city_block(achieved_goal, desired_goal)
             - self.tip_weight * _city_block(achieved_goal, tip)
             - self.action_weight * (effort if self.square_action else np.sqrt(effort))
+        )
+
+    def reward_of_step(self, observation: Array, action: Array, next_observation: Array) -> Array:
+        """Return the same from a step: `[B, O], [B, A], [B, O] -> [B]`, NumPy and JAX alike. The goal is always the same."""
+        tip, pushed = next_observation[..., TIP_POSITION], next_observation[..., PUSHED_POSITION]
+        goal = np.array((*OBJECT_ORIGIN[:2], self.goal_height), np.float32)
+        effort = (action**2).sum(axis=-1)
+        return (
+            -self.object_weight * abs(pushed - goal).sum(axis=-1)
+            - self.tip_weight * abs(pushed - tip).sum(axis=-1)
+            - self.action_weight * (effort if self.square_action else effort**0.5)
         )
 
 

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from residual_rl.config import Config
 from residual_rl.controllers import CONTROLLERS, Controller
 from residual_rl.controllers.artefacts import ARTEFACTS, Prepared
-from residual_rl.controllers.resolve import Base, for_lanes, of_artefact, on_features, resolve
+from residual_rl.controllers.resolve import Base, for_lanes, of_artefact, on_features, prepared_called, resolve
 from residual_rl.custom.description import Description, Findings, description_from
 from residual_rl.custom.inspection import look, same_environment
 from residual_rl.custom.making import gymnasium_maker
@@ -156,6 +156,7 @@ def open_experiment(
 
 def library_experiment(task: Task, request: Request) -> Experiment:
     """Return the experiment in a task of the library."""
+    request = replace(request, controller=prepared_called(request.controller, task.spec))
     path, fields = request.path(task.name), request.fields
     controller = task.default_controller if request.controller is None else request.controller
     base = for_lanes(_base(controller, task, task.spec, path, request))

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from residual_rl.config import differences
 from residual_rl.controllers import CONTROLLERS, name_of
 from residual_rl.controllers.artefacts import Prepared
-from residual_rl.controllers.resolve import Base, of_artefact
+from residual_rl.controllers.resolve import OURS, Base, of_artefact
 from residual_rl.errors import ControllerError, Interrupted, ResidualRLError, RunError
 from residual_rl.processes import stop_requested
 from residual_rl.runs.files import BASE, CONFIG, PREPARATION
@@ -47,7 +47,8 @@ class Progress:
 def prepared_name(prepared: Prepared) -> str:
     """Return the name of a prepared base."""
     name = name_of(prepared)
-    return f"{type(prepared).__module__}.{name}" if name in CONTROLLERS else name
+    is_ours = type(prepared).__module__.startswith(OURS)
+    return f"{type(prepared).__module__}.{name}" if name in CONTROLLERS and not is_ours else name
 
 
 def read_preparation(path: str | Path) -> Progress | None:

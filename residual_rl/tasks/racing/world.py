@@ -54,6 +54,7 @@ SPEC = Spec(
     action_size=2,
     horizon=HORIZON,
     reward_range=(-MOST_PROGRESS - TIME_COST * STEP_SECONDS - COLLISION_COST, MOST_PROGRESS),
+    world="racing",
 )
 
 TIME, CAR_STATE, TRACK, ARC = 0, slice(1, 8), 8, 9

@@ -40,12 +40,14 @@ CONTROLLERS = {
     "own_task": "spring",
     "own_controller": "Demonstrated",
     "own_algorithm": "PID",
+    "learned_model": "pets",
 }
 """The examples, and what each improves."""
 OTHERWISE: dict[str, dict[str, Any]] = {
     "stable_baselines3_policy": {"pretraining": 1},
     "own_controller": {"steps": 1100},  # of which the preparation takes 500
     "own_algorithm": {"algorithm.burn_in.cycles": 1, "algorithm.burn_in.updates": 4},
+    "learned_model": {"which": "cart-pole", "learning_steps": 300, "steps": 1200},
 }
 """Arguments in which an example differs from `BUDGET`."""
 
@@ -92,7 +94,8 @@ def test_the_study_has_the_world_and_the_controller_of_the_tutorial(monkeypatch:
 
 
 def test_every_example_is_run_and_shown() -> None:
-    elsewhere = {"ball_on_beam", "image_features"}  # the others run in the first, `test_encoder.py` runs the second
+    # `test_encoder.py` runs the second; the other two are environments.
+    elsewhere = {"ball_on_beam", "image_features", "cart_pole"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*CONTROLLERS, *elsewhere}
     pages = "".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))
     for path in EXAMPLES.glob("*.py"):

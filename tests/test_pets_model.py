@@ -134,7 +134,7 @@ def test_the_search_finds_the_best_sequence_within_the_bounds(hold: int) -> None
 
 
 def planner(**settings: object) -> PETSPlanner:
-    about = About(1, 1, "to_the_right", planner=PlannerSettings(**{"horizon": 5, "particles": 3, **settings}),
+    about = About(1, 1, "to_the_right", planner=PlannerSettings(**{"horizon": 5, "particles": 3, "hold": 1, **settings}),
                   model=ModelSettings(networks=3, hidden=(8,)))  # fmt: skip
     model = new_ensemble(1, 1, about.model, jax.random.key(0))
     return PETSPlanner(model, about, lambda observation, action, after: action[:, 0] - 0.1 * after[:, 0] ** 2)

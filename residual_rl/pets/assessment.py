@@ -35,7 +35,7 @@ def assess(model: Ensemble, observation: Array, action: Array, after: Array, hor
     """Assess the model on one episode, from each step that has so many others after it.
 
     Args:
-        model: what was learned, before it saw the episode.
+        model: the learned model, before it saw the episode.
         observation: `[S, O]`
         action: `[S, A]`, with bounds -1 and 1.
         after: `[S, O]` the next observations.

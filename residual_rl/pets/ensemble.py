@@ -26,7 +26,7 @@ class ModelSettings:
 
     networks: Annotated[int, Field(ge=1)] = 5
     """Networks in the ensemble. Published: 5."""
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (200, 200)
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (128, 128)
     """Units of the hidden layers. Published for the pusher: three layers of 200."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 5e-5
     """Factor of the squared weights in the loss. Published: 0.00025 to 0.00075, by layer."""

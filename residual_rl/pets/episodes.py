@@ -87,7 +87,7 @@ def _nothing(observation: Observation, base_action: np.ndarray, step: int) -> np
 
 
 def save_episodes(path: Path, episodes: list[Recorded], metadata: dict[str, str]) -> None:
-    """Write the episodes of one rollout, whole or not at all."""
+    """Write the episodes of one rollout atomically."""
     arrays = {f"{lane}.{name}": array for lane, one in enumerate(episodes) for name, array in one._asdict().items()}
     storage.write_arrays(path, arrays, metadata)
 

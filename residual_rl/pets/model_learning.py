@@ -1,4 +1,4 @@
-"""Learn a model: roll out an episode, fit the model to all of them, plan the next with it. Killed anywhere, it goes on."""
+"""Learn a model: roll out an episode, fit the model to all of them, plan the next with it. If killed, it resumes."""
 
 import csv
 import io

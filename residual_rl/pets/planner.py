@@ -51,7 +51,7 @@ def plan(
     """Plan in every lane.
 
     Args:
-        model: what was learned.
+        model: the learned one.
         observation: `[E, O]`
         mean: `[E, T, A]` the sequences to begin with.
         step: `[E]` the number of this call in its episode.

@@ -27,7 +27,7 @@ SIZES: dict[str, tuple[ModelSettings, PlannerSettings]] = {
     "two-cores": (ModelSettings(), PlannerSettings()),
     "published": (
         ModelSettings(hidden=(200, 200, 200), weight_decay=5e-4, batch_size=32, epochs=5.0, least_updates=1),
-        PlannerSettings(candidates=500, elites=50, rounds=5, particles=20),
+        PlannerSettings(candidates=500, elites=50, rounds=5, particles=20, hold=1),
     ),
 }
 """The sizes of model and planner by name. Source of "published": the pusher of Chua et al. 2018, appendix A."""

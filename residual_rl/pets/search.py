@@ -23,11 +23,11 @@ class PlannerSettings:
 
     horizon: Count = 25
     """Steps that it plans ahead. Published for the pusher: 25."""
-    candidates: Annotated[int, Field(ge=2)] = 100
+    candidates: Annotated[int, Field(ge=2)] = 60
     """Sequences of actions in each round of the search. Published: 500."""
-    elites: Count = 10
+    elites: Count = 6
     """The best of them, around which the next round samples. Published: 50."""
-    rounds: Count = 4
+    rounds: Count = 3
     """Rounds for each action. Published: 5."""
     particles: Count = 5
     """Imagined episodes of each sequence, a multiple of the number of networks. Published: 20."""
@@ -37,8 +37,8 @@ class PlannerSettings:
     """Standard deviation of the actions in the first round; the bounds are -1 and 1. Published: 0.5."""
     smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Share of the last round's mean and variance that is kept. Published: 0.1."""
-    hold: Count = 1
-    """Steps for which a deviation from the mean is held. Published: 1. A few sequences find more with longer ones."""
+    hold: Count = 5
+    """Steps for which a deviation from the mean is held. Published: 1. Few sequences find more with longer ones."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

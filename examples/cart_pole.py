@@ -1,4 +1,4 @@
-"""A pole that hangs from a cart and is to be swung up: `CartPoleSwingUp-v0`, an environment for the example of learned models."""
+"""Swing up a pole that hangs from a cart: `CartPoleSwingUp-v0`, an environment for the example of learned models."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ FRICTION = 0.5  # N s/m, of the cart
 class CartPoleSwingUp(gymnasium.Env):
     """The pole begins hanging. Observation: position in m, velocity in m/s, cosine and sine of the angle from upright, rad/s.
 
-    The reward of a step lies between -0.5 and 1: the mass's height over the pivot in pole lengths, halved and moved to between 0
-    and 1, less the cost of being away from the middle and of the force.
+    The reward of a step lies between -0.5 and 1: the height of the mass, from 0 hanging to 1 upright,
+    less the cost of being away from the middle and of the force.
     """
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (5,), np.float32)
@@ -33,7 +33,7 @@ class CartPoleSwingUp(gymnasium.Env):
         force = FORCE * float(np.clip(action[0], -1.0, 1.0))
         before = self._show()
         for _ in range(SUBSTEPS):
-            position, velocity, angle, spin = self.state
+            _, velocity, angle, spin = self.state
             sine, cosine = np.sin(angle), np.cos(angle)
             pull = force - FRICTION * velocity + POLE * sine * (LENGTH * spin**2 - GRAVITY * cosine)
             acceleration = pull / (CART + POLE * sine**2)

@@ -1,4 +1,4 @@
-"""Learn a model, plan with it, and learn a residual on the planner: `python examples/learned_model.py [pendulum | cart-pole]`."""
+"""Learn a model, plan with it, learn a residual on top: `python examples/learned_model.py [pendulum | cart-pole]`."""
 
 import sys
 from typing import Any

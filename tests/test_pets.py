@@ -21,6 +21,8 @@ from residual_rl.pets.ensemble import ModelSettings
 from residual_rl.pets.model_learning import LEARNER
 from residual_rl.pets.planner import PETSPlanner
 from residual_rl.pets.search import PlannerSettings
+from residual_rl.reports.learned_model import read_learned_model
+from residual_rl.reports.report import write_report
 from residual_rl.storage import read_arrays
 from residual_rl.tasks import TASKS, find_task
 
@@ -106,6 +108,15 @@ def test_it_learns_to_plan_within_its_steps(made: Path) -> None:
     row = dict(zip(first[0].split(","), first[1].split(","), strict=True))
     assert row["step"] == "60"
     assert float(row["base_mean_return"]) > -2.3  # a cart that is not pushed gets -5.8 in the mean
+
+
+def test_the_report_shows_model_and_planner(made: Path) -> None:
+    model = read_learned_model(made)
+    assert model is not None
+    assert model.horizon.tolist() == [1]  # the planner looks four steps ahead
+    page = write_report([made]).read_text()
+    assert "The learned model of the base" in page
+    assert f"{model.milliseconds:.0f} ms" in page
 
 
 def test_the_run_loads_it_with_its_reward_alone(made: Path) -> None:

@@ -147,7 +147,7 @@ class ModelLearning:
         self.rows.append({name: _short(value) for name, value in row.items()})
         names = list(dict.fromkeys(name for one in reversed(self.rows) for name in one))
         text = io.StringIO()
-        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer = csv.DictWriter(text, names, restval="nan", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         storage.write_whole(self.directory / LEARNING, lambda file: file.write_text(text.getvalue()))

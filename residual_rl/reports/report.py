@@ -13,6 +13,7 @@ from residual_rl.errors import ResidualRLError, RunError
 from residual_rl.optional import REPORTS, need
 from residual_rl.reports.acting import ACTING_EPISODES, acting_average
 from residual_rl.reports.figures import COLUMNS_BY_MEASURE, Rows, calibration, learning_curve
+from residual_rl.reports.learned_model import draw_learned_model, read_learned_model
 from residual_rl.runs import reading as files
 from residual_rl.runs.files import EVALUATIONS_CSV, METRICS_CSV, VERDICT
 from residual_rl.storage import write_whole
@@ -80,6 +81,7 @@ def _of_one(path: Path) -> dict[str, Any]:
         "verdict": verdict,
         "diagnosis": diagnosis,
         "calibration": _calibration(diagnosis),
+        "model": _learned_model(path),
         "strips": strips,
         "no_strips": reason,
         "provenance": {str(path.name): _provenance(path, config)},
@@ -220,6 +222,12 @@ def _calibration(diagnosis: Diagnosis | None) -> str:
     return _svg(calibration(diagnosis.calibration, NARROW), "calibration") if diagnosis and diagnosis.calibration else ""
 
 
+def _learned_model(path: Path) -> dict[str, Any] | None:
+    """The learned model of the run's base, if it has one."""
+    model = read_learned_model(path)
+    return model and {"figure": _svg(draw_learned_model(model, WIDE), "model"), "numbers": model.numbers}
+
+
 def _provenance(path: Path, config: Config) -> dict[str, str]:
     """Every entry of the configuration and of what made the run, by its dotted name."""
     return dict(_flat(to_json(config))) | dict(_flat(files.read_made_by(path)))
@@ -249,5 +257,14 @@ def page(content: Mapping[str, Any]) -> str:
     environment.filters["digits"] = _with_minus
     environment.filters["digits_interval"] = lambda pair: " to ".join(map(_with_minus, pair)) if pair else ""
     environment.filters["p"] = lambda p: f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
-    empty = {"verdict": None, "diagnosis": None, "comparison": [], "strips": [], "no_strips": "", "table": None, "overall": []}
+    empty = {
+        "model": None,
+        "verdict": None,
+        "diagnosis": None,
+        "comparison": [],
+        "strips": [],
+        "no_strips": "",
+        "table": None,
+        "overall": [],
+    }
     return environment.get_template("report.html.j2").render(empty | dict(content))

@@ -28,10 +28,10 @@ SMALL: dict[str, Any] = {
 # --8<-- [end:sizes]
 
 
-def pendulum(out: str, learning_steps: int = 2000, **budget: Any) -> None:
+def pendulum(out: str, learning_steps: int = 2000, sizes: dict[str, Any] = SMALL, **budget: Any) -> None:
     """Learn the model of Pendulum, then the residual."""
     # --8<-- [start:improve]
-    pets = PETS(pendulum_reward, steps=learning_steps, **SMALL)
+    pets = PETS(pendulum_reward, steps=learning_steps, **sizes)
     run = residual_rl.improve("Pendulum-v1", pets, out=out, **{"steps": 12_000, **budget})
     print(run.verdict())
     policy = residual_rl.load(out, pets)  # a run keeps the model, but not a function of yours
@@ -39,9 +39,9 @@ def pendulum(out: str, learning_steps: int = 2000, **budget: Any) -> None:
     print(policy)
 
 
-def swing_up(out: str, learning_steps: int = 2000, **budget: Any) -> None:
+def swing_up(out: str, learning_steps: int = 2000, sizes: dict[str, Any] = SMALL, **budget: Any) -> None:
     """Do the same with the cart and its pole."""
-    pets = PETS(cart_pole.reward, steps=learning_steps, **SMALL)
+    pets = PETS(cart_pole.reward, steps=learning_steps, **sizes)
     print(residual_rl.improve("CartPoleSwingUp-v0", pets, out=out, **{"steps": 12_000, **budget}).verdict())
 
 

@@ -13,6 +13,8 @@ from residual_rl.controllers.artefacts import ARTEFACTS
 from residual_rl.learning.algorithms import ALGORITHMS
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.gated_ddpg import GatedDDPG
+from residual_rl.pets.ensemble import ModelSettings
+from residual_rl.pets.search import PlannerSettings
 from residual_rl.runs.reading import read_verdict
 from residual_rl.studies.worlds import tutorial
 from residual_rl.tasks import TASKS
@@ -47,7 +49,15 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "stable_baselines3_policy": {"pretraining": 1},
     "own_controller": {"steps": 1100},  # of which the preparation takes 500
     "own_algorithm": {"algorithm.burn_in.cycles": 1, "algorithm.burn_in.updates": 4},
-    "learned_model": {"which": "cart-pole", "learning_steps": 300, "steps": 1200},
+    "learned_model": {
+        "which": "cart-pole",
+        "learning_steps": 200,
+        "steps": 700,
+        "sizes": {
+            "model": ModelSettings(networks=1, hidden=(8,), least_updates=5),
+            "planner": PlannerSettings(horizon=2, candidates=2, elites=1, rounds=1, particles=1),
+        },
+    },
 }
 """Arguments in which an example differs from `BUDGET`."""
 

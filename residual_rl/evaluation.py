@@ -12,11 +12,12 @@ from gymnasium.vector import AutoresetMode
 from residual_rl.controllers import Controller, reads_state, start_episodes
 from residual_rl.errors import ControllerError, EpisodesLost
 from residual_rl.residual import Composition
-from residual_rl.rollout import Watch, base_policy
+from residual_rl.rollout import FAILED, Watch, base_policy
 from residual_rl.seeds import Purpose, evaluation_seeds
 from residual_rl.statistics import mean_interval, wilson_interval
-from residual_rl.tasks.lanes import Lanes
-from residual_rl.tasks.task import AnyTask
+from residual_rl.tasks import find_task
+from residual_rl.tasks.lanes import Lanes, timing_of
+from residual_rl.tasks.task import AnyTask, Task
 from residual_rl.types import Measure, Observation
 
 MAX_LANES = 64
@@ -56,6 +57,10 @@ class Outcome(NamedTuple):
     """Mean |action - base action| over steps and components, in units where the action box is [-1, 1]."""
     jerk: np.ndarray
     """Mean |change of the action| from one step to the next, in the same units."""
+    time: np.ndarray
+    """What an episode took until it succeeded, in the task's unit; if it failed, `FAILED` times what the longest one takes."""
+    scene: np.ndarray
+    """int, the number of the scene that it was in; 0 if there is only one, -1 if it is not known."""
 
     @property
     def success_rate(self) -> float:
@@ -81,8 +86,20 @@ class Outcome(NamedTuple):
         """Return how many episodes only this one solves, and how many only the base, from the same initial states."""
         return int((self.success & ~base.success).sum()), int((base.success & ~self.success).sum())
 
+    @property
+    def mean_time(self) -> float:
+        """Mean of the times, in which a failure counts for more than any success."""
+        return float(self.time.mean())
+
+    @property
+    def time_interval(self) -> tuple[float, float]:
+        """95 % interval of the mean time."""
+        return mean_interval(self.time)
+
     def measured(self, by: Measure) -> float:
-        """Return the success rate or the mean return; higher is better."""
+        """Return the success rate, the mean return, or minus the mean time; higher is better."""
+        if by == "time":
+            return -self.mean_time
         return self.success_rate if by == "success" else self.mean_return
 
 
@@ -102,6 +119,7 @@ def evaluation_row(step: int, wall_seconds: float, policy: Outcome, base: Outcom
     base, policy = bounded(base, policy)
     (low, high), (return_low, return_high) = policy.interval, policy.return_interval
     base_return_low, base_return_high = base.return_interval
+    time_low, time_high = policy.time_interval
     fixed, broken = policy.fixed_and_broken(base)
     return {
         "step": step,
@@ -120,6 +138,10 @@ def evaluation_row(step: int, wall_seconds: float, policy: Outcome, base: Outcom
         "base_return_high": base_return_high,
         "fixed": fixed,
         "broken": broken,
+        "mean_time": policy.mean_time,
+        "time_low": time_low,
+        "time_high": time_high,
+        "base_mean_time": base.mean_time,
     }
 
 
@@ -138,9 +160,22 @@ def base_outcome(
     task: AnyTask, controller: Controller, composition: Composition, episodes: int, num_threads: int | None, purpose: Purpose
 ) -> Outcome:
     """Return the outcome of the controller alone on the initial states of a purpose."""
-    act = base_alone(controller, composition, task.spec.action_size)
+    act, task = base_alone(controller, composition, task.spec.action_size), judged_in(task, purpose)
     with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
         return roll_out(envs, act, evaluation_seeds(purpose, episodes))
+
+
+def judged_in(task: AnyTask, purpose: Purpose) -> AnyTask:
+    """Return the task whose episodes serve a purpose: `task` itself, unless it has others for selection and verdict.
+
+    What selects a policy also judges an unfinished run, so that the scenes of the verdict stay unseen.
+    """
+    if not isinstance(task, Task):
+        return task
+    selects = purpose in (Purpose.SELECTION, Purpose.INTERIM)
+    decides = purpose in (Purpose.VERDICT, Purpose.CONFIRMATION)
+    name = task.selection_task if selects else task.verdict_task if decides else None
+    return task if name is None else find_task(name)
 
 
 def evaluation_envs(task: AnyTask, episodes: int, num_threads: int | None, with_state: bool = False) -> Any:
@@ -209,7 +244,13 @@ def _broken_return(envs: Lanes) -> float:
 def lost(envs: Lanes) -> Outcome:
     """Return failures in all lanes."""
     zero, never = np.zeros(envs.num_envs), np.full(envs.num_envs, np.nan)
-    return Outcome(np.zeros(envs.num_envs, dtype=bool), zero + _broken_return(envs), never, zero, zero)
+    unknown, time = np.full(envs.num_envs, -1), zero + _failed_time(envs)
+    return Outcome(np.zeros(envs.num_envs, dtype=bool), zero + _broken_return(envs), never, zero, zero, time, unknown)
+
+
+def _failed_time(envs: Lanes) -> float:
+    """Return what a failed episode counts as, in the task's unit of time."""
+    return FAILED * envs.horizon * timing_of(envs).step
 
 
 def play(envs: Lanes, act: Act, seeds: list[int], note: Note = lambda *shown: None) -> tuple[Outcome, dict[int, str]]:
@@ -243,5 +284,16 @@ def play(envs: Lanes, act: Act, seeds: list[int], note: Note = lambda *shown: No
             jerk += live * np.abs(action - previous).mean(axis=1)
         previous = action
     returns = np.where(watch.broken, _broken_return(envs), returns)
-    lengths = watch.lengths
-    return Outcome(success, returns, steps_to_success, deviation / lengths, jerk / np.maximum(lengths - 1, 1)), watch.why()
+    lengths, timing = watch.lengths, timing_of(envs)
+    time = steps_to_success * timing.step if timing.entry is None else watch.info[timing.entry]
+    scene = np.zeros(lanes, dtype=int) if timing.scene is None else watch.info[timing.scene]
+    outcome = Outcome(
+        success=success,
+        returns=returns,
+        steps_to_success=steps_to_success,
+        deviation=deviation / lengths,
+        jerk=jerk / np.maximum(lengths - 1, 1),
+        time=np.where(success, time, _failed_time(envs)),
+        scene=np.where(watch.broken, -1, scene),
+    )
+    return outcome, watch.why()

@@ -68,12 +68,27 @@ def base_plus_residual(
 
     def policy(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
         base_action = base(observation)
-        return base_action, compose(base_action, residual(history(observation), base_action), residual.scale)
+        beside = composition.beside(base_action)
+        return base_action, compose(beside, residual(history(observation), beside), residual.scale)
 
     def start(episodes: int) -> None:
         compose.start()
         history.start()
         start_episodes(controller, episodes)
+
+    return Act(policy, start)
+
+
+def network_alone(residual: Residual, action_size: int, composer: Composer, history: History) -> Act:
+    """Return a network that stands alone as a policy, which asks no controller."""
+
+    def policy(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
+        nothing = np.zeros((size_of(observation), action_size))
+        return nothing, composer(nothing, residual(history(observation), nothing), residual.scale)
+
+    def start(episodes: int) -> None:
+        composer.start()
+        history.start()
 
     return Act(policy, start)
 
@@ -97,7 +112,7 @@ class Policy:
 
     def __init__(
         self,
-        controller: Controller,
+        controller: Controller | None,
         composition: Composition,
         residual: Residual | None,
         spec: Spec,
@@ -105,6 +120,7 @@ class Policy:
         encoder: Encoder | None = None,
     ):
         self.controller = controller
+        """None if a network stands alone and the controller was not passed."""
         self.layout = layout
         self._perceive = None if layout is None else Perception(layout, encoder)
         self.composition = composition
@@ -146,6 +162,8 @@ class Policy:
         limit = np.max(self._trained) if wanted.ndim == 0 else self._trained
         if wanted.shape not in ((), self._trained.shape) or not ((wanted >= 0.0) & (wanted <= limit)).all():
             raise ResidualRLError(f"scale must be between 0 and {most}, with which it was trained, not {value}")
+        if self.composition.stands_alone and not np.array_equal(wanted, self._trained) and wanted.any():
+            raise ResidualRLError(f"a network that stands alone has no scale: 0 is the base, {most} the network")
         if self._residual is None and wanted.any():
             raise ResidualRLError("the base acts alone: there is no residual that could be scaled")
         self._scale = np.minimum(wanted, self._trained)
@@ -178,6 +196,8 @@ class Policy:
     def _refresh(self) -> None:
         """Rebuild the policy from the present residual and scale."""
         if self._residual is None or not self._scale.any():
+            if self.controller is None:
+                raise ResidualRLError("the network stands alone; to go back to the base, pass the controller to `load`")
             self._act = base_alone(self.controller, self.composition, self._action_size)
             self.composer.start()
             self._history.start()
@@ -185,6 +205,10 @@ class Policy:
         scale = self.scale
         if scale != self._residual.scale:
             self._residual = self._residual.scaled(scale)
+        if self.composition.stands_alone:
+            self._act = network_alone(self._residual, self._action_size, self.composer, self._history)
+            return
+        assert self.controller is not None
         self._act = base_plus_residual(self.controller, self._residual, self._action_size, self.composer, self._history)
 
     def reset(self, episodes: int = 1) -> None:

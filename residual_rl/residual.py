@@ -6,7 +6,7 @@ action      = clip(base_action + scale * residual, -1, 1)        residual in [-1
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from residual_rl.types import Array, Transition
@@ -45,6 +45,39 @@ class Composition:
     rate_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The most by which an entry of the action may change from one step to the next, in units where the bounds are -1 and 1. It
     may change by more only as far as the base action itself does. None: no limit."""
+    attenuation: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = None
+    """Shares of the budget between which the base's share of the action falls from 1 to 0, such as (0.3, 0.8). The policy
+    is then the network alone, and the verdict compares it with the base. None: the base stays."""
+
+    @model_validator(mode="after")
+    def _network_can_stand_alone(self) -> "Composition":
+        if self.attenuation is None:
+            return self
+        if not self.attenuation[0] < self.attenuation[1]:
+            raise ValueError(f"attenuation must end after it begins, not {self.attenuation}")
+        if (min(self.scale) if isinstance(self.scale, tuple) else self.scale) < 1.0:
+            raise ValueError(
+                f"attenuation needs a scale of at least 1, else the network alone reaches no bound; not {self.scale}"
+            )
+        if self.actor_sees_base or self.critic_scores != "action":
+            raise ValueError("attenuation needs actor_sees_base=False and critic_scores='action': there is no base in the end")
+        return self
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether the policy is the network without the base."""
+        return self.attenuation is not None
+
+    def share(self, spent: float) -> float:
+        """Return the base's share of the action in training, from 1 to 0, if this share of the budget is spent."""
+        if self.attenuation is None:
+            return 1.0
+        begin, end = self.attenuation
+        return min(1.0, max(0.0, (end - spent) / (end - begin)))
+
+    def beside(self, base_action: Array) -> Array:
+        """Return what the delivered residual is added to: the base action `[B, A]`, or zeros if the network stands alone."""
+        return 0.0 * base_action if self.stands_alone else base_action
 
     def base_action(self, proposal: Array) -> Array:
         """Return the base action `[B, A]` that takes part in the sum, from what the controller proposed `[B, A]`."""

@@ -29,6 +29,9 @@ from residual_rl.types import (
     without_state,
 )
 
+FAILED = 10
+"""A failed episode counts as this many times the longest one, where times are averaged. Source: the score PAR10, with which
+solvers are compared that may run out of time."""
 LARGEST = float(np.finfo(np.float32).max)
 """The largest number in single precision, which replay and networks use."""
 
@@ -46,8 +49,10 @@ class Episode(NamedTuple):
     lane: int
     """Its lane."""
 
-    def score(self, by: Measure) -> float:
-        """Return its success or its return; higher is better."""
+    def score(self, by: Measure, horizon: int) -> float:
+        """Return its success, its return, or minus its steps, which a failure has `FAILED` times as many of as the horizon."""
+        if by == "time":
+            return -float(len(self.transitions.reward) if self.success else FAILED * horizon)
         return float(self.success) if by == "success" else float(self.transitions.reward.sum())
 
 
@@ -78,6 +83,8 @@ class Watch:
         """Steps of each episode that has ended."""
         self.reasons: dict[int, str] = {}
         """The reasons of broken lanes."""
+        self.info: dict[str, Any] = {}
+        """What the environments told at the latest step."""
         self.steps = 0
         self._shown: Observation | None = None
         self._answered: Observation | None = None
@@ -163,6 +170,7 @@ class Watch:
         except Exception as error:
             raise EpisodesLost(f"step {self.steps} raised {type(error).__name__}: {error}") from error
         self.steps += 1
+        self.info = info
         ended = terminated | truncated
         self._terminated = terminated
         if ended.any():
@@ -188,9 +196,14 @@ def base_policy(controller: Controller, composition: Composition, action_size: i
 
 
 def collect(
-    envs: Lanes, controller: Controller, composition: Composition, act: Actor, seeds: list[int]
+    envs: Lanes,
+    controller: Controller,
+    composition: Composition,
+    act: Actor,
+    seeds: list[int],
+    share: np.ndarray | float = 1.0,
 ) -> tuple[list[Episode], list[str]]:
-    """Roll out one episode in each lane, from `seeds` `[E]`.
+    """Roll out one episode in each lane, from `seeds` `[E]`, with a share `[E, 1]` of the base action; it is recorded whole.
 
     Returns:
         The episodes, and the reasons why others were dropped: the environment raised, or an observation was not finite; or the
@@ -212,9 +225,10 @@ def collect(
         shown.append(without_state(observation))
         proposed.append(base_action)
         while not watch.all_ended:
-            acted = act(shown[-1], base_action, len(done))
+            shared = share * base_action
+            acted = act(shown[-1], shared, len(done))
             residual, extra = acted if isinstance(acted, Acted) else (acted, {})
-            action = compose(base_action, residual)
+            action = compose(shared, residual)
             observation, reward, terminated, truncated, success = watch.step(action)
             with watch.asking():
                 base_action = base(observation)

@@ -22,8 +22,25 @@ SuccessFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """`achieved_goal [B, G], desired_goal [B, G] -> [B]` bool."""
 
 
-Measure = Literal["success", "return"]
-"""The measure of a policy: its success rate, or its mean return."""
+Measure = Literal["success", "return", "time"]
+"""The measure of a policy: its success rate, its mean return, or the time that its episodes take until they succeed."""
+
+
+class Timing(NamedTuple):
+    """How a task measures the time until an episode succeeds, and in which of several scenes an episode was."""
+
+    unit: str = "steps"
+    step: float = 1.0
+    """A step, in this unit."""
+    entry: str | None = None
+    """Entry of a step's info that has the time `[E]`, if it is known more finely than in whole steps."""
+    scene: str | None = None
+    """Entry of a step's info that has the number of the scene `[E]`; None if there is only one."""
+    scenes: tuple[str, ...] = ()
+    """The names of the scenes."""
+
+
+STEPS = Timing()
 
 
 class Observation(TypedDict):
@@ -94,11 +111,14 @@ class Spec(NamedTuple):
     world: str = ""
     """The name of the world whose states the environment shows, for controllers with a model of that world alone; empty if no
     controller of the library has one."""
+    lookahead: int | None = None
+    """Steps over which values look ahead, if that is less than the horizon: where every step is rewarded, what an action is
+    worth shows within a second or two, and the sum over the rest of a long episode would only drown it."""
 
     @property
     def discount(self) -> float:
-        """`1 - 1/horizon`. Source: the code published with Silver et al. 2018."""
-        return 1.0 - 1.0 / self.horizon
+        """`1 - 1/lookahead`, or `1 - 1/horizon`. Source of the latter: the code published with Silver et al. 2018."""
+        return 1.0 - 1.0 / (self.lookahead or self.horizon)
 
 
 def map_observation(function: Callable[..., Any], *observations: Observation) -> Observation:

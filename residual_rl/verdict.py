@@ -10,7 +10,8 @@ from pydantic.dataclasses import dataclass
 from residual_rl import storage
 from residual_rl.evaluation import Outcome, bounded
 from residual_rl.statistics import ALPHA, compare_returns, mcnemar, newcombe, paired_interval, welch
-from residual_rl.types import Measure
+from residual_rl.times import Scene, Times, by_scene, decide, times_of
+from residual_rl.types import STEPS, Measure, Timing
 
 Pairing = Literal["paired", "unpaired"]
 """Whether episodes from the same initial state are compared with each other, or the two samples as independent ones."""
@@ -32,6 +33,8 @@ class Side:
     """Mean |change of the action| between steps."""
     return_interval: tuple[float, float] | None = None
     """95 % interval of the mean return; None in verdicts that were written before it was kept."""
+    mean_time: float | None = None
+    """Mean time until success, in which a failure counts ten times the longest episode: for selection only, see `Times`."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,10 @@ class Comparison:
     broken: int
     """Episodes that the base solves and the policy fails."""
     difference: float
-    """Success rate or mean return of the policy, minus that of the base."""
+    """Success rate or mean return of the policy, minus that of the base; or the time that it saves, see `Times`."""
     difference_interval: tuple[float, float]
-    """95 % interval of the difference: `paired_interval` or `compare_returns`; unpaired `newcombe` or `welch`. If the policy
-    did in every step what the base did, it is widened to hold zero."""
+    """95 % interval of the difference: `paired_interval` or `compare_returns`; unpaired `newcombe` or `welch`; of times
+    `times.decide`. If the policy did in every step what the base did, it is widened to hold zero."""
     p_value: float
     """Two-sided probability of so large a difference if the two were equally good. For success the exact McNemar test."""
     measured_by: Measure = "success"
@@ -64,6 +67,12 @@ class Comparison:
     """Pairs that a sequential comparison would have played at most; None if their number was fixed."""
     style_distance: float | None = None
     """Distance between the movements of base and policy, see `pairing.style`; None if it was not measured."""
+    times: Times | None = None
+    """How long the episodes take that both solve; None if there are none."""
+    scenes: tuple[Scene, ...] = ()
+    """The same for each scene of a task that has several, such as race tracks."""
+    success_interval: tuple[float, float] | None = None
+    """95 % interval of the difference of success rates, if the measure is the time."""
 
     @property
     def deviates(self) -> bool:
@@ -72,13 +81,21 @@ class Comparison:
 
     @property
     def better(self) -> bool:
-        """Whether the interval of the difference excludes a loss; never if the policy does what the base does."""
-        return self.difference_interval[0] > 0.0 and self.deviates
+        """Whether the interval of the difference excludes a loss; never if the policy does what the base does.
+
+        If the measure is the time, also only if the policy succeeds at least as often as the base.
+        """
+        fails_more = self.measured_by == "time" and self.broken > self.fixed
+        return self.difference_interval[0] > 0.0 and self.deviates and not fails_more
 
     @property
     def worse(self) -> bool:
-        """Whether the interval of the difference excludes a gain; never if the policy does what the base does."""
-        return self.difference_interval[1] < 0.0 and self.deviates
+        """Whether the interval of the difference excludes a gain; never if the policy does what the base does.
+
+        If the measure is the time, also if the policy succeeds significantly less often.
+        """
+        fails_more = self.success_interval is not None and self.success_interval[1] < 0.0
+        return (self.difference_interval[1] < 0.0 or fails_more) and self.deviates
 
     @property
     def conclusion(self) -> str:
@@ -100,6 +117,8 @@ class Comparison:
             remarks.append(f"{alike}, {self.copies} are copies and count for nothing: the starts must be drawn by the seed")
         if self.pairing == "unpaired":
             remarks.append("compared unpaired, since the world does not repeat itself")
+        if self.times is not None and self.measured_by != "time" and self.times.saved:
+            remarks.append(f"the {self.times.pairs} episodes that both solve take {self.times}")
         if self.planned is not None and self.episodes + self.copies < self.planned:
             remarks.append(f"stopped after {self.episodes + self.copies} of {self.planned} pairs")
         return remarks
@@ -112,10 +131,22 @@ class Comparison:
                 f"base {in_digits(self.base.mean_return)} -> {in_digits(self.policy.mean_return)} mean return, "
                 f"difference {in_digits(self.difference)} ({low} to {high}); {conclusion}"
             )
+        if self.measured_by == "time":
+            return f"{self._times_in_words()}; {conclusion}"
         failures = round(self.episodes * (1 - self.base.success_rate))
         return (
             f"base {self.base.success_rate:.3f} -> {self.policy.success_rate:.3f}, "
             f"fixed {self.fixed} of {failures} failures, broke {self.broken}; {conclusion}"
+        )
+
+    def _times_in_words(self) -> str:
+        successes = f"success {self.base.success_rate:.3f} -> {self.policy.success_rate:.3f}, broke {self.broken}"
+        if self.times is None:
+            return f"no episode that both solve; {successes}"
+        low, high = map(in_digits, self.difference_interval)
+        return (
+            f"base {self.times} over {self.times.pairs} episodes that both solve, saved {in_digits(self.difference)} ({low} to "
+            f"{high}); ahead in {self.times.ahead} of {self.episodes}, behind in {self.times.behind}; {successes}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -158,6 +189,7 @@ def compared(
     style_distance: float | None = None,
     alpha: float = ALPHA,
     planned: int | None = None,
+    timing: Timing = STEPS,
 ) -> Comparison:
     """Compare two outcomes on the same seeds.
 
@@ -173,6 +205,7 @@ def compared(
         alpha: error that may be spent. The p-value is rescaled to 0.05: it is below that if and only if the interval at
             `1 - alpha` excludes zero.
         planned: a field of the result.
+        timing: how the task measures times, and its scenes.
     """
     total = len(base.success)
     if distinct is not None:
@@ -180,7 +213,11 @@ def compared(
     base, policy = bounded(base, policy)
     fixed, broken = policy.fixed_and_broken(base)
     episodes = len(base.success)
-    if measured_by == "return" and pairing == "unpaired":
+    times, success_interval = times_of(base, policy, timing.unit, pairing == "paired", alpha), None
+    if measured_by == "time":
+        difference, interval, p_value = decide(times, alpha)
+        success_interval = _of_success(base, policy, pairing, alpha)
+    elif measured_by == "return" and pairing == "unpaired":
         difference, interval, p_value = welch(base.returns, policy.returns, alpha)
     elif measured_by == "return":
         difference, interval, p_value = compare_returns(policy.returns - base.returns, alpha)
@@ -209,7 +246,17 @@ def compared(
         copies=total - episodes,
         planned=planned,
         style_distance=style_distance,
+        times=times,
+        scenes=by_scene(base, policy, timing, pairing == "paired"),
+        success_interval=success_interval,
     )
+
+
+def _of_success(base: Outcome, policy: Outcome, pairing: Pairing, alpha: float) -> tuple[float, float]:
+    episodes = len(base.success)
+    if pairing == "unpaired":
+        return newcombe(int(base.success.sum()), int(policy.success.sum()), episodes, alpha)[0]
+    return paired_interval(*policy.fixed_and_broken(base), episodes, alpha)
 
 
 def side_of(outcome: Outcome) -> Side:
@@ -223,6 +270,7 @@ def side_of(outcome: Outcome) -> Side:
         deviation=float(outcome.deviation.mean()),
         jerk=float(outcome.jerk.mean()),
         return_interval=outcome.return_interval,
+        mean_time=outcome.mean_time,
     )
 
 

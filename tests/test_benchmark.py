@@ -47,6 +47,15 @@ def learned():
         return benchmarks.learning(steps=1, rounds=1, transitions=500, tell=told.append), told
 
 
+def test_a_world_without_mujoco_is_driven_by_its_controller_and_timed_by_the_processor_too():
+    result = benchmarks.physics("racing", threads=2, batches=(64,), rounds=1, round_seconds=0.05)
+    (row,) = result["batches"]
+    assert row["ours_steps_per_second"] > 0.0
+    assert row["cpu_steps_per_second"] > 0.0
+    assert "raw_steps_per_second" not in row
+    assert "of processor time" in benchmarks.table(result)
+
+
 def test_every_other_round_goes_backwards():
     order = []
 

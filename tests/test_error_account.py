@@ -21,7 +21,7 @@ AT_MOST = VERDICTS * 0.025 + 2 * np.sqrt(VERDICTS * 0.025 * 0.975)
 
 def outcome(success: np.ndarray, returns: np.ndarray) -> Outcome:
     nothing = np.zeros(len(success))
-    return Outcome(success, returns, nothing, nothing + 0.1, nothing)
+    return Outcome(success, returns, nothing, nothing + 0.1, nothing, nothing, nothing)
 
 
 def played(rng: np.random.Generator, drift: float, shared: float, worse: float, pairs: int = PAIRS) -> tuple[Outcome, Outcome]:

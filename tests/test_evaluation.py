@@ -349,7 +349,7 @@ def test_breaking_the_world_never_pays(rewarded, worst, mean):
 
 def with_returns(*returns):
     nothing = np.zeros(len(returns))
-    return Outcome(nothing > 0, np.array(returns), nothing, nothing, nothing)
+    return Outcome(nothing > 0, np.array(returns), nothing, nothing, nothing, nothing, nothing)
 
 
 def test_an_episode_that_breaks_under_both_tells_nothing_and_under_one_never_speaks_for_it():

@@ -1,5 +1,7 @@
 """Racing: episodes, what they show and tell, and the drivers."""
 
+from contextlib import closing
+
 import gymnasium
 import numpy as np
 import pytest
@@ -9,8 +11,9 @@ from playing import random_actions
 
 from residual_rl.controllers import CONTROLLERS, FollowTheGap, PotentialField, PurePursuit, propose
 from residual_rl.errors import ControllerError
-from residual_rl.evaluation import base_alone, roll_out
+from residual_rl.evaluation import Act, base_alone, judged_in, roll_out
 from residual_rl.residual import Composition
+from residual_rl.seeds import Purpose
 from residual_rl.tasks import TASKS, find_task
 from residual_rl.tasks.racing import tracks
 from residual_rl.tasks.racing.car import CAR
@@ -19,6 +22,7 @@ from residual_rl.tasks.racing.task import on_tracks
 from residual_rl.tasks.racing.track import track_through
 from residual_rl.tasks.racing.world import HORIZON, RANGES, SPEC, RacingWorld, State
 from residual_rl.types import select, without_state
+from residual_rl.verdict import compared
 
 NAMES = ("racing", "racing-validation", "racing-test")
 DRIVERS = {"pure-pursuit": PurePursuit(), "racing-line": PurePursuit("fast"), "gap": FollowTheGap(), "field": PotentialField()}
@@ -190,7 +194,7 @@ def test_two_laps_finish_the_race_and_its_time_is_in_the_info():
     ends = np.array([np.argmax([step[2][lane] for step in given]) + 1 for lane in range(6)])
     assert ((second <= 0.02 * ends + 1e-9) & (second > 0.02 * (ends - 1) - 1e-9)).all()
     returns = np.sum([step[0] for step in given], axis=0)
-    np.testing.assert_allclose(returns, 2 * SHORT.length - 2.0 * second, atol=0.25)
+    np.testing.assert_allclose(returns, 2 * SHORT.length, atol=0.25)
     assert rewards.shape == (6,)
     assert np.abs(seen[5]["observation"][:, 63:] - given[4][3]["action"]).max() == 0.0
 
@@ -201,13 +205,13 @@ def test_time_alone_truncates_a_car_that_stands():
     assert len(given) == 4
     assert given[-1][2].all()
     assert not given[-1][3]["is_success"].any()
-    np.testing.assert_allclose([step[0] for step in given], -0.04)
+    np.testing.assert_allclose([step[0] for step in given], 0.0, atol=1e-6)
 
 
 def test_rewards_lie_in_the_range_that_the_spec_promises():
     info = {"progress": np.array([9.0, 0.1, -9.0]), "collision": np.array([False, False, True])}
     least, most = SPEC.reward_range
-    np.testing.assert_allclose(reward(np.zeros((3, 0)), np.zeros((3, 0)), info), [0.46, 0.06, least])
+    np.testing.assert_allclose(reward(np.zeros((3, 0)), np.zeros((3, 0)), info), [0.5, 0.1, least])
     assert most == 0.5
 
 
@@ -282,6 +286,32 @@ def test_the_evaluation_counts_finished_races_as_successes():
     assert outcome.success.all()
     assert (outcome.returns > 20.0).all()
     assert np.isfinite(outcome.steps_to_success).all()
+    np.testing.assert_allclose(outcome.time, 0.02 * outcome.steps_to_success, atol=0.02)
+    assert (outcome.time < 0.02 * outcome.steps_to_success).all()  # the finish lies within a step
+
+
+def test_a_race_that_is_not_finished_is_never_a_fast_one():
+    envs = envs_of(on_tracks("short", [SHORT]), 4, with_state=True)
+    crashing = Act(lambda observation: (np.repeat(AHEAD, 4, axis=0),) * 2)
+    base, policy = (roll_out(envs, act, [0, 1, 2, 3]) for act in (base_alone(PurePursuit(), Composition(), 2), crashing))
+    envs.close()
+    assert (policy.steps_to_success != policy.steps_to_success).all()
+    np.testing.assert_allclose(policy.time, 10 * 2000 * 0.02)
+    assert policy.measured("time") < base.measured("time")
+    found = compared("racing", "pure-pursuit", base, policy, "time", timing=envs.timing)
+    assert found.times is None
+    assert not found.better
+    assert (found.scenes[0].name, found.scenes[0].broken) == ("short", 4)
+
+
+def test_the_verdict_is_on_tracks_that_neither_training_nor_selection_shows():
+    names = {}
+    for purpose in (Purpose.TRAINING, Purpose.SELECTION, Purpose.INTERIM, Purpose.VERDICT, Purpose.CONFIRMATION):
+        with closing(judged_in(TASK, purpose).make_envs(1)) as envs:
+            names[purpose] = set(envs.timing.scenes)
+    assert names[Purpose.INTERIM] == names[Purpose.SELECTION]
+    assert names[Purpose.CONFIRMATION] == names[Purpose.VERDICT]
+    assert len(names[Purpose.TRAINING] | names[Purpose.SELECTION] | names[Purpose.VERDICT]) == 15
 
 
 def test_the_map_shows_the_lines_ahead_in_the_cars_frame():

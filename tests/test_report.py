@@ -36,7 +36,8 @@ def outcome(success: list[bool], steps_to_success: list[float] | None = None) ->
     """A success is worth 5 more than a failure."""
     array = np.array(success)
     steps = np.where(array, 20.0, np.nan) if steps_to_success is None else np.array(steps_to_success)
-    return Outcome(array, np.where(array, -30.0, -35.0), steps, 0.1 * np.ones(len(array)), 0.2 * np.ones(len(array)))
+    ones = np.ones(len(array))
+    return Outcome(array, np.where(array, -30.0, -35.0), steps, 0.1 * ones, 0.2 * ones, np.where(array, steps, 500.0), 0 * ones)
 
 
 def verdict(config: Config, fixed: int, broken: int) -> Verdict:
@@ -74,6 +75,10 @@ def write_run(
                     "base_mean_return": -35.0,
                     "base_return_low": -35.8,
                     "base_return_high": -34.2,
+                    "mean_time": 100.0,
+                    "time_low": 80.0,
+                    "time_high": 120.0,
+                    "base_mean_time": 110.0,
                 }
                 others = {"deviation": 0.1, "fixed": 9, "broken": 1}
                 run.append("evaluations.csv", step | evaluation | returns | base | others)

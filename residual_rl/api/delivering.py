@@ -137,6 +137,11 @@ def _stored_policy(path: Path, controller: Any, encoder: Any, name: str, promote
     about = described(path)
     spec = _spec_of(config, about)
     seen_with = encoder_of_run(path, about, encoder, controller)
-    base = base_of_run(path, controller, spec, encoder=seen_with).controller
     residual = restore_residual(config.algorithm, spec, arrays, str(path)) if promoted else None
+    try:
+        base = base_of_run(path, controller, spec, encoder=seen_with).controller
+    except ControllerError:
+        if controller is not None or residual is None or not config.algorithm.composition.stands_alone:
+            raise
+        base = None
     return Policy(base, config.algorithm.composition, residual, spec, about and about.layout, seen_with)

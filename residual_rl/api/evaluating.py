@@ -11,7 +11,7 @@ from residual_rl import storage
 from residual_rl.controllers import reads_state
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.errors import ResidualRLError, RunError
-from residual_rl.evaluation import base_outcome, evaluation_envs
+from residual_rl.evaluation import base_outcome, evaluation_envs, judged_in
 from residual_rl.judging.controllers import one_beside_another, open_both
 from residual_rl.judging.sequential import compare_in_turns
 from residual_rl.progress.reporter import Tell, reporter_of
@@ -94,6 +94,7 @@ def evaluate(
     with open_experiment(env, request, horizon, processes, success or "last") as experiment:
         task = experiment.task
         outcome = base_outcome(task, experiment.controller, Composition(), episodes, num_threads, purpose)
+        task = judged_in(task, purpose)
     return Baseline(task.name, experiment.base.name, episodes, side_of(outcome), task.measured_by)
 
 

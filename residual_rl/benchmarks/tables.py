@@ -12,11 +12,22 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def _physics(result: Mapping[str, Any]) -> list[str]:
+    if "cpu_steps_per_second" in result:
+        return _without_mujoco(result)
     rows = [["envs", "ours", "MuJoCo alone", "of it", "peer", "ratio"]]
     for row in [*result["batches"], dict(result) | {"batch": "all"}]:
         ours, raw, peer = (_whole(row.get(f"{name}_steps_per_second")) for name in ("ours", "raw", "peer"))
         rows.append([str(row["batch"]), ours, raw, f"{row['ratio_to_raw']:.2f}", peer, _times(row["ratio"])])
     title = f"Env steps per second of {result['task']}, {result['threads']} threads"
+    return [title, *_aligned(rows), *_notes(result)]
+
+
+def _without_mujoco(result: Mapping[str, Any]) -> list[str]:
+    rows = [["envs", "steps/s", "of processor time"]]
+    rows += [
+        [str(row["batch"]), *(_whole(row[f"{name}_steps_per_second"]) for name in ("ours", "cpu"))] for row in result["batches"]
+    ]
+    title = f"Env steps per second of {result['task']}, {result['threads']} threads, driven by its controller"
     return [title, *_aligned(rows), *_notes(result)]
 
 

@@ -158,7 +158,8 @@ def differences(
         own = layout.raw(observation)
         observation = layout.split(np.concatenate([own[key] for key in GOAL_KEYS], axis=1))
     shown = own if own["desired_goal"].shape[1] else own["observation"]
-    wanted = Composer(composition)(base_action, residual(observation, base_action), residual.scale)
+    beside = composition.beside(base_action)
+    wanted = Composer(composition)(beside, residual(observation, beside), residual.scale)
     scale, policy.scale = policy.scale, policy.trained_scale
     policy.reset()
     try:
@@ -190,6 +191,7 @@ def _manifest(
             "clip_base": composition.clip_base,
             "critic_scores": composition.critic_scores,
             "rate_limit": composition.rate_limit,
+            "stands_alone": composition.stands_alone,
         },
         "bounds": {
             "low": [-1.0] * spec.action_size if layout is None else list(layout.low),

@@ -102,6 +102,8 @@ def _policy(graph: _Graph, policy: Policy) -> None:
         return graph("Div", graph("Sub", action, middle), half)
 
     unit = in_unit(base if composition["clip_base"] else "base_action")
+    if policy.stands_alone:
+        unit = graph("Mul", unit, 0.0)
 
     def composed(residual: str) -> str:
         return graph("Clip", graph("Add", unit, graph("Mul", scale, residual)), -1.0, 1.0)
@@ -122,17 +124,20 @@ def _policy(graph: _Graph, policy: Policy) -> None:
         acts = graph("And", acts, graph("Greater", mean, graph("Mul", deviation, gate["caution"])))  # [B, 1]
     if composition["rate_limit"] is not None:
         alone = graph("Clip", unit, -1.0, 1.0)
-        action = _limited(graph, composition["rate_limit"], graph("Where", acts, action, alone), alone, in_unit)
+        action = _limited(graph, policy, graph("Where", acts, action, alone), alone, in_unit)
         acts = graph("And", graph("Greater", "scale", 0.0), graph("Not", graph("Equal", action, alone)))
     action = graph("Add", graph("Mul", action, half), middle)
     inside = graph("Max", graph("Min", action, high), low)  # the way there and back can end a rounding error beyond a bound
     graph("Where", acts, inside, base, output="action")
 
 
-def _limited(graph: _Graph, limit: float, action: str, alone: str, in_unit: Callable[[str], str]) -> str:
+def _limited(graph: _Graph, policy: Policy, action: str, alone: str, in_unit: Callable[[str], str]) -> str:
     """`Policy._limited`, node by node."""
+    limit = policy.manifest["composition"]["rate_limit"]
     before = graph("Clip", in_unit("previous_action"), -1.0, 1.0)
     alone_before = graph("Clip", in_unit("previous_base_action"), -1.0, 1.0)
+    if policy.stands_alone:
+        alone_before = graph("Mul", alone_before, 0.0)
     with_base = graph("Add", alone, graph("Sub", before, alone_before))
     low = graph("Min", graph("Sub", before, limit), with_base)
     high = graph("Max", graph("Add", before, limit), with_base)

@@ -88,6 +88,8 @@ class Policy:
         self._trained = np.broadcast_to(np.array(scale, np.float64), self._sizes["action"])
         self._scale = self._trained * self.promoted
         self._rate_limit = manifest["composition"]["rate_limit"]
+        self.stands_alone: bool = manifest["composition"].get("stands_alone", False)
+        """Whether this is a network alone, which needs no base action unless its scale is 0."""
         self._previous: Optional[Tuple[np.ndarray, np.ndarray]] = None
         self._entries = _entries(manifest)
         self._low, self._high = (np.array(manifest["bounds"][side], np.float64) for side in ("low", "high"))
@@ -119,6 +121,8 @@ class Policy:
         most = self._trained.max() if wanted.ndim == 0 else self._trained
         if wanted.shape not in ((), self._trained.shape) or not ((wanted >= 0.0) & (wanted <= most)).all():
             raise ValueError(f"scale must be between 0 and {self.trained_scale}, with which it was trained, not {value}")
+        if self.stands_alone and wanted.any() and not (wanted == self._trained).all():
+            raise ValueError(f"a network that stands alone has no scale: 0 is the base, {self.trained_scale} the network")
         self._scale = np.minimum(wanted, self._trained)
 
     def reset(self) -> None:
@@ -142,21 +146,23 @@ class Policy:
             raise ValueError(f"caution must be None or at least 0, not {value}")
         self._caution = None if value is None else float(value)
 
-    def __call__(self, observation: Any, base_action: Any) -> np.ndarray:
+    def __call__(self, observation: Any, base_action: Any = None) -> np.ndarray:
         """Return the action for one observation, or for each of a batch.
 
         Args:
             observation: `{"observation": [O], "achieved_goal": [G], "desired_goal": [G]}`, or a batch, `[B, O]` and `[B, G]`;
                 a mere `[O]` or `[B, O]` for a task without goals. The environment's own form, a dictionary or more axes,
                 works too. With scale 0 it is not used.
-            base_action: `[A]` or `[B, A]`, the controller's action.
+            base_action: `[A]` or `[B, A]`, the controller's action. A network that stands alone does not need it.
 
         Returns:
-            `[A]` or `[B, A]` within the bounds, in the float type of `base_action`.
+            `[A]` or `[B, A]` within the bounds, in the float type of `base_action`, or in float64.
 
         Raises:
             ValueError: a wrong shape, or a value that is not finite.
         """
+        if base_action is None:
+            base_action = self._nothing(observation)
         proposal = np.asarray(base_action)
         if proposal.dtype.kind != "f":
             proposal = proposal.astype(np.float64)
@@ -168,6 +174,8 @@ class Policy:
             return base.reshape(proposal.shape)
         with np.errstate(all="ignore"):
             unit = ((base if self._clip_base else rows) - self._middle) / self._half  # [B, A]: the bounds are -1 and 1
+            if self.stands_alone:
+                unit = np.zeros_like(unit)
             features = self._features(observation, unit, proposal.shape[:-1])
             residual = np.tanh(_network(self.actor, features, 0.0))
             composed = (unit + self._scale * residual).clip(-1.0, 1.0)
@@ -182,6 +190,22 @@ class Policy:
             action = composed * self._half + self._middle
         # Clipped once more: conversion and back can exceed a bound by a rounding error.
         return np.where(acts, action, base).astype(rows.dtype).clip(low, high).reshape(proposal.shape)
+
+    def _nothing(self, observation: Any) -> np.ndarray:
+        """Return what stands for a base action that was not passed: `[A]` or `[B, A]`, the middle of the bounds."""
+        if not (self.stands_alone and self._scale.any()):
+            raise ValueError("base_action is needed: the base acts")
+        shown = observation["observation"] if self._in_parts(observation) else observation
+        axes = 1
+        if self._is_dictionary("observation"):
+            entry = self._entries["observation"][0]
+            axes = len(entry["shape"])
+            for key in entry["path"]:
+                shown = shown[key]
+        elif self._entries:
+            axes = len(self._entries["observation"][0]["shape"])
+        batch = np.shape(shown)[: np.ndim(shown) - axes]
+        return np.broadcast_to(self._middle, (*batch, len(self._middle)))
 
     def _limited(self, action: np.ndarray, alone: np.ndarray) -> np.ndarray:
         """Return the action after the rate limit: no further from the previous one than that, or than the base moved: `[B, A]`.
@@ -406,6 +430,8 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
         _number(composition["rate_limit"], "composition.rate_limit", 1e-9, 1e6)
     if not isinstance(composition["clip_base"], bool) or composition["critic_scores"] not in ("action", "residual"):
         raise ValueError("composition.clip_base or composition.critic_scores is none of the known values")
+    if not isinstance(composition.get("stands_alone", False), bool):
+        raise ValueError("composition.stands_alone must be true or false")
     if not isinstance(manifest["units"], bool):
         raise ValueError("units must be true or false")
     for name in ("clip_before", "clip_after"):

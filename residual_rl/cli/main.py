@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _describe(task: Task) -> str:
-    measure = "; judged by its return" if task.measured_by == "return" else ""
+    measure = "" if task.measured_by == "success" else f"; judged by its {task.measured_by}"
     return f"{task.summary} ({task.gymnasium_id}{measure})"
 
 

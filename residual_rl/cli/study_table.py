@@ -95,7 +95,7 @@ def lines(states: Mapping[Trial, TrialState], out: Path) -> Group:
 def _measured(value: float | None, measured_by: Measure) -> str:
     if value is None:
         return ""
-    return in_digits(value) if measured_by == "return" else f"{value:.2f}"
+    return f"{value:.2f}" if measured_by == "success" else in_digits(value)
 
 
 def _left(at: Standing) -> str:

@@ -11,7 +11,7 @@ from residual_rl.controllers.answers import ask_each, not_finite, numbers_in, re
 from residual_rl.errors import ControllerError
 from residual_rl.types import Observation, map_observation, row_of, select, size_of
 
-DECLARED = ("reads_goal", "reads_state", "can_be_requeried", "is_random", "is_stateful")
+DECLARED = ("reads_goal", "reads_state", "can_be_requeried", "is_random", "is_stateful", "sees_more")
 FEW = 64  # failing rows after which the rest of a batch is not tried row by row
 
 
@@ -28,6 +28,8 @@ class Controller(Protocol):
     - `can_be_requeried = False`: the controller is too slow for that; hindsight then keeps the recorded base actions, although
       the controller would propose others at the new goals.
     - `reads_state = True`: it plans, and needs `observation["state"]`. States are not stored, so it is not re-queried either.
+    - `sees_more = True`: the proposal depends on what the learner is not shown, such as a map; so it is an input of the
+      residual.
     - `is_random = True`: it is stochastic, and can give different actions for the same observation.
     - `is_stateful`: whether its proposals depend on earlier observations; only in a user-supplied environment, where a probe
       finds it out otherwise. If it has no `reset(mask)`, each episode gets a copy.
@@ -108,6 +110,11 @@ def reads_goal(controller: Any) -> bool:
 def reads_state(controller: Any) -> bool:
     """Return whether its observations must hold the simulator's state."""
     return getattr(controller, "reads_state", False)
+
+
+def sees_more(controller: Any) -> bool:
+    """Return whether its proposal depends on what the learner is not shown."""
+    return getattr(controller, "sees_more", False)
 
 
 def can_be_requeried(controller: Any) -> bool:

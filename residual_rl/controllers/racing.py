@@ -45,6 +45,7 @@ class PurePursuit:
 
     reads_goal = False
     reads_state = True
+    sees_more = True
 
     def __call__(self, observation: Observation) -> np.ndarray:
         """`Observation[B] -> base_action [B, 2]`.

@@ -14,6 +14,7 @@ from residual_rl.controllers.controller import (
     is_stateful,
     reads_goal,
     reads_state,
+    sees_more,
 )
 from residual_rl.controllers.models import ONNX_SUFFIX, OnnxModel, StableBaselinesModel, is_stable_baselines
 from residual_rl.controllers.network import SUFFIXES, split_gain
@@ -40,11 +41,12 @@ class Traits:
     is_stateful: bool
     can_be_requeried: bool
     """Whether hindsight may re-query it at stored observations."""
+    sees_more: bool = False
 
     @property
     def is_hidden(self) -> bool:
         """Whether its proposal does not follow from the observation, so that it must be an input of the residual."""
-        return self.is_random or self.is_stateful
+        return self.is_random or self.is_stateful or self.sees_more
 
 
 def traits_of(controller: Any) -> Traits:
@@ -55,6 +57,7 @@ def traits_of(controller: Any) -> Traits:
         is_random=is_random(controller),
         is_stateful=is_stateful(controller),
         can_be_requeried=can_be_requeried(controller),
+        sees_more=sees_more(controller),
     )
 
 

@@ -49,7 +49,7 @@ def diagnose(
 
 def _outcomes(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
     """Return whether the replay has both good and bad episodes."""
-    if config.measured_by == "return":
+    if config.measured_by != "success":
         spread = float(evidence.returns.std())
         measured = f"returns of the latest episodes differ by a standard deviation of {spread:.4g}"
         sound = "The episodes differ, so there is something to learn from."
@@ -108,6 +108,8 @@ def _reward(config: Config, evidence: Evidence, metrics: Rows) -> Finding:
         )
     if config.measured_by == "return":
         return unknown("reward", "The task is measured by its return, which is the reward itself.")
+    if config.measured_by == "time":
+        return unknown("reward", "The task is measured by its time, which the replay does not tell.")
     if evidence.success is None:
         rows = [row for row in metrics if np.isfinite(row["acting_success_rate"])][-EPISODES:]  # cycles, not all of a long run
         success, returns = (np.array([row[name] for row in rows]) for name in ("acting_success_rate", "acting_mean_return"))

@@ -13,6 +13,8 @@ from residual_rl.verdict import Verdict, in_digits
 Rows = Sequence[Mapping[str, float]]
 
 LITTLE_TO_GAIN = 0.98  # success rate of a base above which a gain cannot be distinguished from chance
+COLUMN = {"success": ("success_rate", 1), "return": ("mean_return", 1), "time": ("mean_time", -1)}
+"""The column of each measure in `evaluations.csv`, and -1 if less is better."""
 FEW = 5  # failures of the base, none of which exploration may solve by chance
 SCALE = "algorithm.composition.scale"
 
@@ -29,16 +31,24 @@ def gain(config: Config, evaluations: Rows) -> Finding:
     """Return whether any evaluated policy did better than the base."""
     if not evaluations:
         return unknown("gain", "No policy has been evaluated yet.")
-    column = "mean_return" if config.measured_by == "return" else "success_rate"
-    base, best = evaluations[-1][f"base_{column}"], max(row[column] for row in evaluations)
+    column, sign = COLUMN[config.measured_by]
+    base, best = evaluations[-1][f"base_{column}"], sign * max(sign * row[column] for row in evaluations)
     measured = f"evaluations: base {_shown(config, base)}, best policy {_shown(config, best)}"
-    return finding("gain", best <= base, measured, "A policy did better than the base.", _advice(config), base=base, best=best)
+    return finding(
+        "gain",
+        sign * best <= sign * base,
+        measured,
+        "A policy did better than the base.",
+        _advice(config),
+        base=base,
+        best=best,
+    )
 
 
 def with_verdict(diagnosis: Diagnosis, config: Config, verdict: Verdict) -> Diagnosis:
     """Return the diagnosis of a finished run: the verdict decides whether anything was gained."""
-    by_return = config.measured_by == "return"
-    base, policy = (side.mean_return if by_return else side.success_rate for side in (verdict.base, verdict.policy))
+    attribute = COLUMN[config.measured_by][0]
+    base, policy = (float(getattr(side, attribute) or 0.0) for side in (verdict.base, verdict.policy))
     sound = "The policy is better than the base."
     decided = finding("gain", not verdict.promoted, f"verdict: {verdict}", sound, _advice(config), base=base, best=policy)
     return replace(diagnosis, findings=tuple(decided if one.name == "gain" else one for one in diagnosis.findings))
@@ -48,7 +58,7 @@ def headroom(config: Config, evaluations: Rows, best_cycle: float, starts: SameS
     """Return whether there is anything to gain, and whether exploration finds it from the base's initial states."""
     if not evaluations:
         return unknown("headroom", "The base has not been evaluated yet.")
-    if config.measured_by == "return":
+    if config.measured_by != "success":
         return _headroom_of_returns(config, evaluations[-1]["base_mean_return"], starts)
     base = evaluations[-1]["base_success_rate"]
     numbers = {"base": base, "best_cycle": best_cycle}
@@ -110,4 +120,4 @@ def scaled(config: Config, factor: float) -> object:
 
 
 def _shown(config: Config, value: float) -> str:
-    return in_digits(value) if config.measured_by == "return" else f"{value:.3f}"
+    return f"{value:.3f}" if config.measured_by == "success" else in_digits(value)

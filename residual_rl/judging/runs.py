@@ -12,7 +12,7 @@ from residual_rl.custom.inspection import same_environment
 from residual_rl.custom.opened import Opened
 from residual_rl.custom.sources import AnyEnv
 from residual_rl.errors import RunError
-from residual_rl.evaluation import evaluation_envs
+from residual_rl.evaluation import evaluation_envs, judged_in
 from residual_rl.judging.sequential import compare_in_turns
 from residual_rl.policy import base_plus_residual, restore_residual
 from residual_rl.runs.files import JUDGEMENTS, POLICY, VERDICT
@@ -89,6 +89,7 @@ def compare_run(
     residual = restore_residual(config.algorithm, task.spec, arrays, str(path))
     both = base_plus_residual(controller, residual, task.spec.action_size)
     seeds, repeats = evaluation_seeds(purpose, episodes), read_repeatability(path)
+    task = judged_in(task, purpose)
     with closing(evaluation_envs(task, episodes, num_threads, reads_state(controller))) as envs:
         return compare_in_turns(
             task.name,

@@ -7,7 +7,7 @@ from residual_rl.evaluation import Act
 from residual_rl.pairing.style import style_distance
 from residual_rl.pairing.turns import Turns
 from residual_rl.statistics import ALPHA, Look, looks
-from residual_rl.tasks.lanes import Lanes
+from residual_rl.tasks.lanes import Lanes, timing_of
 from residual_rl.types import Measure
 from residual_rl.verdict import Comparison, Pairing, compared
 
@@ -57,6 +57,7 @@ def compare_in_turns(
             distinct=pairs.distinct,
             alpha=look.alpha,
             planned=len(seeds) if sequential else None,
+            timing=timing_of(envs),
         )
 
     found = result(first)

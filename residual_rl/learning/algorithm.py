@@ -124,6 +124,10 @@ class Algorithm(ABC):
         unknown = next(name for name in knobs)
         raise ResidualRLError(f"a policy of algorithm {self.name!r} has no {unknown} that could be set")
 
+    def without_base(self) -> Self:
+        """Return the rule for steps in which the base has less than its full share, see `Composition.attenuation`."""
+        return self
+
     @property
     def rule(self) -> Self:
         """The rule for which `act` is compiled: equal for all rules that differ only in their knobs."""

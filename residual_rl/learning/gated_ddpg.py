@@ -133,6 +133,10 @@ class GatedDDPG(Algorithm):
         """Return the traced inputs of `act`: scale and cautions."""
         return {**super().settings(scale), "cautions": self._cautions()}
 
+    def without_base(self) -> Self:
+        """Return the rule without a gate: what it would fall back to is not the controller any more."""
+        return replace(self, cautions=(None,) * len(self.cautions))
+
     @property
     def rule(self) -> Self:
         """The rule with neutral cautions: equal for all rules with the same number of cautions."""

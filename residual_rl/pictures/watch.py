@@ -188,7 +188,8 @@ def _make_show(env: str, controller: Controller | str | None, run: str | Path | 
         base = for_lanes(resolve(task.default_controller if controller is None else controller, task.spec, num_threads))
         return _Show(task, base.name, Policy(base.controller, Composition(), None, task.spec))
     config = read_config(run)
-    if config.task != task.name:
+    trained = find_task(config.task)
+    if task.name not in (trained.name, trained.selection_task, trained.verdict_task):
         raise ResidualRLError(f"{run} was trained on {config.task!r}, not on {task.name!r}")
     policy = load(run, controller)
     return _Show(task, f"{config.controller} + residual" if policy.promoted else config.controller, policy)

@@ -25,7 +25,7 @@ class Progress(NamedTuple):
     steps: int
     measured_by: Measure
     base: float
-    """The base's success rate or mean return, as the task is measured."""
+    """The base's success rate, mean return, or minus its mean time, as the task is measured."""
     policy: float
     """The same of the policy, in the latest evaluation."""
     evaluated: bool = False
@@ -40,6 +40,8 @@ class Progress(NamedTuple):
         """The scores of base and policy."""
         if self.measured_by == "return":
             return f"return: base {in_digits(self.base)}, policy {in_digits(self.policy)}"
+        if self.measured_by == "time":
+            return f"time: base {in_digits(-self.base)}, policy {in_digits(-self.policy)}"
         return f"success: base {self.base:.2f}, policy {self.policy:.2f}"
 
     def __str__(self) -> str:

@@ -30,12 +30,13 @@ class Columns(NamedTuple):
     high: str
     base: str
     acting: str
-    """Column of `metrics.csv`: the same of training episodes."""
+    """Column of `metrics.csv`: the same of training episodes; empty if there is none."""
 
 
 COLUMNS_BY_MEASURE: dict[str, Columns] = {
     "success": Columns("success rate", "success_rate", "low", "high", "base_success_rate", "acting_success_rate"),
     "return": Columns("mean return", "mean_return", "return_low", "return_high", "base_mean_return", "acting_mean_return"),
+    "time": Columns("mean time", "mean_time", "time_low", "time_high", "base_mean_time", ""),
 }
 
 

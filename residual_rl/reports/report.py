@@ -26,6 +26,10 @@ SEVERAL = (
     "Thick: the mean over seeds with its 95 % bootstrap interval, as far as all of them have come; thin: each seed. "
     "A single seed has the interval of its evaluation episodes."
 )
+LINES = {
+    True: f"the grey line is the moving average of the last {ACTING_EPISODES} training episodes, ",
+    False: "a failed episode counts ten times the longest one; ",
+}
 WIDE, NARROW = 7.2, 3.7  # inches: for a laptop, for a phone
 
 
@@ -63,10 +67,10 @@ def _of_one(path: Path) -> dict[str, Any]:
     step = round(metrics[-1]["step"]) if metrics else 0
     burn_in = _burn_in(metrics)
     acting_column = COLUMNS_BY_MEASURE[config.measured_by].acting
-    acting = acting_average(metrics, acting_column, config.episodes_per_cycle)
+    acting = acting_average(metrics, acting_column, config.episodes_per_cycle) if acting_column else []
     caption = (
-        f"Mean of {config.evaluation_episodes} evaluation episodes with its 95 % interval; the grey line is the moving average"
-        f" of the last {ACTING_EPISODES} training episodes, the ring is the policy that was selected."
+        f"Mean of {config.evaluation_episodes} evaluation episodes with its 95 % interval; {LINES[bool(acting_column)]}"
+        "the ring is the policy that was selected."
     )
     strips, reason = _film(path) if verdict else ([], "")
     diagnosis = files.read_diagnosis(path)
@@ -129,6 +133,8 @@ def _state(verdict: Verdict | None) -> str:
 def _headline(verdict: Verdict | None) -> str:
     if verdict is None:
         return "No verdict yet: the run is unfinished"
+    if verdict.promoted and verdict.measured_by == "time":
+        return f"Promoted: {verdict.times}"
     if verdict.promoted:
         base, policy = _measured(verdict, verdict.base), _measured(verdict, verdict.policy)
         return f"Promoted: {COLUMNS_BY_MEASURE[verdict.measured_by].title} {base} → {policy}"

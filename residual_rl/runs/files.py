@@ -20,6 +20,10 @@ EVALUATIONS = (
     "base_return_high",
     "fixed",
     "broken",
+    "mean_time",
+    "time_low",
+    "time_high",
+    "base_mean_time",
 )
 FORMAT = 1
 """The format of every file of a run; other formats are refused."""

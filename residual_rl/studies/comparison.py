@@ -113,8 +113,8 @@ def _line(task: str, variant: str, trials: list[list[Mapping[str, Any]]]) -> Lin
 
 
 def is_measured_by_return(row: Mapping[str, Any]) -> bool:
-    """Return whether a row's task is measured by its return."""
-    return row["measured_by"] == "return"
+    """Return whether a row's task is measured by a number of any size, its return or its time, and not by a rate."""
+    return row["measured_by"] != "success"
 
 
 def rows_with_numbers(rows: Rows) -> list[Mapping[str, Any]]:
@@ -124,7 +124,8 @@ def rows_with_numbers(rows: Rows) -> list[Mapping[str, Any]]:
 
 def _of_episodes(row: Mapping[str, Any]) -> tuple[float, float]:
     if is_measured_by_return(row):
-        return float(row["return_low"]), float(row["return_high"])
+        columns = columns_of(row)
+        return float(row[columns.low]), float(row[columns.high])
     episodes = round(float(row["episodes"]))
     return wilson_interval(round(float(row["success_rate"]) * episodes), episodes)
 

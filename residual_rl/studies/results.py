@@ -14,6 +14,7 @@ from residual_rl.reports.acting import acting_average
 from residual_rl.runs.files import CONFIG, EVALUATIONS, EVALUATIONS_CSV, METRICS_CSV, VERDICT
 from residual_rl.runs.reading import read_config, read_rows, read_verdict
 from residual_rl.storage import rounded, write_whole
+from residual_rl.studies.scenes import SCENES, scene_rows
 from residual_rl.studies.trial import INITIAL, Study, Trial
 from residual_rl.studies.trial_directory import TrialState, read_confirmation, read_provenance, read_trial, state_of
 from residual_rl.studies.worlds import WORLDS
@@ -33,6 +34,7 @@ VERDICTS: tuple[str, ...] = (
     *("controller", "measured_by", "base_low", "base_high"),
     *("base_return", "base_return_low", "base_return_high", "policy_return", "policy_return_low", "policy_return_high"),
     *("difference", "difference_low", "difference_high", "again", "again_low", "again_high"),
+    *("time_unit", "both_solve", "base_time", "policy_time", "ahead", "behind"),
 )
 """A row is a finished run's verdict. `difference` is that of the measure, policy minus base; `again` is the same on held-out
 states that decided nothing, if the policy of a world was promoted."""
@@ -41,6 +43,7 @@ WHOLE = {"step", "episodes", "fixed", "broken"}
 NEEDED = {
     "success": ("episodes", "success_rate", "low", "high", "base_success_rate"),
     "return": ("mean_return", "return_low", "return_high", "base_mean_return", "base_return_low", "base_return_high"),
+    "time": ("mean_time", "time_low", "time_high", "base_mean_time"),
 }
 """The columns that every evaluation needs, by the measure of its task."""
 NUMBERS = ("seed", "steps", *EVALUATIONS, "lowest_acting_success_rate", "paper")
@@ -48,6 +51,8 @@ NUMBERS = ("seed", "steps", *EVALUATIONS, "lowest_acting_success_rate", "paper")
 
 def collect_results(study: Study, out: Path, directories: Sequence[Path] = ()) -> int:
     """Write `results.csv` and `verdicts.csv` from all trials of a study's directory; return the number of trials.
+
+    If a task has several scenes, such as race tracks, also `scenes.csv`.
 
     Unfinished and failed trials are included and marked. A trial without an evaluation has a row without numbers.
 
@@ -82,12 +87,12 @@ def collect_results(study: Study, out: Path, directories: Sequence[Path] = ()) -
             found[number] = trial, directory
         rows += [published | row for row in rows_of(trial, directory)]
     write_rows(out / "results.csv", RESULT_COLUMNS, rows)
-    verdicts = [
-        {"study": study.name} | rounded(_verdict(trial, directory))
-        for trial, directory in found
-        if (directory / "run" / VERDICT).exists()
-    ]
+    judged = [(trial, directory) for trial, directory in found if (directory / "run" / VERDICT).exists()]
+    verdicts = [{"study": study.name} | rounded(_verdict(trial, directory)) for trial, directory in judged]
     write_rows(out / "verdicts.csv", VERDICTS, verdicts)
+    scenes = [row for trial, directory in judged for row in scene_rows(trial, read_verdict(directory / "run"))]
+    if scenes:
+        write_rows(out / "scenes.csv", SCENES, [{"study": study.name} | rounded(row) for row in scenes])
     return len(found)
 
 
@@ -181,6 +186,10 @@ def _verdict(trial: Trial, directory: Path) -> dict[str, Any]:
         "difference": given.difference,
         **_ends("difference", given.difference_interval),
     }
+    if given.times is not None:
+        times = given.times
+        values |= {"time_unit": times.unit, "both_solve": times.pairs, "base_time": times.base, "policy_time": times.policy}
+        values |= {"ahead": times.ahead, "behind": times.behind}
     return values if again is None else values | {"again": again.difference} | _ends("again", again.difference_interval)
 
 
@@ -200,7 +209,7 @@ def read_results(path: Path) -> list[dict[str, str]]:
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"cannot read {path}: {error}") from None
-    missing = [name for name in RESULT_COLUMNS if name not in (reader.fieldnames or ())]
+    missing = [name for name in RESULT_COLUMNS if name not in (reader.fieldnames or ()) and name not in NEEDED["time"]]
     if missing or not rows:
         raise RunError(f"{path} holds no results of a study" + (f": it lacks {', '.join(missing)}" if missing else ""))
     for number, row in enumerate(rows, 2):
@@ -217,9 +226,9 @@ def _check_row(row: Mapping[str, Any], place: str) -> None:
     needed = NEEDED[row["measured_by"]] if row["step"] else ()
     for name in NUMBERS:
         try:
-            float(row[name] if name in needed else row[name] or 0)
+            float(row[name] if name in needed else row.get(name) or 0)
         except ValueError:
-            raise RunError(f"{place}: {name} is {row[name]!r}, not a number") from None
+            raise RunError(f"{place}: {name} is {row.get(name)!r}, not a number") from None
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from residual_rl.config import differences
 from residual_rl.errors import RunError
+from residual_rl.reports.figures import COLUMNS_BY_MEASURE
 from residual_rl.runs.files import CONFIG, EVALUATIONS_CSV, METRICS_CSV
 from residual_rl.runs.provenance import provenance
 from residual_rl.runs.reading import read_config, read_made_by
@@ -120,14 +121,14 @@ def standing(trial: Trial, directory: Path) -> Standing:
     metrics, evaluations = (_last_row(directory / "run" / name) for name in (METRICS_CSV, EVALUATIONS_CSV))
     begun = (directory / "run" / CONFIG).exists()
     measured_by = read_config(directory / "run").measured_by if begun else "success"
-    column = "mean_return" if measured_by == "return" else "success_rate"
+    columns = COLUMNS_BY_MEASURE[measured_by]
     return Standing(
         step=round(metrics.get("step", 0.0)),
         steps=trial.steps,
         wall_seconds=metrics.get("wall_seconds", 0.0),
         measured_by=measured_by,
-        base=evaluations.get(f"base_{column}"),
-        policy=evaluations.get(column),
+        base=evaluations.get(columns.base),
+        policy=evaluations.get(columns.value),
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from residual_rl.types import Observation, Spec
+from residual_rl.types import STEPS, Observation, Spec, Timing
 
 Stepped = tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
@@ -12,8 +12,8 @@ Stepped = tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 class Lanes(Protocol):
     """Parallel environments: one episode in each lane, all started at once.
 
-    The `info` of a step holds `is_success` `[E]` bool, and may hold `errors`, `{lane: message}`. A lane whose episode has ended
-    repeats its last observation, flags and success, with reward 0.
+    The `info` of a step holds `is_success` `[E]` bool, and may hold `errors`, `{lane: message}`, and what `timing_of` names.
+    A lane whose episode has ended repeats its last observation, flags, success and info, with reward 0.
     """
 
     @property
@@ -42,3 +42,8 @@ class Lanes(Protocol):
     def close(self) -> Any:
         """Free all resources."""
         ...
+
+
+def timing_of(envs: Lanes) -> Timing:
+    """Return how these environments measure the time of an episode: in steps, unless they have a `timing` of their own."""
+    return getattr(envs, "timing", STEPS)

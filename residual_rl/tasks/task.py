@@ -36,6 +36,11 @@ class Task:
     """Fields of `Config` that the preset `silver2018` has for this task. Source: the configurations of Silver et al. 2018."""
     view: View | None = None
     """The view for drawing; None for a world that cannot be drawn."""
+    selection_task: str | None = None
+    """Name of the task whose episodes select a checkpoint, in scenes that training never shows; None for this one."""
+    verdict_task: str | None = None
+    """Name of the task whose episodes decide the verdict, in scenes that neither training nor selection shows; None for this
+    one."""
 
     @property
     def episode_steps(self) -> float:

@@ -82,7 +82,7 @@ def next_cycle(training: Experiment, envs: Lanes, state: TrainingState, started:
         metrics = {name: float(value) for name, value in learned.metrics.items()}
         _check_finite(learned.learner, state.step)
         arm = roles.arm if actor_learns else np.zeros_like(roles.arm)
-        scores = [(episode.score(config.measured_by), int(arm[episode.lane])) for episode in episodes]
+        scores = [(episode.score(config.measured_by, envs.horizon), int(arm[episode.lane])) for episode in episodes]
         state = state._replace(
             learner=learned.learner,
             cycle=state.cycle + 1,
@@ -112,8 +112,10 @@ def _collect_cycle(training: Experiment, envs: Lanes, state: TrainingState, acto
     """Collect the next cycle's episodes, one in each lane."""
     config = training.config
     rng, key = _chance(config, state.cycle, "collect")
-    algorithm = config.algorithm
+    share = share_of_base(training, state, actor_learns)
+    algorithm = config.algorithm.without_base() if share < 1.0 else config.algorithm
     roles = algorithm.exploration.roles(rng, envs.num_envs, not actor_learns, state.scores)
+    shares = np.where(roles.arm > 0, share, 1.0)[:, None]  # where the base drives, it has all of it
     keys = list(jax.random.split(key, envs.horizon))  # at once: taking them one by one costs as much as acting
     networks, rule, settings = algorithm.acting(state.learner), algorithm.rule, algorithm.settings()
 
@@ -125,7 +127,7 @@ def _collect_cycle(training: Experiment, envs: Lanes, state: TrainingState, acto
 
     first = state.cycle * envs.num_envs
     seeds = [training_seed(config.seed, first + lane) for lane in range(envs.num_envs)]
-    episodes, reasons = collect(envs, training.controller, algorithm.composition, act, seeds)
+    episodes, reasons = collect(envs, training.controller, algorithm.composition, act, seeds, shares)
     if reasons:
         what = reasons[0].partition(" raised ")[2] or reasons[0].partition(": step ")[0]  # so that a message is shown once
         warn(f"episodes that break in training are dropped: {what}", RuntimeWarning, stacklevel=2)
@@ -147,7 +149,8 @@ def _count_in(config: Config, learner: Learner, fresh: Transition | None) -> Lea
 
 def _run_updates(training: Experiment, state: TrainingState, rng: np.random.Generator, key: Any, actor_learns: bool) -> Learned:
     """Start a cycle's updates."""
-    config, algorithm, learner = training.config, training.config.algorithm, state.learner
+    config, share, learner = training.config, share_of_base(training, state, actor_learns), state.learner
+    algorithm = config.algorithm.without_base() if share < 1.0 else config.algorithm
     if not len(state.replay):
         return Learned(learner, dict.fromkeys(algorithm.metrics, np.array(np.nan)))
     updates = config.updates_per_cycle if actor_learns else algorithm.burn_in.updates
@@ -156,13 +159,30 @@ def _run_updates(training: Experiment, state: TrainingState, rng: np.random.Gene
     means: list[Metrics] = []
     for number, count in enumerate(counts):
         jax.block_until_ready(learner)  # else the samples of all parts would be in memory at once
-        batches = _batches(_sample(training, state.replay, rng, count * config.batch_size), count)
+        sampled = _sample(training, state.replay, rng, count * config.batch_size)
+        batches = _batches(_with_share(sampled, share), count)
         spec, part_key = training.task.learner_spec, jax.random.fold_in(key, number)
         learner, metrics = learning.update_many(algorithm, learner, batches, spec, part_key, actor_learns)
         means.append(metrics)
     shares = [count / updates for count in counts]
     metrics = {name: sum(share * mean[name] for share, mean in zip(shares, means, strict=True)) for name in means[0]}
     return Learned(learner, metrics)
+
+
+def share_of_base(training: Experiment, state: TrainingState, actor_learns: bool) -> float:
+    """Return the base's share of the action in the next cycle: all of it during burn-in, in which it acts alone."""
+    return training.config.algorithm.composition.share(state.step / training.config.steps) if actor_learns else 1.0
+
+
+def _with_share(transitions: Transition, share: float) -> Transition:
+    """Return transitions with a share of their base actions, which the learner then takes for the base.
+
+    What was executed is unchanged, so a critic of executed actions can learn from any of them.
+    """
+    if share == 1.0:
+        return transitions
+    now, after = (np.float32(share) * one for one in (transitions.base_action, transitions.next_base_action))
+    return transitions._replace(base_action=now, next_base_action=after)
 
 
 def updates_at_once(row_bytes: int, batch_size: int) -> int:

@@ -21,6 +21,8 @@ def compare_from_same_starts(training: Experiment, state: TrainingState, envs: L
         episode is not known afterwards.
     """
     config, lanes = training.config, envs.num_envs
+    if config.measured_by == "time":
+        return None  # the replay does not tell which episodes failed
     scores = evidence.returns if config.measured_by == "return" else evidence.success
     acted = np.logical_or.reduceat((evidence.rows.residual != 0.0).any(axis=1), evidence.starts)
     if scores is None or not acted.any():
@@ -33,7 +35,7 @@ def compare_from_same_starts(training: Experiment, state: TrainingState, envs: L
             envs, training.controller, config.algorithm.composition, lambda _, action, step: np.zeros_like(action), seeds
         )
         for episode in episodes:
-            of_base[_start(episode.transitions.observation, 0)] = episode.score(config.measured_by)
+            of_base[_start(episode.transitions.observation, 0)] = episode.score(config.measured_by, envs.horizon)
     keys = [_start(evidence.rows.observation, row) for row in evidence.starts]
     pairs = [(score, of_base[key]) for score, key, acts in zip(scores, keys, acted, strict=True) if acts and key in of_base]
     return SameStarts(*np.array(pairs, dtype=np.float64).T) if pairs else None

@@ -15,7 +15,8 @@ from residual_rl.diagnosis.diagnosis import Diagnosis
 from residual_rl.diagnosis.evidence import gather
 from residual_rl.diagnosis.findings import diagnose
 from residual_rl.errors import Interrupted, ResidualRLError, RunError, WorldError
-from residual_rl.evaluation import Act, base_alone, bounded, evaluation_envs, evaluation_row, roll_out
+from residual_rl.evaluation import Act, base_alone, bounded, evaluation_envs, evaluation_row, judged_in, roll_out
+from residual_rl.learning.algorithm import Algorithm
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.pairing.repeatability import repeatability
 from residual_rl.pairing.turns import Pairs, Turns
@@ -85,7 +86,9 @@ def train(
     lanes, with_state = config.episodes_per_cycle, reads_state(controller)
     with (
         closing(task.make_envs(lanes, num_threads=num_threads, autoreset_mode=DISABLED, with_state=with_state)) as envs,
-        closing(evaluation_envs(task, config.evaluation_episodes, num_threads, with_state)) as selection_envs,
+        closing(
+            evaluation_envs(judged_in(task, Purpose.SELECTION), config.evaluation_episodes, num_threads, with_state)
+        ) as selection_envs,
         stop_requested() as stopped,
     ):
         seeds = evaluation_seeds(Purpose.SELECTION, config.evaluation_episodes)
@@ -145,9 +148,15 @@ def _evaluation_is_due(training: Experiment, state: TrainingState, over: bool) -
     return state.step // interval > state.evaluated_at // interval or over
 
 
+def delivered(training: Experiment, state: TrainingState) -> Algorithm:
+    """Return the rule of the policy that would be delivered now."""
+    algorithm = training.config.algorithm.delivered(state.scores)
+    return algorithm.without_base() if algorithm.composition.stands_alone else algorithm
+
+
 def _evaluate(training: Experiment, selection: Selection, state: TrainingState) -> TrainingState:
     """Evaluate the present learner, and make it the selected policy if none was better."""
-    algorithm, measured_by = training.config.algorithm.delivered(state.scores), training.config.measured_by
+    algorithm, measured_by = delivered(training, state), training.config.measured_by
     residual = Residual(algorithm, algorithm.averaged(state.learner))
     policy = base_plus_residual(training.controller, residual, training.task.spec.action_size)
     if state.repeats and state.base is not None:
@@ -205,9 +214,11 @@ def _diagnosis(training: Experiment, state: TrainingState, envs: Lanes | None) -
     config, task, path = training.config, training.task, training.run.path
     asked = training.base.traits.reads_goal and training.base.traits.can_be_requeried
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
-    algorithm = config.algorithm.delivered(state.scores)
+    algorithm = delivered(training, state)
     networks = algorithm.averaged(state.learner)
-    evidence = gather(algorithm, networks, state.replay, task.spec, task.success, base, task.own_reward)
+    # The findings compare a residual with the base that it corrects, and a network that stands alone has none.
+    alone = algorithm.composition.stands_alone
+    evidence = None if alone else gather(algorithm, networks, state.replay, task.spec, task.success, base, task.own_reward)
     evaluations, metrics = (read_rows(path / name) for name in (EVALUATIONS_CSV, METRICS_CSV))
     starts = None if evidence is None or envs is None else compare_from_same_starts(training, state, envs, evidence)
     return diagnose(config, state.step, evidence, evaluations, metrics, starts)

@@ -12,7 +12,9 @@ A car's state is a column of an array `[7, E]`, in the order of CommonRoad's sin
 | 6 | slip angle, from where the car points to where it goes | rad |
 
 Source: Althoff, Koschi and Manzinger 2017 (CommonRoad: vehicle models, sections on the kinematic and the dynamic single-track
-model), with the parameters that the racing community publishes for its 1:10 car.
+model), with the parameters that the racing community publishes for its 1:10 car. Stiffnesses, height, inertia, axles and
+steering are the same in its first simulator, f1tenth/f1tenth_simulator, which weighed 3.47 kg and says that the stiffnesses are
+estimates, and in f1tenth/f1tenth_gym, f110_env.py, which has 3.74 kg, a friction of 1.0489 and 9.51 m/s^2.
 
 Differs: an axle's side force ends at friction times load. CommonRoad's grows with the slip angle without end, so that a car
 would corner with more than its friction allows.

@@ -10,18 +10,17 @@ from gymnasium.vector.utils import batch_space
 
 from residual_rl.tasks.gymnasium_envs import WorldVectorEnv, observation_space
 from residual_rl.tasks.racing.car import STEP_SECONDS
-from residual_rl.tasks.racing.world import COLLISION_COST, MOST_PROGRESS, STATE_SIZE, TIME_COST, RacingWorld, State
-from residual_rl.types import Observation, StepInfo, select
+from residual_rl.tasks.racing.world import COLLISION_COST, MOST_PROGRESS, STATE_SIZE, RacingWorld, State
+from residual_rl.types import Observation, StepInfo, Timing, select
 
 
 def reward(achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo) -> np.ndarray:
     """Return what steps are worth, in metres: `[B]`, from `progress` and `collision` `[B]` in their info.
 
-    Progress along the centre line, minus 2 m for each second, minus 20 m for a collision. Two drivers that finish on the same
-    track have the same progress: their returns then differ by 2 for each second between them.
+    Progress along the centre line, minus 20 m for a collision.
     """
     progress = np.clip(info["progress"], -MOST_PROGRESS, MOST_PROGRESS)
-    return progress - TIME_COST * STEP_SECONDS - COLLISION_COST * np.asarray(info["collision"], dtype=float)
+    return progress - COLLISION_COST * np.asarray(info["collision"], dtype=float)
 
 
 def success(achieved_goal: np.ndarray, desired_goal: np.ndarray) -> np.ndarray:
@@ -61,6 +60,12 @@ class RacingVectorEnv(WorldVectorEnv):
         self.with_state = with_state
         self.single_observation_space = observation_space(world.spec, STATE_SIZE if with_state else None)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
+
+    @property
+    def timing(self) -> Timing:
+        """Seconds until the race is finished, track by track."""
+        names = tuple(track.name for track in self.world.circuits.tracks)
+        return Timing(unit="s", step=STEP_SECONDS, entry="race_time", scene="track", scenes=names)
 
     def _observe(self) -> Observation:
         observation = self.world.observe(self._state, self._goal)

@@ -19,12 +19,7 @@ FROM_FILES = "racing:"
 
 @dataclass(frozen=True)
 class RacingTask(Task):
-    """A task whose episodes end by a collision or a finish, and whose verdict is on tracks that training never shows."""
-
-    selection_task: str | None = None
-    """Name of the task whose episodes select a checkpoint; None for this one."""
-    verdict_task: str | None = None
-    """Name of the task whose episodes decide the verdict; None for this one."""
+    """A task whose episodes end by a collision or a finish."""
 
     def make_envs(
         self,
@@ -58,7 +53,7 @@ def _task(name: str, summary: str, gymnasium_id: str, world: Any, **others: Any)
         make_world=world,
         reward=reward,
         success=success,
-        measured_by="return",
+        measured_by="time",
         **others,
     )
 

@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from residual_rl.processes import usable_cores
 from residual_rl.tasks.racing.car import CAR, STEP_SECONDS, drive
 from residual_rl.tasks.racing.circuits import Circuits
 from residual_rl.tasks.racing.scan import BEAMS, FARTHEST, scan
@@ -39,13 +40,13 @@ from residual_rl.types import Observation, Spec
 LAPS = 2
 HORIZON = 2000
 """Steps, 40 s."""
+LOOKAHEAD = 100
+"""Steps, 2 s: braking from top speed takes 1.1 s."""
 RANGES = slice(0, BEAMS)
 SEEN_SPEED, SEEN_YAW_RATE, SEEN_STEERING = BEAMS, BEAMS + 1, BEAMS + 2
 LAST_ACTION = slice(BEAMS + 3, BEAMS + 5)
 MOST_PROGRESS = 0.5
 """m along the centre line in a step, at most: the inside of the sharpest bend at top speed."""
-TIME_COST = 2.0
-"""m/s: what a second costs, in metres of progress."""
 COLLISION_COST = 20.0
 """m of progress."""
 SPEC = Spec(
@@ -53,8 +54,9 @@ SPEC = Spec(
     goal_size=0,
     action_size=2,
     horizon=HORIZON,
-    reward_range=(-MOST_PROGRESS - TIME_COST * STEP_SECONDS - COLLISION_COST, MOST_PROGRESS),
+    reward_range=(-MOST_PROGRESS - COLLISION_COST, MOST_PROGRESS),
     world="racing",
+    lookahead=LOOKAHEAD,
 )
 
 TIME, CAR_STATE, TRACK, ARC = 0, slice(1, 8), 8, 9
@@ -69,6 +71,8 @@ START_ASIDE = 0.2
 """m at most, from the centre line, at the start."""
 START_TURNED = 0.1
 """rad at most, from its direction."""
+SHARED_FROM = 64
+"""Cars: for fewer, a thread costs more than it saves."""
 RANGE_NOISE = 0.01
 """m, standard deviation. Source: the community's simulator of the 1:10 car."""
 POOL_SIZE = 1 << 20
@@ -109,15 +113,16 @@ class RacingWorld:
 
     Args:
         tracks: each episode takes place on one of them, drawn by its generator.
-        num_threads: for the scans; None for one a core.
+        num_threads: for the scans, from `SHARED_FROM` cars on; None for one a core. (The rest of a step is so many small
+            arrays that two threads would only wait for each other.)
     """
 
     spec = SPEC
 
     def __init__(self, tracks: Sequence[Track], num_threads: int | None = None):
         self.circuits = Circuits(tracks)
-        self._threads = None if num_threads == 1 else ThreadPoolExecutor(num_threads or 2)
-        self._parts = num_threads or 2
+        self._parts = num_threads or usable_cores()
+        self._threads = ThreadPoolExecutor(self._parts) if self._parts > 1 else None
 
     def reset(self, rngs: Sequence[np.random.Generator]) -> tuple[State, np.ndarray]:
         """New episodes, one for each generator: their state, and goals of width 0."""
@@ -183,11 +188,9 @@ class RacingWorld:
 
     def ranges(self, physics: np.ndarray) -> np.ndarray:
         """The scan without its noise: `State.physics [E, 10] -> [E, 60]` m."""
-        parts = self._parts if self._threads and len(physics) >= 64 else 1
-        if parts == 1:
+        if self._threads is None or len(physics) < SHARED_FROM:
             return self._ranges(physics)
-        assert self._threads is not None
-        return np.concatenate(list(self._threads.map(self._ranges, np.array_split(physics, parts))))
+        return np.concatenate(list(self._threads.map(self._ranges, np.array_split(physics, self._parts))))
 
     def with_map(self, physics: np.ndarray) -> np.ndarray:
         """What a driver with a map is shown besides: `State.physics [E, 10] -> [E, 256]`."""

@@ -8,8 +8,11 @@ from residual_rl.errors import ResidualRLError
 DISTRIBUTIONS = {
     "PIL": "Pillow",
     "av": "PyAV",
+    "dm_control": "dm-control",
     "gymnasium_robotics": "gymnasium-robotics",
+    "panda_gym": "panda-gym",
     "sbx": "sbx-rl",
+    "simple_pid": "simple-pid",
     "stable_baselines3": "stable-baselines3",
 }
 """Names of packages whose distribution is not called like the import."""

@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy  # loads its submodules on first use: `stats` takes longer than all others together
 
-FEWEST_PAIRS = 6  # that must differ before a two-sided test at 5 % can be significant: 2 / 2^6 = 0.03
+FEWEST_PAIRS = 6  # that must differ before a two-sided test at `ALPHA` can be significant: 2 / 2^6 = 0.03
 RESAMPLES = 2_000
-ALPHA = 0.05
-"""Two-sided error of every interval and test, unless another one is given."""
+ALPHA = 0.04
+"""Two-sided error of every interval and test of a difference, unless another one is given.
+
+At most 2.5 % of equally good policies may be promoted. A level of 2.5 % on each side would spend all of that, although t and
+the correction for skewness are approximations at small samples; 2 % leaves a fifth of it for them."""
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
@@ -126,7 +129,7 @@ def _hall(
     low = mean - deviation * _skewed(quantile, left, size)
     high = mean - deviation * _skewed(-quantile, right, size)
     ratio = mean / deviation
-    # Beyond a ratio of 9 / skewness the transformation points inwards; there, far from 0.05, the p-value is t's.
+    # Beyond a ratio of 9 / skewness the transformation points inwards; there, far from `ALPHA`, the p-value is t's.
     above = scipy.special.stdtr(freedom, -root * min(ratio, _unskewed(ratio, left, size)))
     below = scipy.special.stdtr(freedom, root * max(ratio, _unskewed(ratio, right, size)))
     return (low, high), min(1.0, 2.0 * float(min(above, below)))

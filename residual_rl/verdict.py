@@ -1,5 +1,7 @@
 """Compare base plus residual with the base. Both run from the same initial states, so episodes are paired."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
@@ -13,6 +15,7 @@ from residual_rl.statistics import ALPHA, compare_returns, mcnemar, newcombe, pa
 from residual_rl.times import Scene, Times, by_scene, decide, times_of
 from residual_rl.types import STEPS, Measure, Timing
 
+MOST_DIGITS = 15  # of a float64
 Pairing = Literal["paired", "unpaired"]
 """Whether episodes from the same initial state are compared with each other, or the two samples as independent ones."""
 
@@ -53,7 +56,7 @@ class Comparison:
     difference: float
     """Success rate or mean return of the policy, minus that of the base; or the time that it saves, see `Times`."""
     difference_interval: tuple[float, float]
-    """95 % interval of the difference: `paired_interval` or `compare_returns`; unpaired `newcombe` or `welch`; of times
+    """96 % interval of the difference: `paired_interval` or `compare_returns`; unpaired `newcombe` or `welch`; of times
     `times.decide`. If the policy did in every step what the base did, it is widened to hold zero."""
     p_value: float
     """Two-sided probability of so large a difference if the two were equally good. For success the exact McNemar test."""
@@ -97,6 +100,10 @@ class Comparison:
         fails_more = self.success_interval is not None and self.success_interval[1] < 0.0
         return (self.difference_interval[1] < 0.0 or fails_more) and self.deviates
 
+    def beside(self, side: Side) -> float:
+        """Return the mean return of the other side."""
+        return (self.policy if side is self.base else self.base).mean_return
+
     @property
     def conclusion(self) -> str:
         """What the comparison shows, in a word or two."""
@@ -126,10 +133,10 @@ class Comparison:
     def __str__(self) -> str:
         conclusion = "; ".join([f"{self.conclusion} ({_p_text(self.p_value)})", *self.remarks])
         if self.measured_by == "return":
-            low, high = map(in_digits, self.difference_interval)
+            low, high = in_digits_apart(self.difference_interval)
+            base, policy = in_digits_apart((self.base.mean_return, self.policy.mean_return))
             return (
-                f"base {in_digits(self.base.mean_return)} -> {in_digits(self.policy.mean_return)} mean return, "
-                f"difference {in_digits(self.difference)} ({low} to {high}); {conclusion}"
+                f"base {base} -> {policy} mean return, difference {in_digits(self.difference)} ({low} to {high}); {conclusion}"
             )
         if self.measured_by == "time":
             return f"{self._times_in_words()}; {conclusion}"
@@ -202,7 +209,7 @@ def compared(
         pairing: "unpaired" if equal starts and equal actions do not give equal episodes.
         distinct: the numbers of the pairs that are no copies of others `[M]`; None if all are.
         style_distance: a field of the result.
-        alpha: error that may be spent. The p-value is rescaled to 0.05: it is below that if and only if the interval at
+        alpha: error that may be spent. The p-value is rescaled to `ALPHA`: it is below that if and only if the interval at
             `1 - alpha` excludes zero.
         planned: a field of the result.
         timing: how the task measures times, and its scenes.
@@ -274,9 +281,22 @@ def side_of(outcome: Outcome) -> Side:
     )
 
 
-def in_digits(value: float) -> str:
-    """Format a return with four significant digits, since returns can have any magnitude."""
-    return np.format_float_positional(value, precision=4, fractional=False, trim="-")
+def in_digits(value: float, beside: float | None = None) -> str:
+    """Format a return with four significant digits, since returns can have any magnitude.
+
+    With more if it stands `beside` another one, until two digits of their difference can be seen.
+    """
+    digits = 4
+    if beside is not None and value != beside and np.isfinite([value, beside]).all():
+        ratio = max(abs(value), abs(beside)) / abs(value - beside)
+        digits = min(MOST_DIGITS, max(digits, math.ceil(math.log10(ratio)) + 2))
+    return np.format_float_positional(value, precision=digits, fractional=False, trim="-")
+
+
+def in_digits_apart(values: Iterable[float]) -> list[str]:
+    """Format two returns, such as those of base and policy or the ends of an interval, so that their difference can be seen."""
+    one, other = values
+    return [in_digits(one, other), in_digits(other, one)]
 
 
 def _p_text(p_value: float) -> str:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from residual_rl.statistics import FEWEST_PAIRS, compare_returns, skewed_t
+from residual_rl.statistics import ALPHA, FEWEST_PAIRS, compare_returns, skewed_t
 
 
 def drops(size, rng, share):
@@ -49,7 +49,7 @@ def test_students_t_alone_would_promote_one_in_ten_where_losses_are_rare_and_gre
     """What the correction for skewness is for."""
     rng = np.random.default_rng(0)
     samples = [drops(500, rng, 0.01) for _ in range(1000)]
-    by_t = [ttest_rel(sample, np.zeros(500)).confidence_interval().low > 0 for sample in samples]
+    by_t = [ttest_rel(sample, np.zeros(500)).confidence_interval(1 - ALPHA).low > 0 for sample in samples]
     assert np.mean(by_t) > 0.1
     assert np.mean([compare_returns(sample)[1][0] > 0 for sample in samples]) < 0.02
 
@@ -59,7 +59,7 @@ def test_a_gain_is_found_as_often_as_by_students_t_where_there_is_no_skewness():
     rng = np.random.default_rng(0)
     samples = [rng.normal(0.1, 1.0, size=500) for _ in range(500)]
     found = np.mean([compare_returns(sample)[1][0] > 0 for sample in samples])
-    by_t = np.mean([ttest_rel(sample, np.zeros(500)).confidence_interval().low > 0 for sample in samples])
+    by_t = np.mean([ttest_rel(sample, np.zeros(500)).confidence_interval(1 - ALPHA).low > 0 for sample in samples])
     assert 0.5 < by_t < 0.7
     assert found > by_t - 0.05
 
@@ -71,7 +71,7 @@ differences = st.lists(st.floats(-100, 100).map(lambda value: round(value, 2)), 
 @given(differences)
 def test_interval_and_p_value_of_returns_never_contradict_each_other(values):
     _, (low, high), p_value = compare_returns(values)
-    assert (low > 0 or high < 0) == (p_value < 0.05)
+    assert (low > 0 or high < 0) == (p_value < ALPHA)
 
 
 @given(differences)
@@ -95,7 +95,7 @@ def test_the_interval_holds_the_mean_and_that_of_students_t(values):
     if len(set(values.tolist())) == 1:
         return
     t = ttest_rel(values, np.zeros(len(values)))
-    expected = t.confidence_interval()
+    expected = t.confidence_interval(1 - ALPHA)
     slack = 1e-9 * np.abs(values).max()
     assert low <= expected.low + slack <= values.mean() + 2 * slack
     assert high >= expected.high - slack >= values.mean() - 2 * slack
@@ -106,7 +106,7 @@ def test_without_skewness_it_is_students_paired_t():
     half = np.random.default_rng(0).normal(0.1, 1.0, size=40)
     values = np.concatenate([half, 0.2 - half])  # symmetric about 0.1
     t = ttest_rel(values, np.zeros(80))
-    expected = t.confidence_interval()
+    expected = t.confidence_interval(1 - ALPHA)
     interval, p_value = skewed_t(values)
     assert interval == pytest.approx((expected.low, expected.high))
     assert p_value == pytest.approx(t.pvalue)
@@ -118,7 +118,7 @@ def test_halls_transformation_by_hand():
     So w = -2.7764 / sqrt(5) = -1.24166. Corrected it is 3 (c - 1) / 1.5 = -3.95744, where c = -0.97872 is the cube root of
     1 + 1.5 (w - 1.5 / 30) = -0.93749. That makes the upper end; the lower one is t's, since the losses are not the long side.
     """
-    (low, high), _ = skewed_t(np.array([0.0, 0.0, 0.0, 0.0, 5.0]))
+    (low, high), _ = skewed_t(np.array([0.0, 0.0, 0.0, 0.0, 5.0]), 0.05)
     assert high == pytest.approx(1 + 3.95744 * np.sqrt(5), abs=1e-4)
     assert low == pytest.approx(1 - 1.24166 * np.sqrt(5), abs=1e-4)
 

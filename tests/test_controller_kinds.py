@@ -14,9 +14,10 @@ from gymnasium import spaces
 from worlds import BUDGET, Aim
 
 import residual_rl
-from residual_rl.controllers.adapted import Adapted, Character, per_lane, takes_no_mask
+from residual_rl.controllers.adapted import Adapted, Character, per_lane
 from residual_rl.controllers.controller import batched, propose, start_episodes
 from residual_rl.controllers.copying import CannotCopy, copy_of
+from residual_rl.controllers.episode_start import takes_no_mask
 from residual_rl.controllers.models import StableBaselinesModel
 from residual_rl.controllers.probe import character_of
 from residual_rl.errors import ControllerError
@@ -342,10 +343,18 @@ class Reset:
     def anything(self, *args: Any, **kwargs: Any) -> None: ...
     def mask(self, mask: np.ndarray) -> None: ...
     def masked(self, mask: np.ndarray, hard: bool = False) -> None: ...
+    def lanes(self, dones: np.ndarray) -> None: ...
+    def started(self, obs: np.ndarray) -> None: ...
+    def placed(self, x0: np.ndarray) -> None: ...
+    def initial(self, initial_state: Any) -> None: ...
+    def named(self, *, observation: np.ndarray | None = None) -> None: ...
+    def optional(self, first_obs: np.ndarray | None = None) -> None: ...
 
 
 @pytest.mark.parametrize(
-    ("name", "is_single"), [("bare", True), ("seeded", True), ("anything", True), ("mask", False), ("masked", False)]
+    ("name", "is_single"),
+    [("bare", True), ("seeded", True), ("anything", True), ("mask", False), ("masked", False), ("lanes", False)]
+    + [(name, True) for name in ("started", "placed", "initial", "named", "optional")],
 )
 def test_a_reset_that_can_be_called_without_arguments_is_of_one_episode(name: str, is_single: bool) -> None:
     assert takes_no_mask(SimpleNamespace(reset=getattr(Reset(), name))) == is_single
@@ -372,6 +381,44 @@ def test_a_reset_with_a_seed_is_called_at_the_start_of_each_episode() -> None:
     assert isinstance(result, residual_rl.api.Baseline)
     assert isinstance(alone, residual_rl.api.Baseline)
     assert result.base == alone.base
+
+
+class FromItsStart:
+    """Its first answer of an episode is right; then it repeats it. It needs to know where the episode starts."""
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        assert observation.shape == (1,)
+        return 1.0 + 2.0 * self.start
+
+
+class Required(FromItsStart):
+    def reset(self, obs: np.ndarray) -> None:
+        self.start = np.array(obs)
+
+
+class Optional(FromItsStart):
+    def reset(self, observation: np.ndarray | None = None) -> None:
+        self.start = np.zeros(1) if observation is None else np.array(observation)
+
+
+class ByHand:
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        self.start = observation if self.start is None else self.start
+        return 1.0 + 2.0 * self.start
+
+    def reset(self) -> None:
+        self.start: Any = None
+
+
+@pytest.mark.parametrize("kind", [Required, Optional, lambda: per_lane(Required)], ids=["required", "optional", "per lane"])
+def test_a_reset_that_takes_an_observation_gets_the_first_one_of_its_episode(kind: Any, tmp_path: Any) -> None:
+    told: list[str] = []
+    result = residual_rl.evaluate(Aim, kind(), horizon=20, episodes=8, tell=told.append)
+    expected = residual_rl.evaluate(Aim, ByHand(), horizon=20, episodes=8, tell=lambda line: None)
+    assert isinstance(result, residual_rl.api.Baseline)
+    assert isinstance(expected, residual_rl.api.Baseline)
+    assert result.base == expected.base
+    assert "deterministic, stateful" in "".join(told)
 
 
 @pytest.mark.parametrize("make", [Pid, lambda: Pid(), partial(Pid, gain=1.0)], ids=["class", "function", "partial"])

@@ -1,14 +1,16 @@
 """Environments that users bring and that are odd, or fail: what is wrong is named, and nothing else is lost."""
 
+import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv
-from worlds import Aim
+from worlds import BUDGET, Aim
 
 import residual_rl
 from residual_rl.controllers import TableController
@@ -130,6 +132,12 @@ def test_a_module_that_registers_an_environment_is_imported(tmp_path: Path, monk
     )
     monkeypatch.syspath_prepend(tmp_path)
     residual_rl.evaluate("aim_world:AimOfAModule-v0", Aim.off_by(0.0), episodes=2, tell=lambda line: None)
+    few = BUDGET | {"steps": 100, "evaluation_episodes": 4, "verdict_episodes": 4}
+    run = residual_rl.improve("aim_world:AimOfAModule-v0", Aim.off_by(0.0), out=tmp_path / "run", **few)
+    gymnasium.registry.pop("AimOfAModule-v0")  # as in another process, which has not imported it
+    sys.modules.pop("aim_world")
+    residual_rl.reevaluate(run, Aim.off_by(0.0), episodes=2)
+    residual_rl.reevaluate(run, Aim.off_by(0.0), env="AimOfAModule-v0", episodes=2)
     with pytest.raises(WorldError, match="importing 'no_such_module' for 'no_such_module:Env-v0' raised ModuleNotFoundError"):
         residual_rl.evaluate("no_such_module:Env-v0", Aim.off_by(0.0), episodes=2)
 

@@ -12,6 +12,7 @@ import residual_rl
 from residual_rl.controllers import ReactivePush
 from residual_rl.errors import ControllerError, RunError
 from residual_rl.runs.first_look import FIRST_LOOK, read_first_look, take_first_look
+from residual_rl.seeds import Purpose
 from residual_rl.tasks import TASKS
 from residual_rl.types import Observation
 
@@ -123,6 +124,61 @@ def test_memories_are_compared_from_the_start_of_an_episode(make: Any, tmp_path:
         residual_rl.load(tmp_path, make(2.0, 0.6))
 
 
+class Planner(Pd):
+    """Finds no plan in the third step of the first episode, but in others."""
+
+    def reset(self) -> None:
+        self.shown: list[float] = []
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        self.shown.append(float(observation[0]))
+        if self.shown[:3] == IN_THE_FIRST_EPISODE:
+            raise RuntimeError("infeasible")
+        return super().__call__(observation)
+
+
+def first_observations() -> list[float]:
+    env = Aim()
+    shown = [env.reset(seed=int(Purpose.PROBE))[0]] + [env.step(np.ones(1, np.float32))[0] for _ in range(2)]
+    return [float(one[0]) for one in shown]
+
+
+IN_THE_FIRST_EPISODE = first_observations()
+
+
+def test_a_base_that_fails_in_its_first_steps_is_compared_in_those_before(tmp_path: Path) -> None:
+    residual_rl.improve(Aim, Planner(2.0), out=tmp_path, **FEW)
+    look = read_first_look(tmp_path)
+    assert look is not None
+    assert look.proposed is not None
+    assert len(look.proposed) == 2
+    residual_rl.load(tmp_path, Planner(2.0))
+    with pytest.raises(ControllerError, match="improves another 'Planner': in step 0"):
+        residual_rl.load(tmp_path, Planner(2.1))
+
+
+def test_over_a_base_that_fails_at_once_the_environment_is_compared_all_the_same() -> None:
+    from residual_rl.custom.opened import Opened
+
+    def fails(observation: Observation) -> np.ndarray:
+        raise RuntimeError("infeasible")
+
+    look = take_first_look(Opened(Aim, 20).few_lanes(), fails)
+    assert look is not None
+    assert look.proposed is None
+    assert look.reward is not None
+    assert not look.action.any()
+
+
+def test_what_an_environment_does_before_it_fails_is_kept() -> None:
+    from residual_rl.custom.opened import Opened
+
+    lanes = Opened(lambda: Aim(fails_at=2), 20).few_lanes()
+    look = take_first_look(lanes, lambda observation: np.zeros((len(observation["observation"]), 1)))
+    assert look is not None
+    assert len(look.action) == 2
+
+
 def test_what_is_not_reproducible_is_not_compared(tmp_path: Path) -> None:
     residual_rl.improve(Aim, Noisy(2.0), out=tmp_path, **FEW)
     look = read_first_look(tmp_path)
@@ -133,7 +189,7 @@ def test_what_is_not_reproducible_is_not_compared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seeded", [True, False])
-def test_a_generator_of_its_own_is_not_compared(seeded: bool, tmp_path: Path) -> None:
+def test_gains_beside_a_generator_of_its_own_are_compared_and_the_generator_is_not(seeded: bool, tmp_path: Path) -> None:
     class Dithered(Pd):
         def __init__(self, gain: float):
             super().__init__(gain)
@@ -150,6 +206,8 @@ def test_a_generator_of_its_own_is_not_compared(seeded: bool, tmp_path: Path) ->
     assert look is not None
     assert look.proposed is None
     residual_rl.load(tmp_path, used)  # its generator has moved on, or another seed began it
+    with pytest.raises(ControllerError, match="improves another 'Dithered'"):
+        residual_rl.load(tmp_path, Dithered(2.2))
 
 
 def test_a_world_that_no_seed_decides_is_not_compared() -> None:

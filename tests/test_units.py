@@ -204,6 +204,30 @@ def test_goals_share_their_units_and_are_rewarded_in_the_environments() -> None:
     assert all(np.min(goal) > 5e5 for goal in seen)
 
 
+def test_a_goal_environment_in_millimetres_is_learned_as_well(tmp_path: Path) -> None:
+    """The base goes a tenth of the way, and hardly ever arrives."""
+
+    class InMillimetres(Reach):
+        def _show(self) -> dict[str, Any]:
+            shown = super()._show()
+            shown["observation"]["tip"] = 1000.0 * shown["observation"]["tip"]
+            return shown | {key: 500.0 + 1000.0 * shown[key] for key in ("achieved_goal", "desired_goal")}
+
+        def _distance_reward(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:  # type: ignore[override]
+            return Reach._distance_reward((achieved - 500.0) / 1000.0, (desired - 500.0) / 1000.0)
+
+    def timid(shown: dict[str, Any]) -> np.ndarray:
+        goal = (shown["desired_goal"] - 500.0) / 1000.0
+        tip = {"tip": shown["observation"]["tip"] / 1000.0}
+        return np.array([0.5, 0.0]) + 0.1 * (straight({"observation": tip, "desired_goal": goal}) - np.array([0.5, 0.0]))
+
+    budget = BUDGET | {"steps": 4000, "horizon": 10}
+    verdict = residual_rl.improve(InMillimetres, timid, out=tmp_path, **budget).verdict()
+    assert verdict.measured_by == "success"
+    assert verdict.promoted, verdict
+    assert verdict.policy.success_rate > verdict.base.success_rate + 0.2
+
+
 def test_a_table_reads_the_environments_numbers() -> None:
     table = TableController(np.array([[1e7], [1e7 + 1e-3]]), np.array([[5.0], [1.0]]))
     layout = layout_of(spaces.Box(-np.inf, np.inf, (1,), np.float64), spaces.Box(-2.0, 6.0, (1,), np.float64))

@@ -43,8 +43,8 @@ def model_card(manifest: Mapping[str, Any], place: str) -> str:
 
 | {verdict.episodes} episodes each | success | 95 % interval | mean return |
 |---|---|---|---|
-| {base} alone | {_row(verdict.base)} |
-| with the residual | {_row(verdict.policy)} |
+| {base} alone | {_row(verdict, verdict.base)} |
+| with the residual | {_row(verdict, verdict.policy)} |
 
 > {verdict}
 
@@ -78,9 +78,9 @@ def _decision(verdict: Verdict) -> str:
     )
 
 
-def _row(side: Side) -> str:
+def _row(verdict: Verdict, side: Side) -> str:
     low, high = side.interval
-    return f"{side.success_rate:.3f} | {low:.3f} to {high:.3f} | {in_digits(side.mean_return)}"
+    return f"{side.success_rate:.3f} | {low:.3f} to {high:.3f} | {in_digits(side.mean_return, verdict.beside(side))}"
 
 
 def _code(text: str) -> str:

@@ -117,7 +117,7 @@ def evaluate(
     from residual_rl.api import Baseline
     from residual_rl.api import evaluate as evaluate_
     from residual_rl.judging.runs import reevaluate
-    from residual_rl.verdict import in_digits
+    from residual_rl.verdict import in_digits, in_digits_apart
 
     result: Any
     try:
@@ -156,8 +156,9 @@ def evaluate(
         reached = "-" if side.steps_to_success is None else f"{side.steps_to_success:.0f}"
         rate, (low, high) = f"{side.success_rate:.3f}", side.interval
         if result.measured_by == "return" and side.return_interval:
-            interval = " to ".join(map(in_digits, side.return_interval))
-            table.add_row(name, in_digits(side.mean_return), interval, rate, reached)
+            beside = None if isinstance(result, Baseline) else result.beside(side)
+            interval = " to ".join(in_digits_apart(side.return_interval))
+            table.add_row(name, in_digits(side.mean_return, beside), interval, rate, reached)
         else:
             table.add_row(name, rate, f"{low:.3f} - {high:.3f}", f"{side.mean_return:.1f}", reached)
     console.print(table)

@@ -1,6 +1,5 @@
 """Adapt a user-supplied callable, with its environment's observations and units, to the library's `Controller` interface."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from residual_rl.controllers.answers import ask_each, numbers_in, shaped, shaped_rows
 from residual_rl.controllers.controller import declared_traits, is_stateful, name_of
 from residual_rl.controllers.copying import CannotCopy, copy_of
+from residual_rl.controllers.episode_start import keeps_lanes, of_one_episode
 from residual_rl.errors import ControllerError
 from residual_rl.spaces import Layout
 from residual_rl.types import Observation, row_of, size_of
@@ -121,7 +121,7 @@ class PerLane:
                 self._each[lane] = self._controller_of(lane)
 
     def _controller_of(self, lane: int) -> Any:
-        call: Any = self._new(lane)
+        call: Any = of_one_episode(self._new(lane))
         if is_stateful(call):
             call.reset()
         return call
@@ -187,20 +187,6 @@ def per_lane(make: Callable[[], Callable[[Any], Any]]) -> PerLane:
     called, or, if it has none, a new one is made.
     """
     return PerLane(make)
-
-
-def takes_no_mask(call: Any) -> bool:
-    """Return whether its `reset` is for a single episode: it can be called without arguments."""
-    try:
-        inspect.signature(call.reset).bind()
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def keeps_lanes(call: Any) -> bool:
-    """Return whether it keeps the state of parallel episodes apart."""
-    return is_stateful(call) and not takes_no_mask(call)
 
 
 def _name_of_made(make: Any) -> str:

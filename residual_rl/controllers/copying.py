@@ -6,7 +6,7 @@ one that holds a connection could end it.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
@@ -23,12 +23,13 @@ class CannotCopy(Exception):
     """A controller cannot be copied; the message says why."""
 
 
-def copy_of(call: Any, chance: int = 0) -> Any:
+def copy_of(call: Any, chance: int = 0, seed: int | None = None) -> Any:
     """Return an independent copy that gives the same actions.
 
     Args:
         call: the controller.
-        chance: for 0, random generators are copied with their state; else they are seeded by it.
+        chance: for 0, random generators are copied with their state; else they are seeded by it and that state.
+        seed: seeds them, whatever their state is.
 
     Raises:
         CannotCopy: something that it holds cannot be copied.
@@ -37,7 +38,7 @@ def copy_of(call: Any, chance: int = 0) -> Any:
     cells: list[tuple[CellType, CellType]] = []
     spaces: dict[int, dict[str, Any]] = {}
     try:
-        names = _prepare(call, memo, cells, spaces, chance)
+        names = _prepare(call, memo, cells, spaces, lambda one: _reseed(one, chance, seed))
         for function, name in names:
             space = spaces[id(function.__globals__)]
             space[name] = deepcopy(function.__globals__[name], memo)
@@ -67,7 +68,7 @@ def _prepare(
     memo: dict[int, Any],
     cells: list[tuple[CellType, CellType]],
     spaces: dict[int, dict[str, Any]],
-    chance: int,
+    reseed: Callable[[Any], Any],
 ) -> list[tuple[FunctionType, str]]:
     """Put into the memo what `deepcopy` would share or should share; return the global variables that functions name."""
     alive: list[Any] = []
@@ -87,7 +88,7 @@ def _prepare(
         if isinstance(one, gymnasium.Env | gymnasium.vector.VectorEnv) or _is_simulator(one):
             memo[id(one)] = one
             continue
-        if chance and (generator := _reseed(one, chance)) is not None:
+        if (generator := reseed(one)) is not None:
             memo[id(one)] = generator
             continue
         if hasattr(type(one), "__deepcopy__"):
@@ -158,13 +159,15 @@ def _is_simulator(one: Any) -> bool:
     return type(one).__module__.partition(".")[0] == "mujoco"
 
 
-def _reseed(one: Any, chance: int) -> Any:
-    """Return a generator of the same kind in another state; None for what is none."""
+def _reseed(one: Any, chance: int, seed: int | None) -> Any:
+    """Return a generator of the same kind in another state; None for what is none, or if its state is to be copied."""
+    if not chance and seed is None:
+        return None
     if isinstance(one, np.random.Generator):
-        copied = deepcopy(one)
-        return np.random.Generator(type(copied.bit_generator)(int(copied.integers(2**31)) + chance))  # type: ignore[call-arg]
+        drawn = int(deepcopy(one).integers(2**31)) + chance if seed is None else seed
+        return np.random.Generator(type(one.bit_generator)(drawn))  # type: ignore[call-arg]
     if isinstance(one, np.random.RandomState):
-        return np.random.RandomState((int(deepcopy(one).randint(2**31 - 1)) + chance) % 2**32)
+        return np.random.RandomState((int(deepcopy(one).randint(2**31 - 1)) + chance) % 2**32 if seed is None else seed)
     if isinstance(one, random.Random):
-        return random.Random(deepcopy(one).getrandbits(31) + chance)
+        return random.Random(deepcopy(one).getrandbits(31) + chance if seed is None else seed)
     return None

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, Lanes, PerLane, keeps_lanes, takes_no_mask
+from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, Lanes, PerLane
 from residual_rl.controllers.controller import is_stateful, name_of, propose, restart, start_episodes
 from residual_rl.controllers.copying import CannotCopy, copy_of
+from residual_rl.controllers.episode_start import keeps_lanes, of_one_episode, takes_no_mask
 from residual_rl.errors import ControllerError
 from residual_rl.processes import usable_cores
 from residual_rl.spaces import Layout
@@ -213,6 +214,7 @@ def _copies_of(call: Any) -> tuple[Callable[[int], Any], str]:
 
     def started(one: Any) -> Any:
         if is_stateful(one) and takes_no_mask(one):
+            one = of_one_episode(one)
             restart(one)
         return one
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from residual_rl.controllers import CONTROLLERS, Controller, NetworkController, TableController, make_controller, name_of
-from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies, keeps_lanes
+from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies
 from residual_rl.controllers.artefacts import Artefact, Prepared, artefact_in
 from residual_rl.controllers.controller import (
     can_be_requeried,
@@ -16,6 +16,7 @@ from residual_rl.controllers.controller import (
     reads_state,
     sees_more,
 )
+from residual_rl.controllers.episode_start import keeps_lanes
 from residual_rl.controllers.models import ONNX_SUFFIX, OnnxModel, StableBaselinesModel, is_stable_baselines
 from residual_rl.controllers.network import SUFFIXES, split_gain
 from residual_rl.controllers.own_units import InOwnUnits

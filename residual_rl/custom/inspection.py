@@ -128,7 +128,7 @@ def same_environment(there: Description, opened: Opened, path: Any, success: str
         RunError: it is another one, or the rule of success differs.
     """
     pairs = {
-        "task": (there.task, opened.name),
+        "task": (there.task.rpartition(":")[2], opened.name.rpartition(":")[2]),  # an id with the module that registers it
         "horizon": (there.horizon, opened.horizon or there.horizon),
         "spaces": (replace(there.layout, units=None), opened.layout),
         "rule of success": (there.success, success or there.success),

@@ -209,7 +209,7 @@ class ManyEnvs:
         self._made = [self._first]
         self._processes = processes
         self._in_processes: ProcessRows | None = None
-        self.name = environment_name(self._first)
+        self.name = called if ":" in called else environment_name(self._first)  # an id's module is needed to load a run later
         self.spaces = self._first.observation_space, self._first.action_space
         self.time_limit = time_limit(self._first)
         self.one: gymnasium.Env | None = self._first

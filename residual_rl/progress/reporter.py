@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 from residual_rl.progress.plan import Plan, duration
 from residual_rl.progress.terminal import Terminal
 from residual_rl.types import Measure
-from residual_rl.verdict import in_digits
+from residual_rl.verdict import in_digits_apart
 
 
 class Progress(NamedTuple):
@@ -39,9 +39,11 @@ class Progress(NamedTuple):
     def scores(self) -> str:
         """The scores of base and policy."""
         if self.measured_by == "return":
-            return f"return: base {in_digits(self.base)}, policy {in_digits(self.policy)}"
+            base, policy = in_digits_apart((self.base, self.policy))
+            return f"return: base {base}, policy {policy}"
         if self.measured_by == "time":
-            return f"time: base {in_digits(-self.base)}, policy {in_digits(-self.policy)}"
+            base, policy = in_digits_apart((-self.base, -self.policy))
+            return f"time: base {base}, policy {policy}"
         return f"success: base {self.base:.2f}, policy {self.policy:.2f}"
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ from residual_rl.reports.learned_model import draw_learned_model, read_learned_m
 from residual_rl.runs import reading as files
 from residual_rl.runs.files import EVALUATIONS_CSV, METRICS_CSV, VERDICT
 from residual_rl.storage import write_whole
-from residual_rl.verdict import Side, Verdict, in_digits
+from residual_rl.verdict import Side, Verdict, in_digits, in_digits_apart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,7 +112,7 @@ def _of_several(paths: list[Path]) -> dict[str, Any]:
         "title": f"{', '.join(tasks)}: {len(paths)} runs",
         "state": "promoted" if promoted == len(paths) else "unfinished" if unfinished else "kept",
         "headline": f"{promoted} of {len(paths)} runs promoted" + (f", {unfinished} unfinished" if unfinished else ""),
-        "detail": "A run is promoted only if the 95 % interval of the paired difference excludes a loss.",
+        "detail": "A run is promoted only if the 96 % interval of the paired difference excludes a loss.",
         "facts": {"task": ", ".join(tasks)},
         "figures": figures,
         "comparison": list(zip(names, configs, verdicts, strict=True)),
@@ -143,11 +143,17 @@ def _headline(verdict: Verdict | None) -> str:
 
 def _measured(verdict: Verdict, side: Side) -> str:
     """What decided about a side, as text."""
-    return f"{side.success_rate:.3f}" if verdict.measured_by == "success" else _with_minus(side.mean_return)
+    return (
+        f"{side.success_rate:.3f}" if verdict.measured_by == "success" else _with_minus(side.mean_return, verdict.beside(side))
+    )
 
 
-def _with_minus(value: float) -> str:
-    return in_digits(value).replace("-", "\N{MINUS SIGN}")
+def _with_minus(value: float, beside: float | None = None) -> str:
+    return in_digits(value, beside).replace("-", "\N{MINUS SIGN}")
+
+
+def _interval_with_minus(ends: tuple[float, float] | None) -> str:
+    return " to ".join(in_digits_apart(ends)).replace("-", "\N{MINUS SIGN}") if ends else ""
 
 
 def _unfinished(step: int, config: Config) -> str:
@@ -261,7 +267,7 @@ def page(content: Mapping[str, Any]) -> str:
     environment.filters["rate"] = "{:.3f}".format
     environment.filters["interval"] = lambda pair: "{:.3f} to {:.3f}".format(*pair)
     environment.filters["digits"] = _with_minus
-    environment.filters["digits_interval"] = lambda pair: " to ".join(map(_with_minus, pair)) if pair else ""
+    environment.filters["digits_interval"] = _interval_with_minus
     environment.filters["p"] = lambda p: f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
     empty = {
         "model": None,

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from residual_rl.controllers import Controller, is_random, propose, reads_state, start_episodes
-from residual_rl.controllers.copying import CannotCopy, copy_of
 from residual_rl.encoders.perception import Perception
 from residual_rl.errors import ControllerError, RunError
+from residual_rl.runs.answers import answers_of, seeded_answers_of, to_ask
 from residual_rl.seeds import Purpose
 from residual_rl.storage import digest, read_arrays, write_arrays
 from residual_rl.tasks.lanes import Lanes
-from residual_rl.types import Observation, map_observation, select, without_state
+from residual_rl.types import Observation, map_observation, without_state
 
 FIRST_LOOK = "first-look.safetensors"
 STEPS = 10
@@ -36,10 +36,14 @@ class FirstLook(NamedTuple):
     """[T, E, A] the executed actions, in [-1, 1]."""
     reward: np.ndarray | None
     """[T, E]; None if the environment is not reproducible."""
+    seeded: np.ndarray | None = None
+    """[T, E, A] the proposals of a stochastic base whose generators are seeded, see `seeded_answers_of`."""
 
 
 def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool = True) -> FirstLook | None:
-    """Roll a base out for a few steps, twice; None if it fails.
+    """Roll a base out for a few steps, twice; None if the environment fails at once.
+
+    If the base fails, what came before is kept; if it fails at once, what the environment does when nothing is done.
 
     Args:
         lanes: to roll out in.
@@ -51,14 +55,19 @@ def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool
     seeds = [Purpose.PROBE + lane for lane in range(lanes.num_envs)]
     action_size = lanes.task_spec.action_size
     try:
-        asked = _to_ask(controller)
+        asked = to_ask(controller)
         start_episodes(asked, len(seeds))
         shown, proposed, reward = _roll_out_briefly(lanes, seeds, lambda seen, _: propose(asked, seen, action_size))
+        answers = bool(shown)
+        if not answers:
+            idle = np.zeros((len(seeds), action_size))
+            shown, proposed, reward = _roll_out_briefly(lanes, seeds, lambda *_: idle)
         actions = proposed.clip(-1.0, 1.0)
         again, _, other = _roll_out_briefly(lanes, seeds, lambda _, step: actions[step], len(actions))
         same_world = len(again) == len(shown) and _difference(_stack(shown), _stack(again)) is None and _is_close(reward, other)
         # A copy with another random state, because the next start of Python seeds it anew.
-        same_base = answers_of(controller, _stack(shown), action_size, chance=1)
+        same_base = answers_of(controller, _stack(shown), action_size, chance=1) if answers else None
+        seeded = seeded_answers_of(controller, _stack(shown), action_size) if answers and is_random(controller) else None
     except Exception:  # a failure here happens again in the run, and is reported there
         return None
     stacked = _stack(shown)
@@ -67,21 +76,11 @@ def take_first_look(lanes: Lanes, controller: Controller, with_environment: bool
         observation["shown"] = stacked["shown"]
         lanes_kept = slice(max(1, MOST_BYTES // observation["shown"][:, 0].nbytes))
         observation = map_observation(lambda array: array[:, lanes_kept], observation)
-        proposed, same_base, actions, reward = (array[:, lanes_kept] for array in (proposed, same_base, actions, reward))
+        proposed, actions, reward = (array[:, lanes_kept] for array in (proposed, actions, reward))
+        same_base, seeded = (None if array is None else array[:, lanes_kept] for array in (same_base, seeded))
     keeps_world = with_environment and same_world
-    keeps_base = not is_random(controller) and _is_close(proposed, same_base, least=1.0)
-    return FirstLook(observation, proposed if keeps_base else None, actions, reward if keeps_world else None)
-
-
-def answers_of(controller: Controller, observation: Observation, action_size: int, chance: int = 0) -> np.ndarray:
-    """Return the proposals `[T, E, A]` of a base, or of its copy, for observations `[T, E, ...]` from the start of episodes.
-
-    `chance`: see `copy_of`.
-    """
-    asked = _to_ask(controller, chance)
-    steps, episodes = observation["observation"].shape[:2]
-    start_episodes(asked, episodes)
-    return np.stack([propose(asked, select(observation, step), action_size) for step in range(steps)])
+    keeps_base = same_base is not None and not is_random(controller) and _is_close(proposed, same_base, least=1.0)
+    return FirstLook(observation, proposed if keeps_base else None, actions, reward if keeps_world else None, seeded)
 
 
 def save_first_look(path: Path, look: FirstLook) -> None:
@@ -91,7 +90,7 @@ def save_first_look(path: Path, look: FirstLook) -> None:
         RunError: it cannot be written.
     """
     arrays: dict[str, Any] = {**look.observation, "action": look.action}
-    arrays |= {name: value for name in ("proposed", "reward") if (value := getattr(look, name)) is not None}
+    arrays |= {name: value for name in ("proposed", "reward", "seeded") if (value := getattr(look, name)) is not None}
     write_arrays(path / FIRST_LOOK, arrays, {"first look": json.dumps({"digest": digest(arrays, {})})})
 
 
@@ -110,7 +109,7 @@ def read_first_look(path: str | Path) -> FirstLook | None:
         observation = Observation(**{key: arrays[key] for key in ("observation", "achieved_goal", "desired_goal")})
         if "shown" in arrays:
             observation["shown"] = arrays["shown"]
-        look = FirstLook(observation, arrays.get("proposed"), arrays["action"], arrays.get("reward"))
+        look = FirstLook(observation, arrays.get("proposed"), arrays["action"], arrays.get("reward"), arrays.get("seeded"))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise RunError(f"{file} is damaged: {error}") from error
     if not sound:
@@ -126,18 +125,24 @@ def check_same_base(path: str | Path, controller: Controller, name: str, action_
         RunError: the run's record is damaged.
     """
     look = read_first_look(path)
-    if look is None or look.proposed is None:
+    if look is None:
         return
-    proposed = answers_of(controller, look.observation, action_size)
-    place = _first_difference(look.proposed, proposed, least=1.0)
+    before, now = look.proposed, None
+    if before is not None:
+        now = answers_of(controller, look.observation, action_size)
+    elif (before := look.seeded) is not None:
+        now = seeded_answers_of(controller, look.observation, action_size)
+    if before is None or now is None:
+        return
+    place = _first_difference(before, now, least=1.0)
     if place is None:
         return
     step, lane, entry = place
     shown = np.array2string(look.observation["observation"][step, lane], precision=4, threshold=8)
     raise ControllerError(
         f"{path} improves another {name!r}: in step {step} of its first episode, shown {shown}, that one proposed "
-        f"{look.proposed[step, lane, entry]:.4g} in entry {entry} (in units where the bounds are -1 and 1), this one proposes "
-        f"{proposed[step, lane, entry]:.4g}. Pass the one that was improved, or begin a run of its own in another directory"
+        f"{before[step, lane, entry]:.4g} in entry {entry} (in units where the bounds are -1 and 1), this one proposes "
+        f"{now[step, lane, entry]:.4g}. Pass the one that was improved, or begin a run of its own in another directory"
     )
 
 
@@ -198,30 +203,32 @@ def check_same_encoder(path: str | Path, perceive: Perception) -> None:
         )
 
 
-def _to_ask(controller: Controller, chance: int = 0) -> Controller:
-    """Return a copy, so that the controller itself does not change; if it cannot be copied, itself: episodes reset it."""
-    try:
-        return copy_of(controller, chance)
-    except CannotCopy:
-        return controller
-
-
 def _roll_out_briefly(
     lanes: Lanes, seeds: list[int], act: Any, steps: int = STEPS
 ) -> tuple[list[Observation], np.ndarray, np.ndarray]:
-    """Return the observations before each of a few steps, the unclipped actions, and the rewards; until an episode ends."""
+    """Return the observations before each of a few steps, the unclipped actions, and the rewards.
+
+    They end with an episode, and before the base or the environment fails.
+    """
     observation, info = lanes.reset(seed=list(seeds))
     shown, actions, rewards = [], [], []
     for step in range(steps):
         if info.get("errors"):
             break
-        shown.append(map_observation(np.array, observation))
-        actions.append(np.array(act(shown[-1], step)))
-        observation, reward, terminated, truncated, info = lanes.step(actions[-1].clip(-1.0, 1.0))
+        seen = map_observation(np.array, observation)
+        try:
+            action = np.array(act(seen, step))
+        except ControllerError:
+            break
+        observation, reward, terminated, truncated, info = lanes.step(action.clip(-1.0, 1.0))
+        if info.get("errors"):
+            break
+        shown.append(seen)
+        actions.append(action)
         rewards.append(np.array(reward))
         if (terminated | truncated).any():
             break
-    return shown, np.stack(actions), np.stack(rewards)
+    return shown, np.array(actions), np.array(rewards)
 
 
 def _stack(shown: list[Observation]) -> Observation:

@@ -5,7 +5,19 @@ A trial whose task is one of them improves that controller.
 
 from functools import partial
 
-from residual_rl.studies.worlds import fetch, gymnasium_control, locomotion, meta_world, tutorial
+from residual_rl.studies.worlds import (
+    classical,
+    fetch,
+    gymnasium_control,
+    locomotion,
+    meta_world,
+    panda,
+    quadrotor,
+    suite,
+    tank,
+    tutorial,
+)
+from residual_rl.studies.worlds.imperfections import Weak
 from residual_rl.studies.worlds.world import World, registered
 
 BOX2D, META_WORLD, BASELINES = ("Box2D",), ("metaworld",), ("stable_baselines3",)
@@ -15,6 +27,31 @@ WORLDS = {
         partial(registered, "Pendulum-v1"), lambda: gymnasium_control.swing_up, "energy shaping, held with too little damping"
     ),
     "ball-on-beam": World(tutorial.ball_on_beam, tutorial.pid, "PID that does not know that the beam is tilted"),
+    "heated-tank": World(
+        tank.heated_tank, tank.thermostat, "PID of simple-pid, tuned for the largest flow; the pipe delays", ("simple_pid",)
+    ),
+    "planar-quadrotor": World(
+        quadrotor.planar_quadrotor,
+        quadrotor.regulator,
+        "LQR of python-control that knows neither the delay nor 0.15 kg of load",
+        ("control",),
+    ),
+    "mountain-car": World(
+        partial(registered, "MountainCarContinuous-v0"), lambda: classical.rock, "full force in the direction of motion"
+    ),
+    "reacher": World(
+        partial(registered, "Reacher-v5"), lambda: classical.reach, "transposed Jacobian, with too much damping", ("mujoco",)
+    ),
+    "inverted-double-pendulum": World(
+        partial(registered, "InvertedDoublePendulum-v5"),
+        lambda: Weak(classical.balance, 0.6),
+        "LQR at 0.6 of its gains",
+        ("mujoco",),
+    ),
+    "cartpole-swing-up": World(
+        suite.cart_pole, lambda: suite.swing_up, "energy shaping that pumps too little", ("dm_control", "shimmy")
+    ),
+    "panda-push": World(panda.panda_push, lambda: panda.push, "a script that pushes too slowly", ("panda_gym",)),
     "fetch-push": World(partial(registered, "FetchPush-v4"), lambda: fetch.push, "a script that pushes too slowly"),
     "fetch-slide": World(partial(registered, "FetchSlide-v4"), lambda: fetch.slide, "a script that guesses the speed"),
     "lunar-lander": World(

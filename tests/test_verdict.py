@@ -279,9 +279,9 @@ def test_a_verdict_by_return_reads_as_one_line():
     given = judge("task", "controller", with_returns(base), with_returns(base + gain), "return")
     low, high = map(in_digits, given.difference_interval)
     assert str(given) == f"base -110 -> -102 mean return, difference 8 ({low} to {high}); promoted (p < 1e-29)"
-    assert (low, high) == ("7.878", "8.122")
+    assert (low, high) == ("7.877", "8.123")
     lost = judge("task", "controller", with_returns(base), with_returns(base - gain), "return")
-    assert str(lost).startswith("base -110 -> -118 mean return, difference -8 (-8.122 to -7.878); not promoted, the base is")
+    assert str(lost).startswith("base -110 -> -118 mean return, difference -8 (-8.123 to -7.877); not promoted, the base is")
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,20 @@ Importing it registers its tasks with Gymnasium, as `residual_rl/<Task>-v0`.
 
 from typing import TYPE_CHECKING, Any
 
-from residual_rl.controllers import batched, in_processes, per_lane
+from residual_rl.controllers import batched, chunked, in_processes, per_lane, remote
 from residual_rl.tasks import TASKS, VISUAL
 
 if TYPE_CHECKING:
     from residual_rl.api import compare, diagnose, evaluate, export, improve, load
     from residual_rl.bundles.hub import pull, push
+    from residual_rl.imitation.cloning import clone
+    from residual_rl.imitation.recording import record
     from residual_rl.judging.runs import judge, reevaluate
 
 __all__ = [
     "batched",
+    "chunked",
+    "clone",
     "compare",
     "diagnose",
     "evaluate",
@@ -33,13 +37,17 @@ __all__ = [
     "per_lane",
     "pull",
     "push",
+    "record",
     "reevaluate",
+    "remote",
 ]
 
 _LAZY = {
     **dict.fromkeys(("compare", "diagnose", "evaluate", "export", "improve", "load"), "api"),
     **dict.fromkeys(("judge", "reevaluate"), "judging.runs"),
     **dict.fromkeys(("pull", "push"), "bundles.hub"),
+    "clone": "imitation.cloning",
+    "record": "imitation.recording",
 }
 
 for _task in (*TASKS.values(), *VISUAL.values()):

@@ -41,6 +41,10 @@ class RunError(ResidualRLError):
     """A run directory cannot be used: it is locked, damaged, unfinished, or has another configuration."""
 
 
+class DemonstrationError(ResidualRLError):
+    """Demonstrations cannot be read or written, or they do not fit each other or an environment."""
+
+
 class Interrupted(ResidualRLError):
     """Training was interrupted; its state is on disk."""
 

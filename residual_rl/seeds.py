@@ -14,7 +14,7 @@ class Purpose(IntEnum):
 
     Confirmation repeats the verdict's comparison on fresh states. Tuning is for designing a controller before any learning.
     Interim judgements of an unfinished run have states that its final verdict does not use. Preparation is for making a base
-    inside the run.
+    inside the run, demonstration for recording episodes.
     """
 
     VERDICT = 0
@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     TUNING = 3_000_000
     INTERIM = 4_000_000
     PROBE = 5_000_000
+    DEMONSTRATION = 6_000_000
     PREPARATION = 7_000_000
     TRAINING = EPISODES_PER_RUN
 

@@ -102,6 +102,11 @@ def test_the_runtime_of_bundles_knows_numpy_alone():
     assert {name.split(".")[0] for name in IMPORTS["residual_rl.bundles.runtime"]} - sys.stdlib_module_names == {"numpy"}
 
 
+def test_the_server_of_controllers_knows_numpy_alone():
+    """It is copied beside packages that do not fit ours."""
+    assert {name.split(".")[0] for name in IMPORTS["residual_rl.controllers.serving"]} - sys.stdlib_module_names == {"numpy"}
+
+
 def test_learning_knows_no_world():
     modules = inside("residual_rl.learning")
     assert (
@@ -173,7 +178,8 @@ def test_only_learning_and_what_joins_it_to_the_world_know_jax():
         "residual_rl.benchmarks.memory",
         "residual_rl.benchmarks.updates",
     }
-    others = [name for name in FILES if name not in joins and not name.startswith(("residual_rl.learning", "residual_rl.pets"))]
+    knowing = ("residual_rl.learning", "residual_rl.pets", "residual_rl.clones")
+    others = [name for name in FILES if name not in joins and not name.startswith(knowing)]
     assert offenders(others, ["jax", "equinox", "optax"]) == []
 
 

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from residual_rl.cli import benchmark, bundles, comparisons, runs, settings, study, watch
+from residual_rl.cli import benchmark, bundles, comparisons, demonstrations, runs, settings, study, watch
 from residual_rl.cli.console import complaints, console
 from residual_rl.controllers import CONTROLLERS
 from residual_rl.errors import Interrupted, ResidualRLError
@@ -49,7 +49,7 @@ def list_() -> None:
 
 for command in (
     *(runs.train, runs.evaluate, comparisons.compare, comparisons.judge, runs.doctor, runs.report, watch.watch),
-    settings.config,
+    *(settings.config, demonstrations.record, demonstrations.clone),
     *(bundles.export, bundles.push, bundles.pull, study.study, study.gather, benchmark.benchmark),
 ):
     app.command()(command)

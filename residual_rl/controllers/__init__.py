@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from residual_rl.controllers.adapted import per_lane
+from residual_rl.controllers.chunked import chunked
 from residual_rl.controllers.controller import (
     Controller,
     Zero,
@@ -26,6 +27,7 @@ from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_R
 from residual_rl.controllers.planning import DiscreteMPC
 from residual_rl.controllers.push import ReactivePush
 from residual_rl.controllers.racing import FollowTheGap, PotentialField, PurePursuit
+from residual_rl.controllers.remote import remote
 from residual_rl.controllers.table import TableController
 from residual_rl.controllers.workers import in_processes
 from residual_rl.errors import ControllerError, UnknownName
@@ -56,6 +58,7 @@ __all__ = [
     "batched",
     "cached",
     "can_be_requeried",
+    "chunked",
     "in_processes",
     "is_random",
     "is_stateful",
@@ -66,6 +69,7 @@ __all__ = [
     "propose",
     "reads_goal",
     "reads_state",
+    "remote",
     "start_episodes",
 ]
 

@@ -1,5 +1,6 @@
 """Bases with weights, which a run keeps, and bases that are made before they are improved."""
 
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -63,6 +64,8 @@ ARTEFACTS: dict[str, Any] = {
     TableController.kind: TableController,
     NetworkController.kind: NetworkController,
     "pets": Deferred("residual_rl.pets.planner", "PETSPlanner"),
+    "clone": Deferred("residual_rl.clones.artefact", "VectorClone"),
+    "image-clone": Deferred("residual_rl.clones.artefact", "ImageClone"),
 }
 """Classes of `Artefact`, or what loads one, by kind."""
 
@@ -81,6 +84,36 @@ def artefact_in(directory: str | Path) -> tuple[Artefact, bool]:
             if (place / file).is_file():
                 return ARTEFACTS[kind].load(place), kind == "pets" or (place / "preparation.json").is_file()
     raise ControllerError(f"{directory} holds no base: no run's base/, and none of {', '.join(FILES.values())}")
+
+
+SAVED = "artefact.json"
+"""Says, in a folder, which kind of artefact lies there."""
+CLONE = "clone.safetensors"
+"""The file by which a clone is found in a folder, whatever its kind."""
+
+
+def from_folder(controller: Any) -> Any:
+    """Return the clone in a folder, or in the `base` folder of a run; what does not name such a folder is returned as it is.
+
+    Raises:
+        ControllerError: it is damaged.
+    """
+    places = [Path(controller), Path(controller) / "base"] if isinstance(controller, str | Path) else []
+    folder = next((place for place in places if (place / CLONE).is_file() and (place / SAVED).is_file()), None)
+    if folder is None:
+        return controller
+    file = folder / SAVED
+    try:
+        values = json.loads(file.read_text())
+        kind, digest = values["kind"], values["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ControllerError(f"{file} is damaged: {type(error).__name__}: {error}") from error
+    if kind not in ARTEFACTS:
+        raise ControllerError(f"the controller in {controller} is a {kind!r}, which is none of {', '.join(sorted(ARTEFACTS))}")
+    made = ARTEFACTS[kind].load(folder)
+    if made.digest != digest:
+        raise ControllerError(f"the controller in {controller} is damaged: it is not what was saved")
+    return made
 
 
 class Preparation(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 from residual_rl.controllers import CONTROLLERS, Controller, NetworkController, TableController, make_controller, name_of
 from residual_rl.controllers.adapted import Adapted, Character, EpisodeCopies
-from residual_rl.controllers.artefacts import Artefact, Prepared, artefact_in
+from residual_rl.controllers.artefacts import ARTEFACTS, Artefact, Prepared, artefact_in, from_folder
 from residual_rl.controllers.controller import (
     can_be_requeried,
     declared_traits,
@@ -108,6 +108,7 @@ def resolve(controller: Any, spec: Spec, num_threads: int | None = None) -> Base
     """
     if isinstance(controller, Base):
         return controller
+    controller = from_folder(controller)
     if isinstance(controller, str):
         if controller.endswith(ONNX_SUFFIX):
             controller = OnnxModel(controller)
@@ -137,7 +138,8 @@ def resolve(controller: Any, spec: Spec, num_threads: int | None = None) -> Base
     name = f"{type(controller).__module__}.{name}" if name in CONTROLLERS else name
     ours = type(controller).__module__.startswith(OURS) and not hasattr(controller, "takes_batch")
     users: Any = controller
-    return Base(users, name, traits_of(controller), is_users=not ours, speaks_environments_language=not ours)
+    kept = users if isinstance(users, Artefact) and users.kind in ARTEFACTS else None
+    return Base(users, name, traits_of(controller), kept, is_users=not ours, speaks_environments_language=not ours)
 
 
 def prepared_called(controller: Any, spec: Spec) -> Any:

@@ -84,7 +84,7 @@ class Opened:
 
     def seen_by(self, base: Base) -> Base:
         """The base as it is asked here: with the features, if the encoder is its own."""
-        return on_features(base) if base.is_users and shares_body(base.controller, self.encoder) else base
+        return on_features(base) if shares_body(base.controller, self.encoder) else base
 
     def few_lanes(self, success: str = LAST) -> ForeignLanes:
         """As few lanes as there can be, to look at; observations as the environment shows them."""

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 from residual_rl.config import Config
 from residual_rl.controllers import CONTROLLERS, Controller
-from residual_rl.controllers.artefacts import ARTEFACTS, Prepared
+from residual_rl.controllers.artefacts import ARTEFACTS, Prepared, from_folder
 from residual_rl.controllers.resolve import Base, for_lanes, of_artefact, on_features, prepared_called, resolve
 from residual_rl.custom.description import Description, Findings, description_from
 from residual_rl.custom.inspection import look, same_environment
@@ -139,6 +139,7 @@ def open_experiment(
 ) -> Iterator[Experiment]:
     """Yield the experiment that a user's arguments describe; close what was opened for it at the end."""
     success = checked(success)
+    request = replace(request, controller=from_folder(request.controller))
     if isinstance(env, str) and is_task(env):
         if horizon is not None or processes or success != LAST:
             raise ResidualRLError(
@@ -296,7 +297,7 @@ def encoder_of_run(path: str | Path, about: Description | None, encoder: Any, co
         if encoder is not None:
             raise RunError(f"{path} was trained without an encoder")
         return None
-    found, kept = resolve_encoder(encoder, controller), read_kept_encoder(path)
+    found, kept = resolve_encoder(encoder, from_folder(controller)), read_kept_encoder(path)
     if found is None and kept is not None and kept.kind in ENCODERS:
         found = resolve_encoder(load_encoder(Path(path) / ENCODER))
     if found is None:
@@ -357,7 +358,7 @@ def base_of_run(
         base = for_lanes(base)
         asked = base
     else:
-        base = on_features(base) if base.is_users and shares_body(base.controller, encoder) else base
+        base = on_features(base) if shares_body(base.controller, encoder) else base
         asked, base = (base.fitted(layout, about.character) for layout in (replace(about.layout, units=None), about.layout))
     if base.is_users:
         check_same_base(path, asked.controller, base.name, spec.action_size)

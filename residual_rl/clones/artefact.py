@@ -1,7 +1,7 @@
 """Clones as controllers and encoders: saved as safetensors, kept by runs, and one computation if both are used."""
 
 import json
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -142,7 +142,7 @@ class ImageEncoder(_Saved):
         size = 1 << max(rows - 1, 0).bit_length()  # few sizes, so that little is compiled
         padded = np.zeros((size, *images.shape[1:]), np.uint8)
         padded[:rows] = images
-        features = np.asarray(_features(self.network, padded, self.form))[:rows]
+        features = np.asarray(_features(self.network.body, padded, self.form.crop))[:rows]
         return np.concatenate([features, self._vectors(observation)], axis=1)
 
     def _frames(self, images: np.ndarray) -> np.ndarray:
@@ -179,13 +179,9 @@ class ImageClone(_Saved):
         return self._decoded(np.asarray(features, np.float32)[:, : len(weight)] @ weight + np.asarray(head.bias))
 
 
-@partial(jax.jit, static_argnames="form")
-def _run_body(body: Any, images: jax.Array, form: Form) -> jax.Array:
-    return body(central(images, form.crop))  # type: ignore[arg-type]
-
-
-def _features(network: ClonedNetwork, images: np.ndarray, form: Form) -> jax.Array:
-    return _run_body(network.body, images, form)
+@eqx.filter_jit
+def _features(body: Any, images: jax.Array, crop: Any) -> jax.Array:
+    return body(central(images, crop))
 
 
 def clone_of(network: ClonedNetwork, scales: Scales, form: Form) -> VectorClone | ImageClone:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,19 @@ class Epoch(NamedTuple):
     seconds: float
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What of the settings is compiled into a step."""
+
+    crop: Any
+    rate: float
+    gripper_weight: float | None
+
+
+def _objective(form: Form, settings: Cloning) -> Objective:
+    return Objective(form.crop, settings.rate, None if settings.gripper is None else settings.gripper_weight)
+
+
 class Trained(NamedTuple):
     """The result of a training."""
 
@@ -81,7 +95,7 @@ def train_network(
     """
     key = jax.random.key(settings.seed)
     network = ClonedNetwork(form, jax.random.fold_in(key, 0))
-    optimizer = optax.adam(settings.rate)
+    optimizer, objective = optax.adam(settings.rate), _objective(form, settings)
     state = network, optimizer.init(eqx.filter(network, eqx.is_array)), network
     identity = {"data": samples.digest, "settings": to_json(settings), "form": to_json(form)}
     rows: list[Epoch] = []
@@ -106,7 +120,7 @@ def train_network(
                 drawn = np.random.default_rng([settings.seed, epoch, number])
                 batch = batch_of(samples, form, rows_of_batch, settings.batch_size, drawn)
                 each = jax.random.fold_in(jax.random.fold_in(key, epoch + 1), number)
-                network, optimizer_state, value = _step(network, optimizer_state, batch, each, form, settings)
+                network, optimizer_state, value = _step(network, optimizer_state, batch, each, objective)
                 loss += value * len(rows_of_batch)
                 if stopped() and number < len(batches) - 1:
                     break
@@ -152,37 +166,37 @@ def batch_of(samples: Samples, form: Form, steps: np.ndarray, size: int, rng: np
     return Batch(images, vectors, targets, samples.closed[ahead], weight)
 
 
-def _loss(network: ClonedNetwork, images: Any, batch: Batch, settings: Cloning) -> jax.Array:
+def _loss(network: ClonedNetwork, images: Any, batch: Batch, objective: Objective) -> jax.Array:
     """Return the mean loss of a batch: Alakuijala et al. 2021, equation 2, with the mean over components as in its code."""
     outputs = network(images, batch.vectors)
     numbers = batch.targets.shape[-1]
     share = batch.weight / batch.weight.sum()
     squares = jnp.square(outputs[..., :numbers] - batch.targets).mean(axis=-1) if numbers else jnp.zeros(outputs.shape[:2])
     each = squares
-    if settings.gripper is not None:
+    if objective.gripper_weight is not None:
         crosses = optax.softmax_cross_entropy_with_integer_labels(outputs[..., numbers:], batch.closed)
-        each = (1.0 - settings.gripper_weight) * squares + settings.gripper_weight * crosses
+        each = (1.0 - objective.gripper_weight) * squares + objective.gripper_weight * crosses
     return (share[:, None] * each).sum()
 
 
 @eqx.filter_jit
-def _step(network: Any, state: Any, batch: Batch, key: jax.Array, form: Form, settings: Cloning) -> Any:
-    images = None if batch.images is None else augmented(batch.images, form.crop, key)  # type: ignore[arg-type]
-    loss, gradient = eqx.filter_value_and_grad(_loss)(network, images, batch, settings)
-    updates, state = optax.adam(settings.rate).update(gradient, state)
+def _step(network: Any, state: Any, batch: Batch, key: jax.Array, objective: Objective) -> Any:
+    images = None if batch.images is None else augmented(batch.images, objective.crop, key)
+    loss, gradient = eqx.filter_value_and_grad(_loss)(network, images, batch, objective)
+    updates, state = optax.adam(objective.rate).update(gradient, state)
     return eqx.apply_updates(network, updates), state, loss
 
 
 @eqx.filter_jit
-def _held_out_step(network: Any, batch: Batch, form: Form, settings: Cloning) -> jax.Array:
-    images = None if batch.images is None else central(batch.images, form.crop)  # type: ignore[arg-type]
-    return _loss(network, images, batch, settings)
+def _held_out_step(network: Any, batch: Batch, objective: Objective) -> jax.Array:
+    images = None if batch.images is None else central(batch.images, objective.crop)
+    return _loss(network, images, batch, objective)
 
 
 def held_out_loss(network: ClonedNetwork, samples: Samples, form: Form, settings: Cloning) -> float:
     """Return the mean loss on the held-out episodes, without augmentation."""
-    total = 0.0
+    total, objective = 0.0, _objective(form, settings)
     for steps in _parts(samples.held_out, settings.batch_size):
         batch = batch_of(samples, form, steps, settings.batch_size)
-        total += float(_held_out_step(network, batch, form, settings)) * len(steps)
+        total += float(_held_out_step(network, batch, objective)) * len(steps)
     return total / len(samples.held_out)

@@ -121,9 +121,17 @@ def receive(connection: socket.socket) -> Tuple[Dict[str, Any], Dict[str, np.nda
     if size > LARGEST or head > size:
         raise ValueError("this is no message of a served controller")
     content = _exactly(connection, size)
-    header = json.loads(bytes(content[:head]).decode())
-    arrays, start = {}, head
-    for name, kind, shape in header.pop("arrays"):
+    try:
+        header = json.loads(bytes(content[:head]).decode())
+        return header, _arrays(header.pop("arrays"), content, head)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("this is no message of a served controller: {!r}".format(error)) from error
+
+
+def _arrays(described: List[Any], content: bytearray, start: int) -> Dict[str, np.ndarray]:
+    """Return the arrays that lie in a message one after the other."""
+    arrays = {}
+    for name, kind, shape in described:
         if kind not in TYPES or any(not isinstance(length, int) or length < 0 for length in shape):
             raise ValueError("array {!r} is of type {!r} and shape {!r}".format(name, kind, shape))
         dtype = np.dtype(kind).newbyteorder("<")
@@ -131,11 +139,11 @@ def receive(connection: socket.socket) -> Tuple[Dict[str, Any], Dict[str, np.nda
         for length in shape:
             number *= length
         stop = start + number * dtype.itemsize
-        if stop > size:
+        if stop > len(content):
             raise ValueError("array {!r} is longer than its message".format(name))
         arrays[name] = np.frombuffer(content, dtype, number, start).reshape(shape).astype(kind)
         start = stop
-    return header, arrays
+    return arrays
 
 
 def _exactly(connection: socket.socket, size: int) -> bytearray:

@@ -110,12 +110,14 @@ class _Writer:
 
     def _count(self, name: str, values: np.ndarray) -> None:
         values = values.astype(np.float64)
-        new = len(values), values.sum(axis=0), np.square(values).sum(axis=0), values.min(axis=0), values.max(axis=0)
-        old = self._sums.get(name)
-        if old is not None:
-            new = (*(one + other for one, other in zip(old[:3], new[:3], strict=True)), np.minimum(old[3], new[3]), None)  # type: ignore[assignment]
-            new = (*new[:4], np.maximum(old[4], values.max(axis=0)))
-        self._sums[name] = new
+        old = self._sums.get(name, (0, 0.0, 0.0, np.inf, -np.inf))
+        self._sums[name] = (
+            old[0] + len(values),
+            old[1] + values.sum(axis=0),
+            old[2] + np.square(values).sum(axis=0),
+            np.minimum(old[3], values.min(axis=0)),
+            np.maximum(old[4], values.max(axis=0)),
+        )
 
     def _write_meta(self) -> None:
         meta = self.folder / "meta"

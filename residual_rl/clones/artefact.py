@@ -180,7 +180,7 @@ class ImageClone(_Saved):
 
 
 @eqx.filter_jit
-def _features(body: Any, images: jax.Array, crop: Any) -> jax.Array:
+def _features(body: Any, images: Any, crop: Any) -> jax.Array:
     return body(central(images, crop))
 
 

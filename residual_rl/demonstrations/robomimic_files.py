@@ -34,8 +34,9 @@ def read_robomimic(path: Path, rename: Mapping[str, str] | None = None) -> Demon
             if not names:
                 raise DemonstrationError(f"{path} holds no episodes")
             first = data[names[0]]
-            kept = {key: (rename or {}).get(key, key) for key in first["obs"]}
-            boxes = {kept[key]: _box(first["obs"][key]) for key in kept}
+            names_of = dict(rename or {})
+            kept = {str(key): names_of.get(key, str(key)) for key in first["obs"]}
+            boxes: dict[str, Any] = {kept[key]: _box(first["obs"][key]) for key in kept}
             shape = first["actions"].shape[1:]
             environment = str(json.loads(data.attrs.get("env_args", "{}")).get("env_name", ""))
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:

@@ -14,14 +14,11 @@ from residual_rl.clones.augmentation import central
 from residual_rl.clones.networks import ClonedNetwork
 from residual_rl.clones.samples import Scales
 from residual_rl.clones.settings import Form
-from residual_rl.controllers.artefacts import ARTEFACTS
+from residual_rl.controllers.artefacts import CLONE
 from residual_rl.demonstrations.checking import flat
-from residual_rl.encoders.encoder import ENCODERS
 from residual_rl.errors import ControllerError, RunError
 from residual_rl.learning.serialization import found, from_arrays, to_arrays
 from residual_rl.storage import read_arrays, record_of, to_json, write_arrays
-
-FILE = "clone.safetensors"
 
 
 class _Saved:
@@ -55,7 +52,7 @@ class _Saved:
 
     def save(self, path: Path, /) -> None:
         """Write it into a directory that exists."""
-        write_arrays(path / FILE, self._arrays, {"form": json.dumps(to_json(self.form))})
+        write_arrays(path / CLONE, self._arrays, {"form": json.dumps(to_json(self.form))})
 
     @classmethod
     def load(cls, path: Path, /) -> Self:
@@ -64,7 +61,7 @@ class _Saved:
         Raises:
             ControllerError: there is none, or it is damaged.
         """
-        file = path / FILE
+        file = path / CLONE
         try:
             arrays, metadata = read_arrays(file)
             form = record_of(Form, _json(metadata.get("form", "null"), file), file)
@@ -194,8 +191,3 @@ def _json(text: str, file: Path) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise RunError(f"{file} is damaged: {error}") from error
-
-
-ARTEFACTS[VectorClone.kind] = VectorClone
-ARTEFACTS[ImageClone.kind] = ImageClone
-ENCODERS[ImageEncoder.kind] = ImageEncoder

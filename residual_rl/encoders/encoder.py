@@ -14,14 +14,17 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as record
 
 from residual_rl.controllers.answers import as_array
-from residual_rl.controllers.artefacts import Artefact
+from residual_rl.controllers.artefacts import Artefact, Deferred
 from residual_rl.controllers.controller import name_of
 from residual_rl.encoders.network import OnnxEncoder
 from residual_rl.errors import EncoderError, ResidualRLError
 from residual_rl.storage import read_json, record_of
 from residual_rl.types import size_of
 
-ENCODERS: dict[str, Any] = {OnnxEncoder.kind: OnnxEncoder}
+ENCODERS: dict[str, Any] = {
+    OnnxEncoder.kind: OnnxEncoder,
+    "clone-encoder": Deferred("residual_rl.clones.artefact", "ImageEncoder"),
+}
 """Classes of saved networks by their kind, see `controllers.artefacts.Artefact`: `save`, `load`, `digest`, and a call that
 returns features."""
 ARTEFACT = "artefact.json"

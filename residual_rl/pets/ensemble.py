@@ -32,6 +32,10 @@ class ModelSettings:
     """Factor of the squared weights in the loss. Published: 0.00025 to 0.00075, by layer."""
     bounds_weight: Annotated[float, Field(ge=0.0)] = 0.01
     """Factor of the width between the learned bounds of the log-variance in the loss. Published: 0.01."""
+    variance_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Power of the predicted variance that multiplies the loss of an entry. Published: 0. With 0, an entry that is hard to
+    predict gets a large variance and is then hardly learned any more. Source: Seitzer et al. 2022, "On the pitfalls of
+    heteroscedastic uncertainty estimation"."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
     """Of Adam. Published: 0.001."""
     batch_size: Annotated[int, Field(ge=1)] = 256
@@ -106,19 +110,21 @@ def scaled_change(model: Ensemble, observation: Array, action: Array) -> tuple[A
     return mean, model.lowest + jax.nn.softplus(below - model.lowest)
 
 
-def negative_log_likelihood(model: Ensemble, observation: Array, action: Array, change: Array) -> Array:
-    """Return each network's mean loss over rows and entries, without constants: `[N, M, ...] -> [N]`."""
+def negative_log_likelihood(model: Ensemble, observation: Array, action: Array, change: Array) -> tuple[Array, Array]:
+    """Return the negative log-likelihood of each entry, without constants, and its log-variance: `[N, M, O]` each."""
     mean, log_variance = scaled_change(model, observation, action)
     error = (change - model.change.mean) / model.change.deviation - mean
-    return (jnp.square(error) * jnp.exp(-log_variance) + log_variance).mean(axis=(1, 2))
+    return jnp.square(error) * jnp.exp(-log_variance) + log_variance, log_variance
 
 
 def loss(model: Ensemble, settings: ModelSettings, observation: Array, action: Array, change: Array) -> tuple[Array, Array]:
-    """Return the loss that is minimised, summed over the networks, and their `negative_log_likelihood` `[N]`."""
-    likelihood = negative_log_likelihood(model, observation, action, change)
+    """Return the loss that is minimised, summed over the networks, and their mean `negative_log_likelihood` `[N]`."""
+    each, log_variance = negative_log_likelihood(model, observation, action, change)
+    weighted = each * jax.lax.stop_gradient(jnp.exp(settings.variance_weight * log_variance))
     width = (model.highest - model.lowest).mean(axis=-1).sum()
     decay = sum(jnp.square(weight).sum() for weight in model.weights)
-    return likelihood.sum() + settings.bounds_weight * width + settings.weight_decay * decay, likelihood
+    total = weighted.mean(axis=(1, 2)).sum() + settings.bounds_weight * width + settings.weight_decay * decay
+    return total, each.mean(axis=(1, 2))
 
 
 def scales_of(observation: Array, action: Array, change: Array, is_used: Array) -> tuple[Scale, Scale]:

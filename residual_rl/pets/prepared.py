@@ -26,7 +26,9 @@ STATES = "states.safetensors"
 SIZES: dict[str, tuple[ModelSettings, PlannerSettings]] = {
     "two-cores": (ModelSettings(), PlannerSettings()),
     "published": (
-        ModelSettings(hidden=(200, 200, 200), weight_decay=5e-4, batch_size=32, epochs=5.0, least_updates=1),
+        ModelSettings(
+            hidden=(200, 200, 200), weight_decay=5e-4, variance_weight=0.0, batch_size=32, epochs=5.0, least_updates=1
+        ),
         PlannerSettings(candidates=500, elites=50, rounds=5, particles=20, hold=1),
     ),
 }

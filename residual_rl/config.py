@@ -83,20 +83,27 @@ def changed(config: Config, paths: dict[str, Any]) -> Config:
     values = to_json(config)
     for name, value in paths.items():
         *parts, field = name.split(".")
-        inner = values
+        inner: Any = values
         for part in parts:
-            inner = inner.get(part) if isinstance(inner, dict) else None
-        if not isinstance(inner, dict) or field not in inner:
+            inner = _entries(inner).get(part)
+        if field not in _entries(inner):
             raise UnknownName("field", name, _paths(values))
-        inner[field] = value
+        inner[int(field) if isinstance(inner, list) else field] = value
     return from_json(values)
 
 
-def _paths(values: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return the path of every entry: `["seed", "algorithm", "algorithm.actor_rate", ...]`."""
+def _entries(values: Any) -> dict[str, Any]:
+    """Return the entries of a part by name, those of a list of parts by number; nothing of a value."""
+    if isinstance(values, list) and values and all(isinstance(value, dict) for value in values):
+        return {str(number): value for number, value in enumerate(values)}
+    return values if isinstance(values, dict) else {}
+
+
+def _paths(values: Any, prefix: str = "") -> list[str]:
+    """Return the path of every entry: `["seed", "algorithm", "algorithm.actors.0.rate", ...]`."""
     names = []
-    for key, value in values.items():
-        names += [prefix + key, *(_paths(value, f"{prefix}{key}.") if isinstance(value, dict) else ())]
+    for key, value in _entries(values).items():
+        names += [prefix + key, *_paths(value, f"{prefix}{key}.")]
     return names
 
 
@@ -108,9 +115,12 @@ def described_fields(config: Config) -> Iterator[tuple[str, Any, str]]:
 def _describe(record: Any, values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any, str]]:
     meanings = _field_docs(type(record))
     for field in dataclasses.fields(record):
-        part = getattr(record, field.name)
+        part, own = getattr(record, field.name), values[field.name]
         if dataclasses.is_dataclass(part):
-            yield from _describe(part, values[field.name], f"{prefix}{field.name}.")
+            yield from _describe(part, own, f"{prefix}{field.name}.")
+        elif isinstance(part, tuple) and part and all(dataclasses.is_dataclass(one) for one in part):
+            for number, one in enumerate(part):
+                yield from _describe(one, own[number], f"{prefix}{field.name}.{number}.")
         else:
             yield prefix + field.name, values[field.name], meanings.get(field.name, "")
 

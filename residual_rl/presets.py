@@ -45,7 +45,7 @@ METHODS = {
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (
         "the recommended learner: the residual acts only if the critics agree that it beats the base",
-        {"algorithm": GatedDDPG(), "hindsight": Hindsight(keep_achieved_ratio=0.25)},
+        {"algorithm": GatedDDPG(), "hindsight": Hindsight(keep_achieved_ratio=0.25), "updates_per_cycle": 320},
     ),
     "silver2018": (
         "DDPG + HER as published with Silver et al. 2018, in one process",

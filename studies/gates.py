@@ -15,6 +15,7 @@ from pathlib import Path
 
 from residual_rl.controllers import make_controller
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
+from residual_rl.learning.actors import Actor
 from residual_rl.policy import base_plus_residual, restore_residual
 from residual_rl.residual import Composition
 from residual_rl.runs.reading import read_policy
@@ -47,7 +48,7 @@ def measure(run: Path, task_name: str, gate: str, episodes: int) -> dict[str, st
     if gate == "base":
         act = base_alone(controller, Composition(), task.spec.action_size)
     else:
-        algorithm = replace(config.algorithm, cautions=(GATES[gate],))
+        algorithm = replace(config.algorithm, actors=(Actor(cautions=(GATES[gate],)),))
         residual = restore_residual(algorithm, task.spec, arrays, str(run))
         act = base_plus_residual(controller, residual, task.spec.action_size)
     with closing(evaluation_envs(task, episodes, None)) as envs:

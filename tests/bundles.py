@@ -13,6 +13,7 @@ from residual_rl.bundles import runtime
 from residual_rl.bundles.bundle import TOLERANCE, probes, write_bundle
 from residual_rl.config import Config
 from residual_rl.learning.actor_critic import Networks
+from residual_rl.learning.actors import Actor
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.normalizer import Normalizer
@@ -32,13 +33,17 @@ moves an action by up to 2.1e-6 (docs/export.md); `export` itself allows 1e-5. A
 SIDE = Side(0.5, (0.4, 0.6), -30.0, 12.0, 0.0, 0.1)
 
 ALGORITHMS = {
-    "default": GatedDDPG(hidden=(32, 32), cautions=(0.5,)),
-    "full-size": GatedDDPG(cautions=(0.5,)),
-    "half-scale": GatedDDPG(hidden=(32, 16), cautions=(0.2,), composition=Composition(scale=0.5)),
-    "base-not-clipped": GatedDDPG(hidden=(16,), num_critics=2, cautions=(0.2,), composition=Composition(clip_base=False)),
-    "base-seen": GatedDDPG(hidden=(32, 32), cautions=(0.5,), composition=Composition(actor_sees_base=True)),
-    "residual-scored": GatedDDPG(hidden=(32, 32), cautions=(0.1,), composition=Composition(critic_scores="residual")),
-    "ungated": GatedDDPG(hidden=(16,), num_critics=2, cautions=(None,)),
+    "default": GatedDDPG(hidden=(32, 32), actors=(Actor(cautions=(0.5,)),)),
+    "full-size": GatedDDPG(actors=(Actor(cautions=(0.5,)),)),
+    "half-scale": GatedDDPG(hidden=(32, 16), actors=(Actor(cautions=(0.2,)),), composition=Composition(scale=0.5)),
+    "base-not-clipped": GatedDDPG(
+        hidden=(16,), num_critics=2, actors=(Actor(cautions=(0.2,)),), composition=Composition(clip_base=False)
+    ),
+    "base-seen": GatedDDPG(hidden=(32, 32), actors=(Actor(cautions=(0.5,)),), composition=Composition(actor_sees_base=True)),
+    "residual-scored": GatedDDPG(
+        hidden=(32, 32), actors=(Actor(cautions=(0.1,)),), composition=Composition(critic_scores="residual")
+    ),
+    "ungated": GatedDDPG(hidden=(16,), num_critics=2, actors=(Actor(cautions=(None,)),)),
     "published": DDPG(hidden=(32, 32)),
     "published-frames": DDPG(hidden=(32, 32), frames=2),
     "published-base-seen": DDPG(hidden=(32, 32), composition=Composition(scale=2.0, actor_sees_base=True)),

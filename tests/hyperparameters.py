@@ -18,6 +18,8 @@ SECTIONS = {
     "algorithm.": "The learner",
     "algorithm.composition.": "Composition of base action and residual",
     "algorithm.burn_in.": "Burn-in",
+    "algorithm.actors.0.": "The small actor",
+    "algorithm.actors.1.": "The free actor",
     "algorithm.bandit.": "Bandit",
 }
 """Title of a section by the prefix of its paths."""
@@ -58,7 +60,7 @@ def rows(config: Config) -> Iterator[tuple[str, str, str, str]]:
         record: Any = config
         *parts, name = path.split(".")
         for part in parts:
-            record = getattr(record, part)
+            record = record[int(part)] if part.isdigit() else getattr(record, part)
         yield path, type_name(get_type_hints(type(record))[name]), f"`{json.dumps(value)}`", meaning
 
 

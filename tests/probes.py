@@ -11,6 +11,7 @@ import numpy as np
 
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.actor_critic import Learner
+from residual_rl.learning.actors import Actor
 from residual_rl.learning.algorithm import Algorithm
 from residual_rl.learning.exploration import Roles, greedy
 from residual_rl.learning.hindsight import Hindsight
@@ -21,7 +22,7 @@ from residual_rl.types import Observation, Spec, Transition
 
 QUICK: dict[str, dict[str, Any]] = {
     "ddpg": {"target_interval": 1},
-    "gated-ddpg": {"actor_rate": 1e-3, "target_rate": 0.05},
+    "gated-ddpg": {"actors": (Actor(),), "target_rate": 0.05},
 }
 """What lets each rule of learning answer a probe within seconds: an actor and targets that keep up."""
 

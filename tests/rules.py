@@ -7,11 +7,12 @@ import jax
 import numpy as np
 from probes import ROBOT, SMALL, acted, used_learner
 
+from residual_rl.learning.actors import Actor
 from residual_rl.learning.exploration import Roles
 
 BATCH = 48
 # Of critics that know nothing few agree: with so little caution the gate is open in some rows, in others not.
-RULES = SMALL | {"gated-ddpg": replace(SMALL["gated-ddpg"], cautions=(0.3, 0.0))}
+RULES = SMALL | {"gated-ddpg": replace(SMALL["gated-ddpg"], actors=(Actor(cautions=(0.3, 0.0)),))}
 GATED = RULES["gated-ddpg"]
 EVERYBODY, NOBODY = np.ones(BATCH, dtype=bool), np.zeros(BATCH, dtype=bool)
 BASE, FIRST, SECOND = (np.full(BATCH, arm) for arm in range(3))
@@ -44,6 +45,11 @@ def network_in_numpy(network, x, member=()):
     raise AssertionError("a network without layers")
 
 
+def actor_in_numpy(name, actor, features):
+    """The residual of an actor, or of the first of several."""
+    return np.tanh(network_in_numpy(actor, features, () if name == "ddpg" else 0))
+
+
 def values_in_numpy(critics, features, scored):
     inputs = np.concatenate([features, scored], axis=1)
     members = len(critics.layers[0].weight)
@@ -63,7 +69,7 @@ def target_in_numpy(name, learner, batch):
     """`[B]` the bootstrap target of either rule, for `ROBOT`'s discount of 19/20 and rewards in [-1, 0]."""
     algorithm = RULES[name]
     features = features_in_numpy(name, learner, batch.next_observation)
-    residual = np.tanh(network_in_numpy(learner.target_actor, features))
+    residual = actor_in_numpy(name, learner.target_actor, features)
     base_action, scale = batch.next_base_action, algorithm.composition.scale
     if name == "ddpg":  # scores the residual, and has one critic
         next_value = values_in_numpy(learner.target_critics, features, residual)[0]
@@ -71,7 +77,7 @@ def target_in_numpy(name, learner, batch):
         acting = values_in_numpy(learner.target_critics, features, (base_action + scale * residual).clip(-1, 1))
         alone = values_in_numpy(learner.target_critics, features, base_action)
         advantage = acting - alone
-        is_open = advantage.mean(axis=0) > algorithm.cautions[0] * advantage.std(axis=0)
+        is_open = advantage.mean(axis=0) > algorithm.caution * advantage.std(axis=0)
         assert is_open.any()
         assert not is_open.all()
         chosen = np.where(is_open, acting, alone)

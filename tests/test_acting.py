@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from probes import ROBOT, random_batch
+from probes import ROBOT, acted, random_batch, used_learner
 from pydantic import ValidationError
 from rules import (
     BASE,
     BATCH,
     EVERYBODY,
-    FIRST,
     GATED,
     RULES,
     SECOND,
+    actor_in_numpy,
     features_in_numpy,
     network_in_numpy,
     residual_of,
@@ -27,7 +27,8 @@ from rules import (
     values_in_numpy,
 )
 
-from residual_rl.learning.exploration import Roles
+from residual_rl.learning.actors import Actor
+from residual_rl.learning.exploration import Roles, greedy
 from residual_rl.learning.gated_ddpg import GatedDDPG
 
 BOTH = pytest.mark.parametrize("name", RULES)
@@ -104,7 +105,8 @@ def test_the_default_leaves_most_lanes_undisturbed_and_failing_residuals_few():
     assert while_frozen.explore.sum() == 2
     assert (while_frozen.arm == 1).all()
     later = [algorithm.exploration.roles(rng, 8, False, SCORES) for _ in range(200)]
-    assert all(sorted(roles.arm) == [0] * 6 + [1, 2] for roles in later)
+    assert all((roles.arm > 0).sum() == 2 for roles in later)
+    assert {int(arm) for roles in later for arm in roles.arm} == {0, 1, 2}
     assert all(roles.arm[roles.explore].tolist() in ([1], [2]) for roles in later)
 
 
@@ -159,8 +161,7 @@ members = arrays.arrays(np.float64, (5, 6), elements=st.integers(-100, 100).map(
 def test_the_gate_is_open_exactly_where_the_members_agree_on_an_advantage(residual_values, base_values, caution):
     advantage = residual_values - base_values
     expected = [np.mean(column) > caution * np.std(column) for column in advantage.T]
-    for arm, algorithm in ((1, replace(GATED, cautions=(caution,))), (2, replace(GATED, cautions=(1e6, caution)))):
-        np.testing.assert_array_equal(algorithm.gate(residual_values, base_values, arm), expected)
+    np.testing.assert_array_equal(GATED.gate(residual_values, base_values, caution), expected)
 
 
 errors = arrays.arrays(np.float64, 5, elements=st.integers(-64, 64).map(float))
@@ -168,64 +169,72 @@ errors = arrays.arrays(np.float64, 5, elements=st.integers(-64, 64).map(float))
 
 @given(residual_values=members, base_values=members, error=errors)
 def test_the_gate_ignores_what_a_member_gets_wrong_about_both(residual_values, base_values, error):
-    clean = GATED.gate(residual_values, base_values)
-    np.testing.assert_array_equal(GATED.gate(residual_values + error[:, None], base_values + error[:, None]), clean)
+    clean = GATED.gate(residual_values, base_values, 1.0)
+    np.testing.assert_array_equal(GATED.gate(residual_values + error[:, None], base_values + error[:, None], 1.0), clean)
 
 
 @given(values=members)
 def test_the_gate_is_shut_where_the_residual_is_worth_what_the_base_is(values):
-    assert not GATED.gate(values, values).any()
+    assert not GATED.gate(values, values, 0.0).any()
 
 
 def test_without_caution_there_is_no_gate():
     values = np.zeros((GATED.num_critics, 4))
-    assert replace(GATED, cautions=(None,)).gate(values, values + 1.0).all()
+    caution = replace(GATED, actors=(Actor(cautions=(None,)),)).settings()["cautions"][0]
+    assert GATED.gate(jnp.asarray(values), jnp.asarray(values + 1.0), caution).all()
 
 
 @given(residual_values=members, base_values=members)
 def test_the_gate_never_opens_both_ways_and_only_wider_with_less_caution(residual_values, base_values):
-    assert not (GATED.gate(residual_values, base_values) & GATED.gate(base_values, residual_values)).any()
-    careful, careless = (replace(GATED, cautions=(3.0, 1.0)).gate(residual_values, base_values, arm) for arm in (1, 2))
+    assert not (GATED.gate(residual_values, base_values, 0.0) & GATED.gate(base_values, residual_values, 0.0)).any()
+    careful, careless = (GATED.gate(residual_values, base_values, caution) for caution in (3.0, 1.0))
     assert (careless | ~careful).all()
 
 
 def test_the_gate_by_hand():
     # Advantages 1, 2, 3 have mean 2 and deviation sqrt(2/3) = 0.816: 2.45 deviations.
     base_values, residual_values = np.array([[5.0], [-7.0], [0.0]]), np.array([[6.0], [-5.0], [3.0]])
-    assert replace(GATED, cautions=(2.4,)).gate(residual_values, base_values).item()
-    assert not replace(GATED, cautions=(2.5,)).gate(residual_values, base_values).item()
+    assert GATED.gate(residual_values, base_values, 2.4).item()
+    assert not GATED.gate(residual_values, base_values, 2.5).item()
 
 
-def test_the_gate_of_the_base_is_shut_and_every_row_has_that_of_its_own_arm():
-    rng = np.random.default_rng(0)
-    residual_values, base_values = rng.normal(size=(2, 5, 300))
-    arm = np.arange(300) % 3
-    mixed = GATED.gate(residual_values, base_values, arm)
-    assert not mixed[arm == 0].any()
-    for number in (1, 2):
-        alone = GATED.gate(residual_values, base_values, number)
+def test_rows_of_the_base_have_no_residual_and_every_row_has_the_actor_and_the_caution_of_its_own_arm():
+    several = replace(GATED, actors=(Actor(cautions=(0.3, 0.0)), Actor(cautions=(None,))))
+    batch, learner = random_batch(several, ROBOT, BATCH), used_learner(several, ROBOT)
+    arm = np.arange(BATCH) % 4
+    mixed = residual_of("gated-ddpg", learner, batch, arm=arm, algorithm=several)
+    np.testing.assert_array_equal(mixed[arm == 0], 0.0)
+    of_arms = [residual_of("gated-ddpg", learner, batch, arm=np.full(BATCH, k), algorithm=several) for k in (1, 2, 3)]
+    for number, alone in enumerate(of_arms, 1):
         np.testing.assert_array_equal(mixed[arm == number], alone[arm == number])
+    assert not np.array_equal(of_arms[0], of_arms[1])
+    features = features_in_numpy("gated-ddpg", learner, batch.observation)
+    np.testing.assert_allclose(of_arms[2], np.tanh(network_in_numpy(learner.actor, features, 1)), atol=1e-5)
 
 
-def test_what_is_delivered_has_the_caution_that_did_best_lately_and_acts_by_it():
-    batch, learner = random_batch(GATED, ROBOT, BATCH), used("gated-ddpg")
-    succeeded, failed = (1.0,) * 20, (0.0,) * 20
-    for arm, scores in ((FIRST, (failed, succeeded, failed)), (SECOND, (succeeded, failed, (*failed, 1.0)))):
-        delivered = GATED.delivered(scores)
-        assert delivered.cautions == (GATED.cautions[arm[0] - 1],)
-        acted = residual_of("gated-ddpg", learner, batch, algorithm=delivered)
-        np.testing.assert_array_equal(acted, residual_of("gated-ddpg", learner, batch, arm=arm))
-    assert (acted != residual_of("gated-ddpg", learner, batch)).any()
-    assert GATED.delivered(GATED.exploration.after((), [])).cautions == GATED.cautions[:1]
+def test_what_is_delivered_is_the_arm_that_exceeded_the_base_lately_and_acts_like_it():
+    several = replace(GATED, actors=(Actor(cautions=(0.3, 0.0)), Actor(cautions=(0.1,))))
+    batch, learner = random_batch(several, ROBOT, BATCH), used_learner(several, ROBOT)
+    for best, caution in ((1, 0.3), (2, 0.0), (3, 0.1)):
+        scores = tuple((float(arm == best),) * 20 for arm in range(4))
+        rule, networks = several.delivered(learner.current, scores)
+        assert [actor.cautions for actor in rule.actors] == [(caution,)]
+        key, roles = jax.random.key(0), greedy(BATCH)
+        residual = acted(rule, networks, batch.observation, batch.base_action, key, roles)
+        expected = residual_of("gated-ddpg", learner, batch, arm=np.full(BATCH, best), algorithm=several)
+        np.testing.assert_allclose(residual, expected, atol=1e-6)
+        assert several.informed(learner, scores).leader == (best == 3)
+    rule, _ = several.delivered(learner.current, several.exploration.after((), []))
+    assert rule.caution == several.caution
 
 
 def test_where_the_gate_is_shut_the_residual_is_exactly_zero_and_the_base_acts_exactly():
     batch, learner = random_batch(GATED, ROBOT, BATCH), used("gated-ddpg")
     features = features_in_numpy("gated-ddpg", learner, batch.observation)
-    residual = np.tanh(network_in_numpy(learner.actor, features))
+    residual = actor_in_numpy("gated-ddpg", learner.actor, features)
     acting = values_in_numpy(learner.critics, features, (batch.base_action + residual).clip(-1, 1))
     advantage = acting - values_in_numpy(learner.critics, features, batch.base_action)
-    is_open = advantage.mean(axis=0) > GATED.cautions[0] * advantage.std(axis=0)
+    is_open = advantage.mean(axis=0) > GATED.caution * advantage.std(axis=0)
     assert is_open.any()
     assert not is_open.all()
     acted = residual_of("gated-ddpg", learner, batch)
@@ -238,7 +247,7 @@ def test_where_the_gate_is_shut_the_residual_is_exactly_zero_and_the_base_acts_e
 def test_where_the_residual_would_change_nothing_the_gate_is_shut():
     """A base at its bound, and a residual that points outwards: what acts is the base, and so is said to be."""
     batch, learner = random_batch(GATED, ROBOT, BATCH), used("gated-ddpg")
-    outwards = eqx.tree_at(lambda actor: actor.layers[-1].bias, learner.actor, jnp.full(ROBOT.action_size, 50.0))
+    outwards = eqx.tree_at(lambda actor: actor.layers[-1].bias, learner.actor, jnp.full((1, ROBOT.action_size), 50.0))
     batch = batch._replace(base_action=np.ones_like(batch.base_action))
     acted = residual_of("gated-ddpg", learner._replace(actor=outwards), batch)
     np.testing.assert_array_equal(acted, np.zeros_like(acted))

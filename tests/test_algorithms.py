@@ -260,9 +260,11 @@ def test_the_base_action_is_seen_only_where_the_composition_says_so(name):
         {"hidden": (64,) * 17},
         {"hidden": (64, 0)},
         {"num_critics": 65},
-        {"cautions": (1e7,)},
-        {"cautions": ()},
-        {"cautions": (3.0, -1.0)},
+        {"actors": ({"cautions": (1e7,)},)},
+        {"actors": ({"cautions": ()},)},
+        {"actors": ()},
+        {"actors": ({"cautions": (3.0, -1.0)},)},
+        {"actors": ({"rate": 0.0},)},
     ],
 )
 def test_what_no_bundle_could_hold_is_refused_before_it_is_trained(fields):
@@ -270,9 +272,7 @@ def test_what_no_bundle_could_hold_is_refused_before_it_is_trained(fields):
         GatedDDPG(**fields)
 
 
-@pytest.mark.parametrize(
-    "field", ["target_rate", "critic_rate", "actor_rate", "random_ratio", "noise_ratio", "num_critics", "pessimism"]
-)
+@pytest.mark.parametrize("field", ["target_rate", "critic_rate", "random_ratio", "noise_ratio", "num_critics", "pessimism"])
 def test_a_hyperparameter_out_of_range_is_refused_by_name(field):
     with pytest.raises(ValidationError, match=field):
         GatedDDPG(**{field: -1.0})

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from residual_rl.learning.bandit import FEWEST, Bandit
+from residual_rl.learning.bandit import Bandit
 
 BANDIT = Bandit()
+FEWEST = BANDIT.fewest
 NOTHING = ((), (), ())
 arms = st.lists(st.integers(0, 2), min_size=0, max_size=120)
 
@@ -30,7 +31,8 @@ def successes(rate, episodes=60):
 
 def test_residuals_that_fail_drive_their_least_share_each_as_much():
     assert residuals_share((successes(0.5), successes(0.0))) == 0.25
-    assert shares((successes(0.5), successes(0.0), successes(0.0))) == [0.75, 0.125, 0.125]
+    assert shares((successes(0.5), successes(0.0), successes(0.0))) == pytest.approx([0.75, 0.125, 0.125], abs=0.02)
+    assert shares((successes(0.5), successes(0.2), successes(0.0))) == pytest.approx([0.75, 0.1875, 0.0625], abs=0.02)
 
 
 def test_a_residual_that_is_clearly_better_drives_all_lanes_but_one():
@@ -38,8 +40,8 @@ def test_a_residual_that_is_clearly_better_drives_all_lanes_but_one():
 
 
 def test_the_clearly_better_of_two_drives_all_lanes_but_one_and_the_others_share():
-    assert shares((successes(0.5), successes(0.5), successes(1.0))) == [1 / 16, 2 / 16, 13 / 16]
-    assert shares((successes(0.5), successes(1.0), successes(0.5))) == [1 / 16, 13 / 16, 2 / 16]
+    assert shares((successes(0.5), successes(0.5), successes(1.0))) == pytest.approx([1 / 16, 1 / 16, 14 / 16], abs=0.02)
+    assert shares((successes(0.5), successes(1.0), successes(0.5))) == pytest.approx([1 / 16, 14 / 16, 1 / 16], abs=0.02)
 
 
 def test_equals_share_the_lanes():
@@ -48,7 +50,7 @@ def test_equals_share_the_lanes():
 
 
 def test_where_nobody_has_succeeded_yet_the_first_residual_drives():
-    assert shares((successes(0.0),) * 3) == [1 / 16, 13 / 16, 2 / 16]
+    assert shares((successes(0.0),) * 3) == pytest.approx([1 / 16, 14 / 16, 1 / 16], abs=0.02)
 
 
 def test_the_more_it_is_worth_the_more_it_drives():
@@ -65,9 +67,15 @@ def test_returns_are_compared_as_successes_are():
     assert BANDIT.best((base, worse, better)) == 2
 
 
-def test_while_little_is_known_none_is_preferred():
-    assert 0.4 < residuals_share((successes(1.0), successes(0.0, FEWEST - 1))) < 0.75
-    assert min(shares((successes(1.0), successes(1.0), successes(0.0, FEWEST - 1)))) > 0.2
+def test_an_arm_that_was_hardly_tried_drives_its_part_of_the_trial_share_however_well_it_did():
+    assert residuals_share((successes(0.5), successes(1.0, FEWEST - 1))) == 0.5
+    assert residuals_share((successes(0.5), ())) == 0.5
+    assert shares((successes(0.5), successes(0.0), successes(1.0, FEWEST - 1))) == pytest.approx([0.5, 0.375, 0.125], abs=0.02)
+    assert residuals_share((successes(0.5), successes(1.0, FEWEST))) > 0.8
+
+
+def test_without_burn_in_any_drives():
+    assert min(shares((successes(1.0, FEWEST - 1), (), ()))) > 0.3
 
 
 def test_a_single_lane_can_be_driven_by_any():
@@ -90,19 +98,19 @@ def test_no_lane_is_forgotten_and_no_share_undercut(num_envs, least, rates, seed
     if num_envs > 1:
         driven = min(num_envs - 1, int(num_envs * least))
         assert driven <= (drivers > 0).sum() <= num_envs - 1
-        assert all((drivers == arm).sum() >= driven // (len(rates) - 1) for arm in range(1, len(rates)))
+        assert all((drivers == arm).sum() >= driven // 2 // (len(rates) - 1) for arm in range(1, len(rates)))
 
 
 @pytest.mark.parametrize(("num_envs", "mean"), [(1, 0.25), (2, 0.5), (3, 0.75), (6, 1.5), (16, 4.0)])
 @pytest.mark.parametrize("others", [1, 2, 3])
 def test_residuals_that_fail_drive_their_share_on_average_however_few_lanes_there_are(num_envs, mean, others):
-    scores, rng = (successes(1.0), *(successes(0.0),) * others), np.random.default_rng(0)
+    scores, rng = (successes(1.0), *(successes(0.0),) * others), np.random.default_rng(0)  # the arms are equals
     drivers = [BANDIT.drivers(rng, num_envs, scores) for _ in range(3000)]
     driven = [(each > 0).sum() for each in drivers]
     assert np.mean(driven) == pytest.approx(mean, abs=0.05)
     assert set(driven) <= {int(mean), int(np.ceil(mean))}
     for arm in range(1, others + 1):
-        assert np.mean([(each == arm).sum() for each in drivers]) == pytest.approx(mean / others, abs=0.05)
+        assert np.mean([(each == arm).sum() for each in drivers]) == pytest.approx(mean / others, abs=0.07)
 
 
 @given(first=arms, second=arms)
@@ -122,7 +130,31 @@ def test_the_best_is_never_the_base_and_never_one_of_which_little_is_known():
     assert BANDIT.best(NOTHING) == 1
 
 
-@pytest.mark.parametrize(("field", "value"), [("least_share", 1.5), ("least_share", -0.1), ("memory", 3)])
+def test_the_best_is_the_one_that_exceeds_the_base_most_surely_not_the_one_that_was_luckier():
+    assert BANDIT.best((successes(0.3), successes(0.9, 50), successes(1.0, FEWEST))) == 1
+
+
+def test_an_arm_is_better_only_if_its_episodes_show_it():
+    assert not BANDIT.is_better(NOTHING)
+    assert not BANDIT.is_better((successes(0.5), successes(0.5)))
+    assert not BANDIT.is_better((successes(1.0), successes(1.0)))
+    assert not BANDIT.is_better((successes(0.0), successes(0.0)))
+    assert not BANDIT.is_better((successes(0.5), successes(1.0, FEWEST - 1)))
+    assert not BANDIT.is_better((successes(0.5, 2), successes(1.0)))
+    assert BANDIT.is_better((successes(0.5), successes(0.0), successes(1.0, FEWEST)))
+    assert BANDIT.is_better((successes(0.5), successes(0.7)))
+
+
+def test_an_arm_as_good_as_the_base_is_seldom_taken_for_better():
+    """By the normal approximation in 16 of 100."""
+    rng = np.random.default_rng(0)
+    taken = [BANDIT.is_better(tuple(tuple((rng.random(n) < 0.5).astype(float)) for n in (60, 20))) for _ in range(2000)]
+    assert 0.1 < np.mean(taken) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("least_share", 1.5), ("least_share", -0.1), ("memory", 3), ("fewest", 1), ("sure", -1.0)]
+)
 def test_a_value_out_of_range_is_refused_by_name(field, value):
     with pytest.raises(ValidationError, match=field):
         Bandit(**{field: value})

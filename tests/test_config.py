@@ -188,13 +188,26 @@ def test_a_key_that_only_one_side_has_is_a_difference():
 
 
 def test_a_field_of_a_part_is_changed_by_its_path_and_nothing_else():
-    changed = made(**{"algorithm.cautions": [6.0], "hindsight.relabel_ratio": 0.5, "algorithm.hidden": [7, 9]})
+    changed = made(**{"algorithm.actors.1.cautions": [6.0], "hindsight.relabel_ratio": 0.5, "algorithm.hidden": [7, 9]})
     plain = made()
-    algorithm = dataclasses.replace(plain.algorithm, cautions=(6.0,), hidden=(7, 9))
+    first, second = plain.algorithm.actors
+    actors = (first, dataclasses.replace(second, cautions=(6.0,)))
+    algorithm = dataclasses.replace(plain.algorithm, actors=actors, hidden=(7, 9))
     assert changed == replace(plain, algorithm=algorithm, hindsight=dataclasses.replace(plain.hindsight, relabel_ratio=0.5))
 
 
-@pytest.mark.parametrize("path", ["algorithm.cautoin", "seed.x", "algorithm.burn_in.cycles.x", "nothing.x", "algorithm."])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "algorithm.cautoin",
+        "seed.x",
+        "algorithm.burn_in.cycles.x",
+        "algorithm.actors.2.rate",
+        "algorithm.actors.x",
+        "nothing.x",
+        "algorithm.",
+    ],
+)
 def test_a_path_that_leads_nowhere_is_told_what_exists(path):
     with pytest.raises(UnknownName, match=r"algorithm\.burn_in\.cycles"):
         made(**{path: 1})
@@ -202,4 +215,4 @@ def test_a_path_that_leads_nowhere_is_told_what_exists(path):
 
 def test_a_value_out_of_range_is_named_by_its_path():
     with pytest.raises(ResidualRLError, match=r"cautions.*: .* got -1"):
-        made(**{"algorithm.cautions": [3.0, -1]})
+        made(**{"algorithm.actors.0.cautions": [3.0, -1]})

@@ -17,6 +17,7 @@ from safetensors.numpy import save as save_arrays
 
 from residual_rl.bundles import runtime
 from residual_rl.bundles.runtime import BundleError, load
+from residual_rl.learning.actors import Actor
 from residual_rl.learning.gated_ddpg import GatedDDPG
 
 
@@ -31,7 +32,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With few and small arrays, so that much can be tried on it."""
     out = tmp_path_factory.mktemp("bundles") / "small"
-    made_bundle(out, GatedDDPG(hidden=(8,), num_critics=2, cautions=(0.2,)))
+    made_bundle(out, GatedDDPG(hidden=(8,), num_critics=2, actors=(Actor(cautions=(0.2,)),)))
     return out
 
 

@@ -16,12 +16,13 @@ from residual_rl.diagnosis.evidence import Evidence, gather
 from residual_rl.diagnosis.findings import diagnose
 from residual_rl.diagnosis.gains import SameStarts, headroom, with_verdict
 from residual_rl.learning import algorithm as learning
+from residual_rl.learning.actors import Actor
 from residual_rl.learning.hindsight import Hindsight
 from residual_rl.learning.replay import Replay, example_transition
 from residual_rl.types import Spec, Transition
 
 PLANE = Plane()
-GATED = replace(SMALL["gated-ddpg"], cautions=(0.0,))
+GATED = replace(SMALL["gated-ddpg"], actors=(Actor(cautions=(0.0,)),))
 CONFIG = Config(task="plane", controller="homing", algorithm=GATED)
 EVALUATED = [{"base_success_rate": 0.5, "base_mean_return": -6.0, "success_rate": 0.6, "mean_return": -5.0}]
 METRICS = [{"acting_success_rate": 0.4, "acting_mean_return": -6.0, "burn_in": 0}] * 3

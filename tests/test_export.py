@@ -16,6 +16,7 @@ from residual_rl.bundles.bundle import write_bundle
 from residual_rl.bundles.runtime import load
 from residual_rl.cli.main import app
 from residual_rl.errors import ResidualRLError, RunError
+from residual_rl.learning.actors import Actor
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.learning.gated_ddpg import GatedDDPG
 from residual_rl.learning.serialization import to_arrays
@@ -30,7 +31,9 @@ from residual_rl.runs.run import Run
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, as training would have left it."""
     acting = ALGORITHMS["default"]
-    config = make_config(task="slippery-push", controller="reactive-push", algorithm=replace(acting, cautions=(3.0, 0.5)))
+    config = make_config(
+        task="slippery-push", controller="reactive-push", algorithm=replace(acting, actors=(Actor(cautions=(3.0, 0.5)),))
+    )
     networks = made_residual(acting, residual_rl.TASKS["slippery-push"].spec).networks
     with Run(tmp_path_factory.mktemp("runs") / "finished", config) as run:
         run.save_policy(to_arrays(networks, "networks"), acting, step=400)
@@ -95,7 +98,7 @@ def test_the_configurations_hash_is_the_configurations(tmp_path: Path) -> None:
     made_bundle(tmp_path / "out")
     said = load(tmp_path / "out").manifest["config_sha256"]
     assert said == bundle.config_sha256(made_config(ALGORITHMS["default"]))
-    assert said != bundle.config_sha256(made_config(GatedDDPG(hidden=(32, 32), cautions=(0.6,))))
+    assert said != bundle.config_sha256(made_config(GatedDDPG(hidden=(32, 32), actors=(Actor(cautions=(0.6,)),))))
 
 
 def test_onnx_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,13 +16,14 @@ from residual_rl.bundles import runtime
 from residual_rl.bundles.bundle import ONNX, RUNTIME
 from residual_rl.bundles.model_card import CARD
 from residual_rl.errors import HubError, ResidualRLError
+from residual_rl.learning.actors import Actor
 from residual_rl.learning.gated_ddpg import GatedDDPG
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "mine"
-    made_bundle(out, GatedDDPG(hidden=(8,), num_critics=2, cautions=(0.2,)))
+    made_bundle(out, GatedDDPG(hidden=(8,), num_critics=2, actors=(Actor(cautions=(0.2,)),)))
     return out
 
 

@@ -24,8 +24,10 @@ def test_the_page_has_every_field_with_a_type_and_a_meaning() -> None:
 
 
 def leaves(values: dict[str, object], prefix: str = "") -> set[str]:
-    """Return the paths of all entries that have no entries."""
+    """Return the paths of all entries that have no entries; a list of records has them by number."""
     found: set[str] = set()
     for name, value in values.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = {str(number): one for number, one in enumerate(value)}
         found |= leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
     return found

@@ -14,6 +14,7 @@ from residual_rl.bundles.bundle import write_bundle
 from residual_rl.bundles.runtime import load
 from residual_rl.errors import ResidualRLError
 from residual_rl.learning import algorithm as learning
+from residual_rl.learning.actors import Actor
 from residual_rl.policy import Policy
 from residual_rl.residual import Composer, Composition
 from residual_rl.types import Observation
@@ -53,7 +54,7 @@ def test_setting_scale_and_caution_compiles_nothing() -> None:
 def test_a_caution_that_was_set_is_that_of_a_policy_that_was_learned_with_it() -> None:
     policy, shown = made_policy(Composition(), "default"), observations(300)
     for policy.caution in (0.0, 1.0, None):
-        residual = made_residual(replace(ALGORITHMS["default"], cautions=(policy.caution,)))
+        residual = made_residual(replace(ALGORITHMS["default"], actors=(Actor(cautions=(policy.caution,)),)))
         np.testing.assert_array_equal(policy(shown), Policy(wandering, Composition(), residual, SPEC)(shown))
 
 

@@ -104,7 +104,15 @@ def test_report_begins_with_the_verdict(promoted: Path):
     assert "Promoted: success rate 0.250 → 0.938" in re.search(r"<h1>(.*?)</h1>", text, re.S)[1]
     assert text.index("<h1>") < text.index("<svg")
     assert "fixed 12 of 12 failures, broke 1" in text
-    for fact in ("slippery-push", "my-push", "rpl", "default", "mujoco", "algorithm.cautions", "of step 4,000, caution 3"):
+    for fact in (
+        "slippery-push",
+        "my-push",
+        "rpl",
+        "default",
+        "mujoco",
+        "algorithm.actors.0.cautions",
+        "of step 4,000, caution 3",
+    ):
         assert fact in text
 
 

@@ -13,6 +13,7 @@ from probes import SMALL, TRACK, Track, used_learner
 import residual_rl
 from residual_rl.errors import Interrupted
 from residual_rl.judging.runs import compare_run
+from residual_rl.learning.actors import Actor
 from residual_rl.learning.burn_in import FixedBurnIn
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.presets import make_config
@@ -101,15 +102,23 @@ def test_learning_that_only_does_harm_delivers_the_base(runs: dict[str, Path]) -
     assert not residual_rl.load(runs["spoiled"], LEARNERS["spoiled"][0]).promoted
 
 
-def test_what_is_delivered_has_the_caution_whose_training_episodes_were_worth_more(tmp_path: Path) -> None:
-    """Over the best base, no gate does harm and a gate that is never open does none: it comes second, and is found."""
-    algorithm = replace(CAREFUL, cautions=(None, 1e6), burn_in=FixedBurnIn(cycles=0), actor_rate=1e-2)
+def test_while_no_arm_has_shown_that_it_is_better_the_policy_is_the_base(tmp_path: Path) -> None:
+    """Over the best base every residual does harm, and one whose gate never opens does nothing."""
+    algorithm = replace(CAREFUL, actors=(Actor(rate=1e-2, cautions=(None, 1e6)),), burn_in=FixedBurnIn(cycles=0))
     residual_rl.improve("track", LEARNERS["spoiled"][0], algorithm=algorithm, out=tmp_path, **BUDGET)
     rows = evaluations(tmp_path)
-    assert rows[-1]["mean_return"] == rows[0]["mean_return"]
+    assert [row["mean_return"] for row in rows] == [rows[0]["mean_return"]] * len(rows)
+    assert all(row["deviation"] == 0.0 for row in rows)
+    assert read_policy(tmp_path)[2] == 0
+
+
+def test_what_is_delivered_has_the_caution_whose_training_episodes_were_worth_more(tmp_path: Path) -> None:
+    """Over a base that is off, a gate that never opens does nothing: it comes first, and the other is found."""
+    algorithm = replace(CAREFUL, actors=(Actor(cautions=(1e6, 0.5)),))
+    residual_rl.improve("track", LEARNERS["improved"][0], algorithm=algorithm, out=tmp_path, **BUDGET)
     _, acting, step = read_policy(tmp_path)
-    assert step == rows[-1]["step"]
-    assert acting == replace(read_config(tmp_path), algorithm=replace(algorithm, cautions=(1e6,)))
+    assert step > 0
+    assert acting == replace(read_config(tmp_path), algorithm=replace(algorithm, actors=(Actor(cautions=(0.5,)),)))
 
 
 def test_a_policy_that_is_worse_is_found_to_be_worse(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from residual_rl.controllers import TableController
 from residual_rl.errors import ResidualRLError, RunError
+from residual_rl.learning.actors import Actor
 from residual_rl.presets import make_config
 from residual_rl.runs.reading import metric_columns, read_config, read_environment, read_policy, read_rows
 from residual_rl.runs.run import Run
@@ -259,7 +260,7 @@ def test_a_policy_whose_configuration_was_altered_is_refused(tmp_path: Path) -> 
 
 
 def test_the_rule_by_which_a_policy_acts_is_kept_beside_that_of_its_run(tmp_path: Path) -> None:
-    acting = replace(CONFIG.algorithm, cautions=(0.5,))
+    acting = replace(CONFIG.algorithm, actors=(Actor(cautions=(0.5,)),))
     with Run(tmp_path, CONFIG) as run:
         run.save_policy({"a": np.ones(4, np.float32)}, acting, 0)
     assert read_policy(tmp_path)[1] == replace(CONFIG, algorithm=acting)

@@ -20,6 +20,7 @@ from residual_rl.bundles import bundle, runtime
 from residual_rl.bundles.bundle import differences
 from residual_rl.bundles.runtime import load
 from residual_rl.errors import ResidualRLError
+from residual_rl.learning.actors import Actor
 from residual_rl.learning.ddpg import DDPG
 from residual_rl.policy import Policy
 from residual_rl.residual import Composition
@@ -142,7 +143,7 @@ def test_caution_set_at_run_time_is_that_of_another_bundle(tmp_path: Path, expor
     base, acting = proposal.clip(-1.0, 1.0), []
     assert policy.caution == 0.5
     for policy.caution in (3.0, 0.5, 0.0, None):
-        made_bundle(tmp_path / str(policy.caution), replace(ALGORITHMS["default"], cautions=(policy.caution,)))
+        made_bundle(tmp_path / str(policy.caution), replace(ALGORITHMS["default"], actors=(Actor(cautions=(policy.caution,)),)))
         action = policy(observation, proposal)
         np.testing.assert_array_equal(action, load(tmp_path / str(policy.caution))(observation, proposal))
         acting.append((action != base).any(axis=1).mean())

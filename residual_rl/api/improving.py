@@ -81,7 +81,7 @@ def improve(
         tell: receives the plan, the progress, the properties found of controller and environment, and the verdict: `print`
             shows a bar in a terminal and a notebook, and elsewhere prints a line for each evaluation; another function is
             called with these lines; None for silence.
-        **fields: any other field of `Config`; one of a part by its path, `**{"algorithm.actor_rate": 1e-4}`. Fields not given
+        **fields: any other field of `Config`; one of a part by its path, `**{"algorithm.pessimism": 0.5}`. Fields not given
             follow the length of the episodes, see `pace`.
 
     Returns:

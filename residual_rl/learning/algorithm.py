@@ -106,9 +106,13 @@ class Algorithm(ABC):
         """The rule that assigns roles to the lanes of a training cycle."""
         return EveryLane()
 
-    def delivered(self, scores: Scores) -> Self:
-        """Return the rule for evaluation and for the final policy: that of the exploration's best arm."""
-        return self
+    def informed(self, learner: Learner, scores: Scores) -> Learner:
+        """Return the learner after it has seen the scores of the latest episodes of each arm, once a cycle."""
+        return learner
+
+    def delivered(self, networks: Networks, scores: Scores) -> tuple[Self, Networks]:
+        """Return the rule and the networks for evaluation and for the final policy: those of the exploration's best arm."""
+        return self, networks
 
     @property
     def knobs(self) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ class Roles(NamedTuple):
     explore: Array
     """[E] bool, whether noise is added to its actions."""
     arm: Array
-    """[E] int, the arm that drives it: 0 the base, 1 base plus residual; with several cautions, k uses the k-th."""
+    """[E] int, the arm that drives it: 0 the base; 1 and more, ways in which base plus residual acts."""
 
 
 def greedy(rows: int) -> Roles:
@@ -33,11 +33,15 @@ class Exploration(Protocol):
         ...
 
     def after(self, scores: Scores, new: Sequence[tuple[float, int]]) -> Scores:
-        """Return the scores extended by new episodes, each with the arm that drove it; `()` before the first."""
+        """Return the scores extended by new episodes without exploration, each with its arm; `()` before the first."""
         ...
 
     def best(self, scores: Scores) -> int:
         """Return the arm, 1 or more, that is used in evaluation and in the final policy."""
+        ...
+
+    def is_better(self, scores: Scores) -> bool:
+        """Return whether that arm is delivered. If it is not, the base is the policy for now."""
         ...
 
 
@@ -60,6 +64,10 @@ class EveryLane:
     def best(self, scores: Scores) -> int:
         """Return the only arm."""
         return 1
+
+    def is_better(self, scores: Scores) -> bool:
+        """Return True: nothing is known of the base, since it never drives."""
+        return True
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -85,5 +93,9 @@ class BanditLanes:
         return self.bandit.after(scores or ((),) * (1 + self.arms), new)
 
     def best(self, scores: Scores) -> int:
-        """Return the arm with the best recent scores."""
+        """Return the arm that exceeds the base most surely."""
         return self.bandit.best(scores)
+
+    def is_better(self, scores: Scores) -> bool:
+        """Return whether its latest episodes show that it exceeds the base."""
+        return self.bandit.is_better(scores)

@@ -32,7 +32,7 @@ class Trial:
     """A key of `METHODS`, or "initial"."""
     preset: str = "default"
     fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Further fields of `Config`; nested fields by their path: `{"algorithm.actor_rate": 1e-4}`."""
+    """Further fields of `Config`; nested fields by their path: `{"algorithm.pessimism": 0.5}`."""
 
     @property
     def name(self) -> str:

@@ -69,6 +69,7 @@ def next_cycle(training: Experiment, envs: Lanes, state: TrainingState, started:
     config, replay = training.config, state.replay
     rng, key = _chance(config, state.cycle, "learn")
     actor_learns = config.algorithm.burn_in.is_over(state.mean_values)
+    state = state._replace(learner=config.algorithm.informed(state.learner, state.scores))
     under_way = _run_updates(training, state, rng, key, actor_learns) if config.overlap and len(replay) else None
     episodes, dropped, roles = _collect_cycle(training, envs, state, actor_learns)
     new = sum(len(episode.transitions.reward) for episode in episodes)
@@ -82,7 +83,11 @@ def next_cycle(training: Experiment, envs: Lanes, state: TrainingState, started:
         metrics = {name: float(value) for name, value in learned.metrics.items()}
         _check_finite(learned.learner, state.step)
         arm = roles.arm if actor_learns else np.zeros_like(roles.arm)
-        scores = [(episode.score(config.measured_by, envs.horizon), int(arm[episode.lane])) for episode in episodes]
+        scores = [
+            (episode.score(config.measured_by, envs.horizon), int(arm[episode.lane]))
+            for episode in episodes
+            if not roles.explore[episode.lane]
+        ]
         state = state._replace(
             learner=learned.learner,
             cycle=state.cycle + 1,

@@ -16,7 +16,7 @@ from residual_rl.diagnosis.evidence import gather
 from residual_rl.diagnosis.findings import diagnose
 from residual_rl.errors import Interrupted, ResidualRLError, RunError, WorldError
 from residual_rl.evaluation import Act, base_alone, bounded, evaluation_envs, evaluation_row, judged_in, roll_out
-from residual_rl.learning.algorithm import Algorithm
+from residual_rl.learning.algorithm import Algorithm, Networks
 from residual_rl.learning.serialization import to_arrays
 from residual_rl.pairing.repeatability import repeatability
 from residual_rl.pairing.turns import Pairs, Turns
@@ -148,19 +148,28 @@ def _evaluation_is_due(training: Experiment, state: TrainingState, over: bool) -
     return state.step // interval > state.evaluated_at // interval or over
 
 
-def delivered(training: Experiment, state: TrainingState) -> Algorithm:
-    """Return the rule of the policy that would be delivered now."""
-    algorithm = training.config.algorithm.delivered(state.scores)
-    return algorithm.without_base() if algorithm.composition.stands_alone else algorithm
+def delivered(training: Experiment, state: TrainingState) -> tuple[Algorithm, Networks]:
+    """Return the rule and the networks of the policy that would be delivered now if it had shown that it is better."""
+    algorithm = training.config.algorithm
+    rule, networks = algorithm.delivered(algorithm.averaged(state.learner), state.scores)
+    return (rule.without_base() if rule.composition.stands_alone else rule), networks
 
 
 def _evaluate(training: Experiment, selection: Selection, state: TrainingState) -> TrainingState:
-    """Evaluate the present learner, and make it the selected policy if none was better."""
-    algorithm, measured_by = delivered(training, state), training.config.measured_by
-    residual = Residual(algorithm, algorithm.averaged(state.learner))
-    policy = base_plus_residual(training.controller, residual, training.task.spec.action_size)
+    """Evaluate the present policy, and make it the selected one if none was better.
+
+    If no arm has shown in training that it is better than the base, the policy is the base.
+    """
+    measured_by, algorithm, controller = training.config.measured_by, training.config.algorithm, training.controller
+    residual = Residual(*delivered(training, state))
+    acts = state.base is None or algorithm.exploration.is_better(state.scores)
+    if acts:
+        policy = base_plus_residual(controller, residual, training.task.spec.action_size)
+    else:
+        policy = base_alone(controller, algorithm.composition, training.task.spec.action_size)
     if state.repeats and state.base is not None:
-        base, outcome = state.base, roll_out(selection.envs, policy, selection.seeds)
+        base = state.base
+        outcome = roll_out(selection.envs, policy, selection.seeds) if acts else base
     else:
         pairs = Turns(selection.envs, policy, state.step).play(selection.seeds)
         base, outcome = pairs.base, pairs.policy
@@ -174,8 +183,8 @@ def _evaluate(training: Experiment, selection: Selection, state: TrainingState) 
     if not state.repeats:  # a base that changes with time must not select a checkpoint
         worth = score - bounded_base.measured(measured_by) if deviates else 0.0
     state = state._replace(score=score, evaluated_at=step, base=base)
-    if worth >= state.best_score:
-        training.run.save_policy(to_arrays(residual.networks, "networks"), algorithm, step)
+    if acts and worth >= state.best_score:
+        training.run.save_policy(to_arrays(residual.networks, "networks"), residual.algorithm, step)
         state = state._replace(best_score=worth, best_step=step)
     return state
 
@@ -214,8 +223,7 @@ def _diagnosis(training: Experiment, state: TrainingState, envs: Lanes | None) -
     config, task, path = training.config, training.task, training.run.path
     asked = training.base.traits.reads_goal and training.base.traits.can_be_requeried
     base = base_policy(training.controller, config.algorithm.composition, task.spec.action_size) if asked else None
-    algorithm = delivered(training, state)
-    networks = algorithm.averaged(state.learner)
+    algorithm, networks = delivered(training, state)
     # The findings compare a residual with the base that it corrects, and a network that stands alone has none.
     alone = algorithm.composition.stands_alone
     evidence = None if alone else gather(algorithm, networks, state.replay, task.spec, task.success, base, task.own_reward)

@@ -24,8 +24,8 @@ Scores = tuple[tuple[float, ...], ...]
 class Bandit:
     """Thompson sampling over the mean score of recent episodes, by the Bayesian bootstrap. Source: Rubin 1981.
 
-    Differs: the lowest and the highest of the base's scores count as two more episodes of each arm, so that a few equal episodes
-    are not taken for certainty.
+    Differs: the lowest and the highest of the base's scores count as two more episodes of each arm, so that a few equal
+    episodes are not taken for certainty.
     """
 
     least_share: float = Field(default=0.25, ge=0, le=1)

@@ -1,8 +1,8 @@
 """One task for each world. Their variants are the same code with other data: other noise, objects, weights.
 
 House rules are tried on representatives; what a variant's data change is tested where they are defined, and every task has a
-golden rollout. Racing and the Adroit tasks have no goals and end their episodes early: test_racing_*.py and test_adroit.py are
-about them.
+golden rollout. Racing, Adroit and Mime tasks have no goals and end their episodes early: test_racing_*.py, test_adroit.py and
+test_mime.py are about them.
 """
 
 from residual_rl.tasks import TASKS

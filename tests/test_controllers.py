@@ -20,6 +20,7 @@ from residual_rl.controllers import (
     propose,
     reads_goal,
     reads_state,
+    start_episodes,
 )
 from residual_rl.errors import ControllerError, UnknownName
 from residual_rl.evaluation import base_alone, evaluation_envs, roll_out
@@ -106,6 +107,9 @@ EPISODES = {
     "racing-line": ("racing", "racing-line"),
     "follow-the-gap": ("racing", "follow-the-gap"),
     "potential-field": ("racing", "potential-field"),
+    "script-pick": ("pick-state", "zero"),
+    "script-bowl": ("bowl-state", "zero"),
+    "script-place-push": ("place-push-state", "zero"),
 }
 """Controller: a task and a driver whose episodes reach every phase, also those in which the controller reads the goal."""
 
@@ -117,6 +121,7 @@ def test_a_controller_reads_the_goal_exactly_if_it_declares_so(name):
     lanes = 8 if can_be_requeried(controller) else 2
     envs = task.make_envs(lanes, num_threads=2, autoreset_mode=AutoresetMode.DISABLED, with_state=True)
     observation, _ = envs.reset(seed=0)
+    start_episodes(controller, lanes)
     reads = False
     for _ in range(min(task.spec.horizon, 150)):
         elsewhere = Observation(**{**observation, "desired_goal": observation["desired_goal"] + 0.1})

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from residual_rl.controllers import mime
 from residual_rl.controllers.adapted import per_lane
 from residual_rl.controllers.chunked import chunked
 from residual_rl.controllers.controller import (
@@ -22,6 +23,7 @@ from residual_rl.controllers.controller import (
     start_episodes,
 )
 from residual_rl.controllers.hook import ReactiveHook
+from residual_rl.controllers.mime import MimeScript
 from residual_rl.controllers.network import SUFFIXES, NetworkController, is_network, split_gain
 from residual_rl.controllers.pick_and_place import OSCILLATING, OSCILLATING_AS_RUN, ReactivePickAndPlace
 from residual_rl.controllers.planning import DiscreteMPC
@@ -31,6 +33,7 @@ from residual_rl.controllers.remote import remote
 from residual_rl.controllers.table import TableController
 from residual_rl.controllers.workers import in_processes
 from residual_rl.errors import ControllerError, UnknownName
+from residual_rl.tasks.mime.task import SPECS as MIME
 from residual_rl.tasks.racing import world as racing
 from residual_rl.tasks.rules import PUSHER
 from residual_rl.types import Spec
@@ -162,6 +165,21 @@ CONTROLLERS = {
         lambda spec, threads: _learned().CachedPETS(),
         model_of=PUSHER.world,
         is_prepared=True,
+    ),
+    "script-pick": Entry(
+        "goes to the cube, closes the gripper, lifts it",
+        lambda spec, threads: MimeScript(mime.pick, 0.075),
+        plans_in=MIME["pick"],
+    ),
+    "script-bowl": Entry(
+        "picks the cube up and lets it fall into the bowl",
+        lambda spec, threads: MimeScript(mime.bowl, 0.1),
+        plans_in=MIME["bowl"],
+    ),
+    "script-place-push": Entry(
+        "goes behind the cube and pushes it to its place",
+        lambda spec, threads: MimeScript(mime.push, 0.075),
+        plans_in=MIME["place-push"],
     ),
     "zero": Entry("proposes nothing: learning from scratch", lambda spec, threads: Zero(spec.action_size)),
 }

@@ -10,6 +10,7 @@ from residual_rl.optional import WORLDS, missing, need
 from residual_rl.tasks import objects, rules, variants, view
 from residual_rl.tasks.adroit.task import ADROIT_TASKS, VISUAL_TASKS
 from residual_rl.tasks.gymnasium_envs import World
+from residual_rl.tasks.mime.task import MIME_TASKS, MIME_VISUAL_TASKS
 from residual_rl.tasks.racing import world as racing_world
 from residual_rl.tasks.racing.task import FROM_FILES, RACING_TASKS, racing_on
 from residual_rl.tasks.task import Task
@@ -222,10 +223,11 @@ TASKS = {
         ),
         *RACING_TASKS,
         *ADROIT_TASKS,
+        *MIME_TASKS,
     )
 }
 
-VISUAL = {task.name: task for task in VISUAL_TASKS}
+VISUAL = {task.name: task for task in (*VISUAL_TASKS, *MIME_VISUAL_TASKS)}
 """The tasks that are seen through a camera, by name. They show images, so they are used like a user-supplied environment."""
 
 

@@ -15,7 +15,7 @@ import ctypes.util
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -58,6 +58,7 @@ class Camera:
         kind: "rgb", or "depth" as one channel.
         nearest: m; depth from here on is 0 ...
         farthest: m; ... and here 255. Nearer points count as far.
+        groups: of geoms that are drawn besides 0 to 2.
 
     Raises:
         ResidualRLError: there is no such camera, or no OpenGL.
@@ -71,6 +72,7 @@ class Camera:
         kind: Kind = "rgb",
         nearest: float = 0.5,
         farthest: float = 2.0,
+        groups: Sequence[int] = (),
     ):
         self.model = model
         self.size = size
@@ -82,6 +84,8 @@ class Camera:
         self._current(size)
         self._data = mujoco.MjData(model)
         self._option = mujoco.MjvOption()
+        for group in groups:
+            self._option.geomgroup[group] = 1
         self._perturb = mujoco.MjvPerturb()
         self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
         for effect in EFFECTS:
@@ -93,13 +97,22 @@ class Camera:
         self._rgb = np.empty((size, size, 3), np.uint8)
         self._depth = np.empty((size, size), np.float32)
 
-    def take(self, physics: np.ndarray, place: np.ndarray, out: np.ndarray) -> None:
+    def take(
+        self,
+        physics: np.ndarray,
+        place: np.ndarray,
+        out: np.ndarray,
+        change: Callable[[int, mujoco.MjModel], None] = lambda row, model: None,
+        lenses: Sequence[mujoco.MjvCamera] | None = None,
+    ) -> None:
         """Write pictures of states into `out` `[E, size, size, channels]` uint8, from the top row downwards.
 
         Args:
             physics: `[E, S]` MuJoCo's full physics state.
             place: `[E, 7 * bodies]` positions, then quaternions, of the mocap bodies.
             out: any view of an array of bytes.
+            change: writes into the model what differs in a row's episode.
+            lenses: a camera for each row; None for this one's own.
         """
         self._use()
         bodies = self.model.nmocap
@@ -107,13 +120,14 @@ class Camera:
             if not np.isfinite(state).all():
                 out[row] = 0
                 continue
+            change(row, self.model)
             mujoco.mj_setState(self.model, self._data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
             if bodies:
                 self._data.mocap_pos[:] = place[row, : 3 * bodies].reshape(bodies, 3)
                 self._data.mocap_quat[:] = place[row, 3 * bodies :].reshape(bodies, 4)
             mujoco.mj_kinematics(self.model, self._data)
             mujoco.mj_camlight(self.model, self._data)
-            self.shoot(self._data, out[row])
+            self.shoot(self._data, out[row], lenses[row] if lenses else None)
 
     def _use(self) -> None:
         """Make this camera's buffers those that OpenGL draws into; a process may have other cameras."""

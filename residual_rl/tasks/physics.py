@@ -41,14 +41,18 @@ class Physics:
         num_threads: physics threads; None for one on each core.
         feels: whether `step_and_feel` will be used: sensors, also those of touch and force, are then computed in every time
             step.
+        control: the parts of MuJoCo's state of which a control consists, in its order: bits of `mjtState`.
     """
 
-    def __init__(self, model: mujoco.MjModel, substeps: int, num_threads: int | None = None, feels: bool = False):
+    def __init__(
+        self, model: mujoco.MjModel, substeps: int, num_threads: int | None = None, feels: bool = False, control: int = CONTROL
+    ):
         self.model = model
         self.substeps = substeps
         self.num_threads = num_threads or usable_cores()
         self.state_size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
-        self.control_size = mujoco.mj_stateSize(model, CONTROL)
+        self.control = int(control)
+        self.control_size = mujoco.mj_stateSize(model, self.control)
 
         # Sensors are read once per step, by `sense`, not computed in every substep.
         self.stepper = copy.copy(model)
@@ -123,7 +127,7 @@ class Physics:
             self._step_data,
             np.ascontiguousarray(state),
             np.ascontiguousarray(controls),
-            control_spec=int(CONTROL),
+            control_spec=self.control,
             state=self._states,
             sensordata=self._felt,
             nstep=controls.shape[1],

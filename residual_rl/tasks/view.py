@@ -68,6 +68,7 @@ HOOK = View(
     surface=FETCH_TABLE,
 )
 ADROIT = View(lookat=(0.0, -0.05, 0.2), distance=1.3, azimuth=50.0, elevation=-30.0, goal=None)
+MIME = View(lookat=(0.4, 0.0, 0.15), distance=1.5, azimuth=120.0, elevation=-25.0, goal=None)
 PUSHER = View(
     lookat=(0.35, -0.25, -0.3),
     distance=1.5,

@@ -42,6 +42,10 @@ class SeenWorld(EndingWorld, Protocol):
         """Return the robot's own sensors `[E, P]`."""
         ...
 
+    def take(self, eye: "Eye", state: State, lanes: np.ndarray, out: np.ndarray) -> None:
+        """Write pictures of some lanes `[L]` of a state into `out` `[L, size, size, channels]`."""
+        ...
+
     def camera(self, size: int) -> "Eye":
         """Return the camera that the policy sees through, for pictures of `size` pixels."""
         ...
@@ -56,10 +60,6 @@ class Eye(Protocol):
 
     size: int
     channels: int
-
-    def take(self, physics: np.ndarray, place: np.ndarray, out: np.ndarray) -> None:
-        """Write pictures of states into `out` `[E, size, size, channels]`."""
-        ...
 
 
 class VisualVectorEnv(gymnasium.vector.VectorEnv):
@@ -149,7 +149,7 @@ class VisualVectorEnv(gymnasium.vector.VectorEnv):
         channels, state = self.eye.channels, self._inner.state
         image = self._image[lanes]
         image[..., :-channels] = image[..., channels:]
-        self.eye.take(state.physics[lanes], state.place[lanes], image[..., -channels:])
+        self.world.take(self.eye, state, lanes, image[..., -channels:])
         if first:
             image[:] = np.tile(image[..., -channels:], FRAMES)
         self._image[lanes] = image
@@ -190,7 +190,7 @@ class VisualEnv(gymnasium.Env):
             raise ResidualRLError("pictures need render_mode='rgb_array'")
         world, state = self._envs.world, self._envs.state
         shown = np.empty((1, PICTURE, PICTURE, 3), np.uint8)
-        world.onlooker(PICTURE).take(state.physics, state.place, shown)
+        world.take(world.onlooker(PICTURE), state, np.arange(1), shown)
         channels = self._envs.eye.channels
         seen = self._envs._image[0, ..., -channels:]
         rows = np.arange(PICTURE) * len(seen) // PICTURE

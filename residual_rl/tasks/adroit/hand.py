@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cache
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import mujoco
 import numpy as np
@@ -93,6 +93,10 @@ class AdroitWorld(ABC):
         In `door` and `hammer` the first forces are those of motors. `hammer` has the nail's slide and the force on it too, so
         it is not of the hand alone. Source: the code of Alakuijala et al. 2021, after Jain et al. 2019.
         """
+
+    def take(self, eye: Any, state: State, lanes: np.ndarray, out: np.ndarray) -> None:
+        """Write pictures of some lanes `[L]` of a state into `out` `[L, size, size, channels]`."""
+        eye.take(state.physics[lanes], state.place[lanes], out)
 
     def camera(self, size: int) -> Camera:
         """Return the camera of Jain et al. 2019, for pictures of `size` pixels. All environments of a process share it."""

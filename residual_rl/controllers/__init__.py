@@ -169,17 +169,17 @@ CONTROLLERS = {
     "script-pick": Entry(
         "goes to the cube, closes the gripper, lifts it",
         lambda spec, threads: MimeScript(mime.pick, 0.075),
-        plans_in=MIME["pick"],
+        model_of=MIME["pick"].world,
     ),
     "script-bowl": Entry(
         "picks the cube up and lets it fall into the bowl",
         lambda spec, threads: MimeScript(mime.bowl, 0.1),
-        plans_in=MIME["bowl"],
+        model_of=MIME["bowl"].world,
     ),
     "script-place-push": Entry(
         "goes behind the cube and pushes it to its place",
         lambda spec, threads: MimeScript(mime.push, 0.075),
-        plans_in=MIME["place-push"],
+        model_of=MIME["place-push"].world,
     ),
     "zero": Entry("proposes nothing: learning from scratch", lambda spec, threads: Zero(spec.action_size)),
 }

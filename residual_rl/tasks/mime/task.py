@@ -11,9 +11,11 @@ from residual_rl.tasks.visual import VisualTask
 from residual_rl.types import Spec
 
 SPECS = {
-    "pick": Spec(observation_size=11, goal_size=0, action_size=4, horizon=200, reward_range=(0.0, 1.0)),
-    "bowl": Spec(observation_size=14, goal_size=0, action_size=4, horizon=600, reward_range=(0.0, 1.0)),
-    "place-push": Spec(observation_size=11, goal_size=0, action_size=4, horizon=400, reward_range=(0.0, 1.0)),
+    "pick": Spec(observation_size=11, goal_size=0, action_size=4, horizon=200, reward_range=(0.0, 1.0), world="mime-pick"),
+    "bowl": Spec(observation_size=14, goal_size=0, action_size=4, horizon=600, reward_range=(0.0, 1.0), world="mime-bowl"),
+    "place-push": Spec(
+        observation_size=11, goal_size=0, action_size=4, horizon=400, reward_range=(0.0, 1.0), world="mime-place-push"
+    ),
 }
 RATE = 10.0
 """Hz"""

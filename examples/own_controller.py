@@ -69,7 +69,7 @@ class Demonstrated:
 
     def prepare(self, task: AnyTask, budget: int, seed: int, directory: Path, report: Report) -> Preparation:
         """Record the episodes that are not in the directory yet, then fit the controller."""
-        lanes = task.make_envs(1)
+        lanes = task.open_lanes()
         shown, done = [], []
         for number in range(self.episodes):
             file = directory / f"demonstration-{number}.npz"

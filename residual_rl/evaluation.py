@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from warnings import warn
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import Controller, reads_state, start_episodes
 from residual_rl.errors import ControllerError, EpisodesLost
@@ -181,7 +180,7 @@ def judged_in(task: AnyTask, purpose: Purpose) -> AnyTask:
 def evaluation_envs(task: AnyTask, episodes: int, num_threads: int | None, with_state: bool = False) -> Any:
     """Make lanes for `roll_out`: no more than are useful for so many episodes."""
     lanes = min(episodes, MAX_LANES)
-    return task.make_envs(lanes, num_threads=num_threads, autoreset_mode=AutoresetMode.DISABLED, with_state=with_state)
+    return task.open_lanes(lanes, num_threads=num_threads, with_state=with_state)
 
 
 def roll_out(envs: Lanes, act: Act, seeds: Sequence[int]) -> Outcome:

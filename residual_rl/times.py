@@ -48,7 +48,7 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Scene:
+class SceneResult:
     """What base and policy did in one of a task's scenes, such as a race track."""
 
     name: str
@@ -119,7 +119,7 @@ def decide(times: Times | None, alpha: float = ALPHA) -> Decision:
     return Decision(times.saved, (low, high), 1.0 if contradict else max(times.p_value, exact))
 
 
-def by_scene(base: Outcome, policy: Outcome, timing: Timing, paired: bool = True) -> tuple[Scene, ...]:
+def by_scene(base: Outcome, policy: Outcome, timing: Timing, paired: bool = True) -> tuple[SceneResult, ...]:
     """Return what was measured in each scene of a task; empty if it has only one."""
     found = []
     for number in np.unique(base.scene[base.scene >= 0]).tolist() if timing.scene else []:
@@ -127,7 +127,7 @@ def by_scene(base: Outcome, policy: Outcome, timing: Timing, paired: bool = True
         ours, theirs = (Outcome(*(values[there] for values in outcome)) for outcome in (policy, base))
         fixed, broken = ours.fixed_and_broken(theirs)
         found.append(
-            Scene(
+            SceneResult(
                 name=timing.scenes[number] if number < len(timing.scenes) else str(number),
                 episodes=len(ours.success),
                 base_success=theirs.success_rate,

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from residual_rl import storage
 from residual_rl.evaluation import Outcome, bounded
 from residual_rl.statistics import ALPHA, compare_returns, mcnemar, newcombe, paired_interval, welch
-from residual_rl.times import Scene, Times, by_scene, decide, times_of
+from residual_rl.times import SceneResult, Times, by_scene, decide, times_of
 from residual_rl.types import STEPS, Measure, Timing
 
 MOST_DIGITS = 15  # of a float64
@@ -72,7 +72,7 @@ class Comparison:
     """Distance between the movements of base and policy, see `pairing.style`; None if it was not measured."""
     times: Times | None = None
     """How long the episodes take that both solve; None if there are none."""
-    scenes: tuple[Scene, ...] = ()
+    scenes: tuple[SceneResult, ...] = ()
     """The same for each scene of a task that has several, such as race tracks."""
     success_interval: tuple[float, float] | None = None
     """95 % interval of the difference of success rates, if the measure is the time."""

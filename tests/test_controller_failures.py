@@ -76,7 +76,7 @@ class Warm(Planner):
 def lanes(count: int) -> Any:
     opened = Opened(Path1D, 6)
     about = Description(opened.name, opened.layout, 6, Findings("return", 1.0, False, 6.0, None), None)
-    return opened, opened.task(about, count).make_envs()
+    return opened, opened.task(about, count).open_lanes()
 
 
 def base_of(call: Any) -> Any:

@@ -33,7 +33,7 @@ BATCH = Character(True, False, False, False, True, 0.0)
 
 def made(opened: Opened, lanes: int) -> Lanes:
     about = look(opened, Aim.off_by(0.0), lambda line: None)
-    return opened.task(about, opened.fixed_lanes or lanes).make_envs()
+    return opened.task(about, opened.fixed_lanes or lanes).open_lanes()
 
 
 def described(opened: Opened, steps: float) -> Description:
@@ -179,7 +179,7 @@ def test_an_environment_that_raises_loses_that_episode_alone() -> None:
     envs = iter([Aim(), Aim(fails_at=2), Aim()])
     opened = Opened(lambda: next(envs), horizon=20)
     about = look(opened, Aim.off_by(0.0), lambda line: None)
-    lanes = opened.task(about, 3).make_envs()
+    lanes = opened.task(about, 3).open_lanes()
     episodes, dropped = collect(lanes, Adapted(Aim.off_by(0.0), opened.layout, BATCH), Composition(), zero, SEEDS[:3])
     assert [len(episode.transitions.reward) for episode in episodes] == [len(one_by_one(0.0, SEEDS)[lane]) for lane in (0, 2)]
     assert dropped == ["step 2 raised RuntimeError: cable"]
@@ -292,7 +292,7 @@ def test_each_environment_may_have_a_process_of_its_own() -> None:
     for processes in (False, True):
         with closing(Opened("Pendulum-v1", 10, processes)) as opened:
             base = Adapted(lambda observation: 0 * observation[:, :1], opened.layout, BATCH)
-            episodes, dropped = collect(opened.task(described(opened, 10.0), 2).make_envs(), base, Composition(), zero, [1, 2])
+            episodes, dropped = collect(opened.task(described(opened, 10.0), 2).open_lanes(), base, Composition(), zero, [1, 2])
             assert dropped == []
             rewards.append([episode.transitions.reward.tolist() for episode in episodes])
     assert rewards[0] == rewards[1]
@@ -307,7 +307,7 @@ def processes_of(lanes: Lanes) -> Sequence[Any]:
 def test_ctrl_c_does_not_reach_the_processes_of_environments() -> None:
     """A terminal sends it to all of them."""
     with closing(Opened("Pendulum-v1", 5, processes=True)) as opened:
-        lanes = opened.task(described(opened, 5.0), 2).make_envs()
+        lanes = opened.task(described(opened, 5.0), 2).open_lanes()
         base = Adapted(lambda shown: np.zeros((2, 1)), opened.layout, BATCH)
         signals = [process.pid for process in processes_of(lanes)]
 
@@ -336,7 +336,7 @@ def test_a_process_that_ends_by_itself_is_named_and_closed(victim: int, within_a
             return super().step(action)
 
     with closing(Opened(Mortal, 5, processes=True)) as opened:
-        lanes = opened.task(described(opened, 5.0), 2).make_envs()
+        lanes = opened.task(described(opened, 5.0), 2).open_lanes()
         base = Adapted(lambda shown: np.zeros((2, 1)), opened.layout, BATCH)
 
         def act(observation: Any, base_action: np.ndarray, step: int) -> np.ndarray:
@@ -373,7 +373,7 @@ def test_an_episode_that_cannot_start_is_a_failure_however_few_lanes_there_are(l
             return super().reset(seed=seed, options=options)
 
     with closing(Opened(Reluctant, 5, processes=False)) as opened:
-        envs = opened.task(described(opened, 5.0), lanes).make_envs()
+        envs = opened.task(described(opened, 5.0), lanes).open_lanes()
         base = Adapted(lambda shown: np.zeros((lanes, 1)), opened.layout, BATCH)
         act = base_alone(base, Composition(), 1)
         whole = roll_out(envs, act, [1, 2, 3, 4])

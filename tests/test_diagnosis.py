@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 
 from residual_rl.config import Config
 from residual_rl.diagnosis.diagnosis import Diagnosis
-from residual_rl.diagnosis.evidence import Evidence, gather
-from residual_rl.diagnosis.findings import diagnose
+from residual_rl.diagnosis.evidence import Evidence, gather_evidence
+from residual_rl.diagnosis.findings import find_causes
 from residual_rl.diagnosis.gains import SameStarts, headroom, with_verdict
 from residual_rl.learning import algorithm as learning
 from residual_rl.learning.actors import Actor
@@ -63,13 +63,13 @@ def evidence_of(controller=homing, learner=None, algorithm=GATED, act=at_random)
     def base(observation):
         return algorithm.composition.base_action(controller(observation))
 
-    evidence = gather(algorithm, networks, replay_of(controller, algorithm, act), PLANE.spec, PLANE.success, base)
+    evidence = gather_evidence(algorithm, networks, replay_of(controller, algorithm, act), PLANE.spec, PLANE.success, base)
     assert evidence is not None
     return evidence
 
 
 def findings(evidence, config=CONFIG, evaluations=EVALUATED, metrics=METRICS):
-    return {finding.name: finding for finding in diagnose(config, 400, evidence, evaluations, metrics).findings}
+    return {finding.name: finding for finding in find_causes(config, 400, evidence, evaluations, metrics).findings}
 
 
 def standing(name, evidence, **about):
@@ -106,8 +106,8 @@ def test_the_latest_episodes_are_whole_and_in_order():
 
 def test_before_the_first_episode_there_is_nothing_to_find():
     learner, replay = learning.init(GATED, PLANE.spec, jax.random.key(0)), Replay(example_transition(PLANE.spec), 100)
-    assert gather(GATED, learner.current, replay, PLANE.spec, PLANE.success, None) is None
-    assert diagnose(CONFIG, 0, None, [], []).findings == ()
+    assert gather_evidence(GATED, learner.current, replay, PLANE.spec, PLANE.success, None) is None
+    assert find_causes(CONFIG, 0, None, [], []).findings == ()
 
 
 def test_success_and_returns_are_those_of_the_episodes(evidence):
@@ -137,7 +137,7 @@ LINE = Spec(observation_size=1, goal_size=0, action_size=1, horizon=4)
 @pytest.mark.parametrize("terminated", [True, False])
 def test_beyond_a_time_limit_the_critics_own_value_follows_and_beyond_an_end_nothing(terminated):
     learner = used_learner(GATED, LINE)
-    found = gather(GATED, learner.current, line_of_three(terminated), LINE, Track.success, None)
+    found = gather_evidence(GATED, learner.current, line_of_three(terminated), LINE, Track.success, None)
     assert found is not None
     value = 0.0 if terminated else max(found.advantage[0], 0.0) + found.predicted[0]  # of what the policy does there
     followed = np.array([1 + 2 * 0.75 + 4 * 0.75**2, 2 + 4 * 0.75, 4.0]) + value * np.array([0.75**3, 0.75**2, 0.75])
@@ -166,7 +166,7 @@ def test_whether_the_base_sees_the_goal_is_said():
 
 def test_without_goals_nobody_asks_for_them():
     learner = used_learner(GATED, LINE)
-    found = gather(GATED, learner.current, line_of_three(True), LINE, Track.success, None)
+    found = gather_evidence(GATED, learner.current, line_of_three(True), LINE, Track.success, None)
     about = findings(found, config=replace(CONFIG, measured_by="return"))
     assert about["goal"].standing == "unknown"
     assert about["reward"].standing == "unknown"
@@ -267,7 +267,7 @@ def test_a_run_that_gained_nothing_is_never_sound_throughout(evidence):
 
 
 def test_the_verdict_decides_whether_anything_was_gained(evidence):
-    diagnosis = diagnose(CONFIG, 400, evidence, EVALUATED, METRICS)
+    diagnosis = find_causes(CONFIG, 400, evidence, EVALUATED, METRICS)
     for promoted, standing in ((True, "sound"), (False, "warning")):
         decided = with_verdict(diagnosis, CONFIG, made_verdict(promoted)).findings[0]
         assert (decided.name, decided.standing) == ("gain", standing)
@@ -355,7 +355,7 @@ def test_every_finding_says_what_it_measured_or_why_it_could_not(evidence):
 
 
 def test_a_diagnosis_survives_being_written(evidence):
-    diagnosis = diagnose(CONFIG, 400, evidence, EVALUATED, METRICS)
+    diagnosis = find_causes(CONFIG, 400, evidence, EVALUATED, METRICS)
     assert TypeAdapter(Diagnosis).validate_python(diagnosis.to_json()) == diagnosis
     assert 0 < len(diagnosis.calibration) <= 300
 

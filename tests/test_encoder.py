@@ -183,7 +183,7 @@ def test_the_encoder_runs_once_for_each_step_of_all_lanes(vectorized: bool) -> N
         about = described(opened)
         task = opened.task(about, lanes)
         counted.calls = counted.rows = 0
-        envs = task.make_envs(lanes)
+        envs = task.open_lanes(lanes)
         observation, _ = envs.reset(seed=[1, 2, 3])
         assert counted.calls == 1
         for step in range(1, 11):
@@ -266,7 +266,7 @@ def test_processes_show_the_same_and_encode_in_one(monkeypatch: pytest.MonkeyPat
     for processes in (False, True):
         counted = Counted()
         with closing(Opened(Lamp, 10, processes, Encoder(counted, "counted"), stored=1)) as opened:
-            envs = opened.task(described(opened), 2).make_envs(2)
+            envs = opened.task(described(opened), 2).open_lanes(2)
             counted.calls = 0
             envs.reset(seed=[4, 5])
             shown.append(envs.step(np.full((2, 1), 0.25))[0])
@@ -281,7 +281,7 @@ def test_an_episode_holds_features_alone() -> None:
         base = (
             resolve(controller, opened.spec).fitted(opened.layout, Character(True, False, False, False, False, 0.1)).controller
         )
-        envs = opened.task(about, 2).make_envs(2)
+        envs = opened.task(about, 2).open_lanes(2)
         episodes, _ = collect(envs, base, Composition(), lambda seen, action, step: np.zeros_like(action), [1, 2])
     steps = episodes[0].transitions
     for observation in (steps.observation, steps.next_observation):
@@ -364,7 +364,7 @@ def test_goals_stay_as_they_are_beside_features(tmp_path: Path) -> None:
     request = Request(towards, fields, None, [].append, tmp_path, writes=False, encoder=mean_of)
     with open_experiment(SeenReach, request, 10, False) as experiment:
         assert experiment.keeps_base_actions  # what the environment showed is not stored
-        envs = experiment.task.make_envs(experiment.config.episodes_per_cycle)
+        envs = experiment.task.open_lanes(experiment.config.episodes_per_cycle)
         observation, _ = envs.reset(seed=list(range(experiment.config.episodes_per_cycle)))
         goals = np.stack([SeenReach().reset(seed=seed)[0]["desired_goal"] for seed in range(3)])
         assert experiment.description is not None

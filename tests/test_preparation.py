@@ -62,7 +62,7 @@ class Recorded:
         self.rolled_out = 0
 
     def prepare(self, task: AnyTask, budget: int, seed: int, directory: Path, report: Report) -> Preparation:
-        envs = task.make_envs(1)
+        envs = task.open_lanes()
 
         def law(observation: Observation) -> np.ndarray:
             return (2.0 * observation["observation"] + 1.0 - 2.0) / 4.0  # the right one, in units where the bounds are -1 and 1

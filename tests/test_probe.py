@@ -328,7 +328,7 @@ class Noted:
 
 def test_a_controller_with_memory_is_asked_once_a_step_in_order_from_the_start_of_each_episode() -> None:
     opened = Opened(Aim, 20)
-    lanes = opened.task(Description("Aim", opened.layout, 20, FINDINGS, None), 3).make_envs()
+    lanes = opened.task(Description("Aim", opened.layout, 20, FINDINGS, None), 3).open_lanes()
     for way in ("collected", "rolled out"):
         Noted.each = []
         base = Adapted(per_lane(Noted), opened.layout, MEMORY)

@@ -66,7 +66,7 @@ def lessons(env: Measured) -> tuple[np.ndarray, np.ndarray]:
     task = opened.task(about, 8)
     base = resolve(env.base, opened.spec).fitted(about.layout, about.character).controller
     episodes, _ = collect(
-        task.lanes, base, Composition(), lambda o, b, s: 0.3 * np.sin(s + 1.0) * np.ones_like(b), list(range(8))
+        task.shared_lanes, base, Composition(), lambda o, b, s: 0.3 * np.sin(s + 1.0) * np.ones_like(b), list(range(8))
     )
     steps = [episode.transitions for episode in episodes]
     shown = np.concatenate([one.observation["observation"] for one in steps]).astype(np.float32)

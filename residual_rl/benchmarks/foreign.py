@@ -119,7 +119,7 @@ def _make_collector(opened: Opened, actions: np.ndarray) -> Callable[[], None]:
     batched = Character(True, is_random=False, is_stateful=False, reads_goal=False, can_be_requeried=True, milliseconds=0.0)
     base = Adapted(lambda shown: middle, opened.layout, batched)
     about = Description(opened.name, opened.layout, opened.spec.horizon, FINDINGS, None)
-    lanes = opened.task(about, envs).make_envs()
+    lanes = opened.task(about, envs).open_lanes()
 
     seeds = list(range(envs))
 

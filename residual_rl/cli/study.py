@@ -60,13 +60,13 @@ def gather(
     Trials that differ only in budget get a suffix on the variant (`default-200k`).
     """
     from residual_rl.studies import find_study
-    from residual_rl.studies.results import collect_results
+    from residual_rl.studies.results import RESULTS_CSV, collect_results
 
     found = find_study(name)
     for directory in directories:
         if not directory.is_dir():
             raise RunError(f"there is no directory {directory}")
-    show(f"{collect_results(found, out, directories)} trials in {out / 'results.csv'}")
+    show(f"{collect_results(found, out, directories)} trials in {out / RESULTS_CSV}")
 
 
 def parse_seeds(text: str) -> list[int]:

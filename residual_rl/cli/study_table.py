@@ -13,7 +13,7 @@ from residual_rl.errors import Interrupted
 from residual_rl.processes import usable_cores
 from residual_rl.studies import find_study
 from residual_rl.studies.estimate import estimates
-from residual_rl.studies.results import collect_results
+from residual_rl.studies.results import RESULTS_CSV, collect_results
 from residual_rl.studies.runner import run_study
 from residual_rl.studies.trial import Trial, chosen
 from residual_rl.studies.trial_directory import Standing, TrialState, error_of, standing, state_of
@@ -69,7 +69,7 @@ def carry_out(
         console.print(Text(f"{trial.name} failed: {error_of(out / trial.name)}", style="red"), soft_wrap=True)
     if counts[TrialState.FAILED]:
         tell("--retry runs failed trials again")
-    tell(f"results {out / 'results.csv'}")
+    tell(f"results {out / RESULTS_CSV}")
     return counts[TrialState.FINISHED] == len(trials)
 
 

@@ -81,7 +81,7 @@ LEARNED = {"PETS": "residual_rl.pets.prepared", "CachedPETS": "residual_rl.pets.
 
 
 @dataclass(frozen=True)
-class Entry:
+class ControllerEntry:
     """A built-in controller."""
 
     summary: str
@@ -117,71 +117,71 @@ def __getattr__(name: str) -> Any:
 FETCH: dict[str, Any] = {"reads": 25, "commands": 4}
 
 CONTROLLERS = {
-    "discrete-mpc": Entry(
+    "discrete-mpc": ControllerEntry(
         "searches over moves of 5 cm in a copy of Push; slow",
         lambda spec, threads: DiscreteMPC(num_threads=threads),
         model_of="push",
     ),
-    "reactive-push": Entry(
+    "reactive-push": ControllerEntry(
         "goes behind the block and pushes it to the goal; tuned for Push", lambda spec, threads: ReactivePush(), **FETCH
     ),
-    "reactive-pick-and-place": Entry(
+    "reactive-pick-and-place": ControllerEntry(
         "grasps the block and carries it to the goal; well tuned", lambda spec, threads: ReactivePickAndPlace(), **FETCH
     ),
-    "oscillating-pick-and-place": Entry(
+    "oscillating-pick-and-place": ControllerEntry(
         "the same with too high a gain and too fine a tolerance", lambda spec, threads: OSCILLATING, **FETCH
     ),
-    "oscillating-pick-and-place-as-run": Entry(
+    "oscillating-pick-and-place-as-run": ControllerEntry(
         "the same with the published tolerance, too coarse for today's MuJoCo",
         lambda spec, threads: OSCILLATING_AS_RUN,
         **FETCH,
     ),
-    "reactive-hook": Entry(
+    "reactive-hook": ControllerEntry(
         "grasps the hook, brings its head behind the cube, sweeps the cube to the goal",
         lambda spec, threads: ReactiveHook(),
         reads=40,
         commands=4,
     ),
-    "pure-pursuit": Entry(
+    "pure-pursuit": ControllerEntry(
         "drives along the middle of the track, with a map", lambda spec, threads: PurePursuit(), model_of=racing.SPEC.world
     ),
-    "racing-line": Entry(
+    "racing-line": ControllerEntry(
         "the same along the line that bends least", lambda spec, threads: PurePursuit("fast"), model_of=racing.SPEC.world
     ),
-    "follow-the-gap": Entry(
+    "follow-the-gap": ControllerEntry(
         "drives into the widest opening of the scan", lambda spec, threads: FollowTheGap(), model_of=racing.SPEC.world
     ),
-    "potential-field": Entry(
+    "potential-field": ControllerEntry(
         "is pushed away by the walls in the scan", lambda spec, threads: PotentialField(), model_of=racing.SPEC.world
     ),
-    "pets": Entry(
+    "pets": ControllerEntry(
         "plans with a model that it learns in the run, within 15,000 steps; slow",
         lambda spec, threads: _learned().PETS(),
         model_of=PUSHER.world,
         is_prepared=True,
     ),
-    "cached-pets": Entry(
+    "cached-pets": ControllerEntry(
         "learns the same model, then keeps the planner's actions in 500 states in a table",
         lambda spec, threads: _learned().CachedPETS(),
         model_of=PUSHER.world,
         is_prepared=True,
     ),
-    "script-pick": Entry(
+    "script-pick": ControllerEntry(
         "goes to the cube, closes the gripper, lifts it",
         lambda spec, threads: MimeScript(mime.pick, 0.075),
         model_of=MIME["pick"].world,
     ),
-    "script-bowl": Entry(
+    "script-bowl": ControllerEntry(
         "picks the cube up and lets it fall into the bowl",
         lambda spec, threads: MimeScript(mime.bowl, 0.1),
         model_of=MIME["bowl"].world,
     ),
-    "script-place-push": Entry(
+    "script-place-push": ControllerEntry(
         "goes behind the cube and pushes it to its place",
         lambda spec, threads: MimeScript(mime.push, 0.075),
         model_of=MIME["place-push"].world,
     ),
-    "zero": Entry("proposes nothing: learning from scratch", lambda spec, threads: Zero(spec.action_size)),
+    "zero": ControllerEntry("proposes nothing: learning from scratch", lambda spec, threads: Zero(spec.action_size)),
 }
 
 

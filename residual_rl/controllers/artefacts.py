@@ -146,7 +146,7 @@ class Prepared(Protocol):
         """Make the base.
 
         Args:
-            task: `make_envs` gives lanes to roll out in. Nothing else uses seeds from `Purpose.PREPARATION` on.
+            task: `open_lanes` gives lanes to roll out in. Nothing else uses seeds from `Purpose.PREPARATION` on.
             budget: of environment steps, training included; fewer must be taken.
             seed: of the run.
             directory: for this preparation only; its progress is kept there. After a kill, the same call resumes from it.

@@ -10,7 +10,7 @@ import numpy as np
 
 from residual_rl.optional import WORLDS, need
 from residual_rl.tasks.rules import GRIPPER_POSITION, OBJECT_POSITION
-from residual_rl.tasks.variants import PUSH, Scene
+from residual_rl.tasks.variants import PUSH, BlockScene
 from residual_rl.types import Observation
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class DiscreteMPC:
     """m from the block's centre up to the push position."""
     resolution: float = 1e-4
     """m. Distances are compared in whole multiples of it; being one move later counts like one of them."""
-    scene: Scene = PUSH
+    scene: BlockScene = PUSH
     """The world in which it plans."""
     num_threads: int | None = None
     """Physics threads; None for one on each core. Proposals do not depend on it."""

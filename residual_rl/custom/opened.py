@@ -104,7 +104,7 @@ class Opened:
             name=self.name,
             spec=about.spec,
             layout=about.layout,
-            lanes=self._source.lanes(about.layout, about.spec, lanes, about.success, self.encoder),
+            shared_lanes=self._source.lanes(about.layout, about.spec, lanes, about.success, self.encoder),
             reward=goals.reward,
             success=goals.success,
             measured_by=findings.measured_by,

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
 from residual_rl.errors import ResidualRLError
 from residual_rl.spaces import Layout
@@ -18,7 +17,8 @@ class CustomTask:
     name: str
     spec: Spec
     layout: Layout
-    lanes: Lanes
+    shared_lanes: Lanes
+    """The lanes of all uses. Their number was decided when the environment was opened."""
     reward: RewardFunction
     success: SuccessFunction | None
     measured_by: Measure
@@ -53,15 +53,8 @@ class CustomTask:
         """Return the reward of a step with the usual value before and after it, by discounts without the replay's rounding."""
         return np.where(np.asarray(discount) > 0.0, 1.0 - self.spec.discount, 1.0) * self.usual_value
 
-    def make_envs(
-        self,
-        num_envs: int = 1,
-        *,
-        num_threads: int | None = None,
-        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
-        with_state: bool = False,
-    ) -> Lanes:
-        """Return the shared lanes; the arguments of `Task.make_envs` are for the library's own worlds.
+    def open_lanes(self, wanted: int = 1, *, num_threads: int | None = None, with_state: bool = False) -> Lanes:
+        """Return the shared lanes, however many are wanted. `Opened` closes them; closing them here does nothing.
 
         Raises:
             ResidualRLError: a controller needs the simulator's state.
@@ -70,4 +63,4 @@ class CustomTask:
             raise ResidualRLError(
                 f"{self.name} shows no simulator state: a controller that reads it works in its own task only"
             )
-        return self.lanes
+        return self.shared_lanes

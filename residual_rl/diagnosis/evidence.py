@@ -68,7 +68,7 @@ class Evidence(NamedTuple):
         return step < np.repeat(lengths, lengths) / 2
 
 
-def gather(
+def gather_evidence(
     algorithm: Algorithm,
     networks: Networks,
     replay: Replay,

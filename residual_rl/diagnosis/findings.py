@@ -17,7 +17,7 @@ POINTS = 300
 NO_CRITIC = "This algorithm has no critic to query."
 
 
-def diagnose(
+def find_causes(
     config: Config,
     step: int,
     evidence: Evidence | None,

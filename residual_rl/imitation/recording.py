@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 
 from residual_rl.controllers import propose, reads_state, start_episodes
 from residual_rl.custom.sources import AnyEnv
@@ -132,19 +132,14 @@ class _Recorder:
         self.task, self.controller = experiment.task, experiment.controller
         self.layout = getattr(self.task, "layout", None)
         if self.layout is None:
-            env: Any = self.task.make_envs(1, num_threads=num_threads)
+            env: Any = self.task.open_lanes(num_threads=num_threads)
             shown, action_space = env.single_observation_space, env.single_action_space
             env.close()
         else:
             shown, action_space = spaces_of(self.layout)
         self.frames = frames
         self.about = About(single_frames(shown, frames), action_space, self.task.name, frames=frames)
-        self.envs: Lanes = self.task.make_envs(
-            MOST_LANES,
-            num_threads=num_threads,
-            autoreset_mode=AutoresetMode.DISABLED,
-            with_state=reads_state(self.controller),
-        )
+        self.envs: Lanes = self.task.open_lanes(MOST_LANES, num_threads=num_threads, with_state=reads_state(self.controller))
         self.lanes = self.envs.num_envs
 
     def run(self, seeds: list[int]) -> list[tuple[int, Demonstration]]:

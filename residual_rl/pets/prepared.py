@@ -4,8 +4,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gymnasium.vector import AutoresetMode
-
 from residual_rl import storage
 from residual_rl.controllers.artefacts import Artefact, Preparation, Report
 from residual_rl.controllers.controller import name_of
@@ -182,7 +180,7 @@ class CachedPETS(PETS):
 
 def lanes_of(task: AnyTask, with_state: bool = False) -> Any:
     """Return one lane, or as many as the user's environment has, that stop when an episode ends."""
-    return task.make_envs(1, autoreset_mode=AutoresetMode.DISABLED, with_state=with_state)
+    return task.open_lanes(with_state=with_state)
 
 
 def form_of(task: AnyTask) -> Form:

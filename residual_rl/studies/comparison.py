@@ -15,7 +15,7 @@ from residual_rl.verdict import in_digits
 SOLVED = 0.95
 """Success rate at which a seed counts as solved; the step is that of the first such evaluation."""
 LAST = 5  # evaluations
-COLUMNS = (
+SUMMARY_COLUMNS = (
     *("task", "variant", "seeds", "base", "last success or return", "95 % interval", f"mean of last {LAST}", "lowest of them"),
     *(f"steps to {SOLVED:g}", "lowest, relative to base", "lowest acting, relative to base", "paper", ""),
 )
@@ -151,7 +151,7 @@ def overall(rows: Rows) -> list[tuple[str, float, tuple[float, float]]]:
 
 
 def cells(line: Line) -> list[str]:
-    """Return the cells of a line, one for each of `COLUMNS`."""
+    """Return the cells of a line, one for each of `SUMMARY_COLUMNS`."""
 
     def rate(value: float | None, form: str = ".3f") -> str:
         if value is None or np.isnan(value):
@@ -178,7 +178,7 @@ def cells(line: Line) -> list[str]:
 
 def markdown(rows: Rows) -> str:
     """Return the table, and below it the variants over all tasks, as Markdown."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    lines = [f"| {' | '.join(SUMMARY_COLUMNS)} |", "|---" * len(SUMMARY_COLUMNS) + "|"]
     lines += [f"| {' | '.join(cells(line))} |" for line in compare_variants(rows)]
     over = overall(rows)
     if over:

@@ -83,7 +83,7 @@ def _content(rows: Rows) -> dict[str, Any]:
         "detail": STUDIES[name].summary if name in STUDIES else "",
         "facts": {"trials": len(states), "finished": ", ".join([str(counts["finished"]), *others])},
         "figures": figures,
-        "table": {"columns": comparison.COLUMNS, "lines": lines, "caption": CAPTION},
+        "table": {"columns": comparison.SUMMARY_COLUMNS, "lines": lines, "caption": CAPTION},
         "overall": comparison.overall(rows),
         "provenance": {
             str(versions): dict(entry.split("=", 1) for entry in str(versions).split() if "=" in entry)

@@ -21,6 +21,8 @@ from residual_rl.studies.worlds import WORLDS
 from residual_rl.tasks import find_task
 from residual_rl.types import Measure
 
+RESULTS_CSV, VERDICTS_CSV, SCENES_CSV = "results.csv", "verdicts.csv", "scenes.csv"
+"""The names of the tables of a study."""
 RESULT_COLUMNS: tuple[str, ...] = (
     *("study", "task", "method", "preset", "variant", "controller", "fields", "seed", "steps"),
     *("measured_by", *EVALUATIONS),
@@ -86,13 +88,13 @@ def collect_results(study: Study, out: Path, directories: Sequence[Path] = ()) -
             trial = replace(trial, variant=f"{trial.variant}-{trial.steps / 1000:g}k")
             found[number] = trial, directory
         rows += [published | row for row in rows_of(trial, directory)]
-    write_rows(out / "results.csv", RESULT_COLUMNS, rows)
+    write_rows(out / RESULTS_CSV, RESULT_COLUMNS, rows)
     judged = [(trial, directory) for trial, directory in found if (directory / "run" / VERDICT).exists()]
     verdicts = [{"study": study.name} | rounded(_verdict(trial, directory)) for trial, directory in judged]
-    write_rows(out / "verdicts.csv", VERDICTS, verdicts)
+    write_rows(out / VERDICTS_CSV, VERDICTS, verdicts)
     scenes = [row for trial, directory in judged for row in scene_rows(trial, read_verdict(directory / "run"))]
     if scenes:
-        write_rows(out / "scenes.csv", SCENES, [{"study": study.name} | rounded(row) for row in scenes])
+        write_rows(out / SCENES_CSV, SCENES, [{"study": study.name} | rounded(row) for row in scenes])
     return len(found)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from residual_rl.tasks.fetch import WITH_HEAD, FetchArm, State, fetch_model, fetch_spec, settled_state
 from residual_rl.tasks.physics import state_columns
 from residual_rl.tasks.rules import BLOCK as SPEC
-from residual_rl.tasks.variants import Scene
+from residual_rl.tasks.variants import BlockScene
 from residual_rl.types import Observation
 
 START_RANGE = 0.15  # m, block and goal lie within this of the gripper, per axis
@@ -27,7 +27,7 @@ DROPPED_AT = (1.25, 0.53, 0.4, 1.0, 0.0, 0.0, 0.0)  # m and quaternion, where th
 class BlockWorld:
     """The physics and rules of these tasks, for a batch of episodes. Stateless: states are arguments and results."""
 
-    def __init__(self, scene: Scene, num_threads: int | None = None):
+    def __init__(self, scene: BlockScene, num_threads: int | None = None):
         self.scene = scene
         self.spec = SPEC
         self.arm = FetchArm(block_model(scene), blocked=scene.gripper_blocked, num_threads=num_threads)
@@ -71,14 +71,14 @@ class BlockWorld:
 
 
 @functools.cache
-def _start(scene: Scene) -> np.ndarray:
+def _start(scene: BlockScene) -> np.ndarray:
     # The published SlipperyPush settles at stock friction too, and becomes slippery only then.
     stock = block_model(replace(scene, friction=None))
     return settled_state(stock, {"object0:joint": DROPPED_AT}, scene.extra_height)
 
 
 @functools.cache
-def block_model(scene: Scene, *, all_contacts: bool = False) -> mujoco.MjModel:
+def block_model(scene: BlockScene, *, all_contacts: bool = False) -> mujoco.MjModel:
     """Return the scene's model, which is cached and shared: copy it before a change. `all_contacts` as in `fetch_model`."""
     spec = fetch_spec("push.xml" if scene.gripper_blocked else "pick_and_place.xml")
     if scene.friction is not None:

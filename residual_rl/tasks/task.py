@@ -73,6 +73,11 @@ class Task:
         world = self.make_world(num_threads)
         return WorldVectorEnv(world, self.reward, self.success, num_envs, autoreset_mode, max_episode_steps, with_state)
 
+    def open_lanes(self, wanted: int = 1, *, num_threads: int | None = None, with_state: bool = False) -> Lanes:
+        """Return so many lanes to roll out in, each of which stops when its episode ends; see `AnyTask`."""
+        disabled = AutoresetMode.DISABLED
+        return self.make_envs(wanted, num_threads=num_threads, autoreset_mode=disabled, with_state=with_state)
+
     def make_env(self, *, with_state: bool = False) -> WorldEnv:
         """Return a single environment of this task, without its time limit (`gymnasium.make` adds that)."""
         return WorldEnv(self.make_world(1), self.reward, self.success, with_state)
@@ -133,13 +138,12 @@ class AnyTask(Protocol):
         """Return the inverse of `learner_reward`: rewards `[B]` as the environment gave them."""
         ...
 
-    def make_envs(
-        self,
-        num_envs: int = 1,
-        *,
-        num_threads: int | None = None,
-        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
-        with_state: bool = False,
-    ) -> Lanes:
-        """Return lanes to roll out in."""
+    def open_lanes(self, wanted: int = 1, *, num_threads: int | None = None, with_state: bool = False) -> Lanes:
+        """Return lanes to roll out in. A lane stops when its episode ends.
+
+        Args:
+            wanted: number of lanes. A user-supplied environment has as many as it was opened with: read `num_envs`.
+            num_threads: threads of the library's own physics; None for one per core.
+            with_state: show the simulator's state, for a controller that reads it.
+        """
         ...

@@ -15,7 +15,7 @@ from residual_rl.tasks.rules import OBJECT_ORIGIN, Rules
 
 
 @dataclass(frozen=True)
-class Scene:
+class BlockScene:
     """A variant of the block tasks."""
 
     friction: tuple[float, float, float] | None = None
@@ -36,13 +36,13 @@ class Scene:
     full move of 5 cm. (The published runs without a controller used 1, so the two did not act in the same environment.)"""
 
 
-PUSH = Scene()
-MPC_PUSH = Scene(action_gain=10.0)
-SLIPPERY_PUSH = Scene(friction=(0.19, 0.005, 0.0001))
+PUSH = BlockScene()
+MPC_PUSH = BlockScene(action_gain=10.0)
+SLIPPERY_PUSH = BlockScene(friction=(0.19, 0.005, 0.0001))
 """Differs: published with a sliding friction of 0.18. In today's MuJoCo the block then slides past the goal more often:
 ReactivePush solves 0.34 of the episodes, instead of about 0.45."""
-PUBLISHED_FRICTION = Scene(friction=(0.18, 0.005, 0.0001))
-PICK_AND_PLACE = Scene(gripper_blocked=False, extra_height=0.2, goal_heights=0.45)
+PUBLISHED_FRICTION = BlockScene(friction=(0.18, 0.005, 0.0001))
+PICK_AND_PLACE = BlockScene(gripper_blocked=False, extra_height=0.2, goal_heights=0.45)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gymnasium.vector import AutoresetMode
-
 from residual_rl.config import Config
 from residual_rl.controllers import CONTROLLERS, Controller
 from residual_rl.controllers.artefacts import ARTEFACTS, Prepared, from_folder
@@ -168,8 +166,7 @@ def library_experiment(task: Task, request: Request) -> Experiment:
         if is_begun(path):
             check_same_base(path, base.controller, base.name, task.spec.action_size)
         elif not base.traits.reads_state:
-            envs = task.make_envs(1, num_threads=request.num_threads, autoreset_mode=AutoresetMode.DISABLED)
-            with closing(envs):
+            with closing(task.open_lanes(num_threads=request.num_threads)) as envs:
                 first_look = take_first_look(envs, base.controller, with_environment=False)
     return Experiment(config, task, base, Run(path, config), None, first_look, *_read_preparation_cost(path, request))
 

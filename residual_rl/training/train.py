@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode
 
 from residual_rl.controllers import reads_state
 from residual_rl.diagnosis.diagnosis import Diagnosis
-from residual_rl.diagnosis.evidence import gather
-from residual_rl.diagnosis.findings import diagnose
+from residual_rl.diagnosis.evidence import gather_evidence
+from residual_rl.diagnosis.findings import find_causes
 from residual_rl.errors import Interrupted, ResidualRLError, RunError, WorldError
 from residual_rl.evaluation import Act, base_alone, bounded, evaluation_envs, evaluation_row, judged_in, roll_out
 from residual_rl.learning.algorithm import Algorithm, Networks
@@ -85,7 +85,7 @@ def train(
     report.plan(plan)
     lanes, with_state = config.episodes_per_cycle, reads_state(controller)
     with (
-        closing(task.make_envs(lanes, num_threads=num_threads, autoreset_mode=DISABLED, with_state=with_state)) as envs,
+        closing(task.open_lanes(lanes, num_threads=num_threads, with_state=with_state)) as envs,
         closing(
             evaluation_envs(judged_in(task, Purpose.SELECTION), config.evaluation_episodes, num_threads, with_state)
         ) as selection_envs,
@@ -213,9 +213,7 @@ def diagnosis_so_far(training: Experiment, base_is_known: bool) -> Diagnosis:
     if not base_is_known:
         return _diagnosis(training, state, None)
     with_state = reads_state(training.controller)
-    with closing(
-        training.task.make_envs(training.config.episodes_per_cycle, autoreset_mode=DISABLED, with_state=with_state)
-    ) as envs:
+    with closing(training.task.open_lanes(training.config.episodes_per_cycle, with_state=with_state)) as envs:
         return _diagnosis(training, state, envs)
 
 
@@ -226,10 +224,12 @@ def _diagnosis(training: Experiment, state: TrainingState, envs: Lanes | None) -
     algorithm, networks = delivered(training, state)
     # The findings compare a residual with the base that it corrects, and a network that stands alone has none.
     alone = algorithm.composition.stands_alone
-    evidence = None if alone else gather(algorithm, networks, state.replay, task.spec, task.success, base, task.own_reward)
+    evidence = (
+        None if alone else gather_evidence(algorithm, networks, state.replay, task.spec, task.success, base, task.own_reward)
+    )
     evaluations, metrics = (read_rows(path / name) for name in (EVALUATIONS_CSV, METRICS_CSV))
     starts = None if evidence is None or envs is None else compare_from_same_starts(training, state, envs, evidence)
-    return diagnose(config, state.step, evidence, evaluations, metrics, starts)
+    return find_causes(config, state.step, evidence, evaluations, metrics, starts)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from residual_rl.custom.making import gymnasium_maker
 
 
 @dataclass(frozen=True)
-class World:
+class StudyWorld:
     """The arguments of `improve(make, controller(), horizon=horizon)`."""
 
     make: Callable[[], gymnasium.Env]

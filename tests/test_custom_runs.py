@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bundles import ROUNDING
+from interrupting import stop_after
 from pydantic import ValidationError
 from worlds import BUDGET, QUICK, Aim, Reach
 
@@ -21,18 +22,6 @@ from residual_rl.runs.reading import read_policy, read_rows
 from residual_rl.runs.run import Run
 from residual_rl.storage import read_arrays
 from residual_rl.verdict import Comparison
-
-
-def stop_after(cycles: int) -> Callable[[Any], None]:
-    """Sends Ctrl-C to this process once it was called so often."""
-    calls: list[int] = []
-
-    def stop(progress: Any) -> None:
-        calls.append(progress.step)
-        if len(calls) == cycles:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return stop
 
 
 @pytest.fixture(scope="module")

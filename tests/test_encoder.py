@@ -2,9 +2,6 @@
 
 import importlib
 import json
-import os
-import signal
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from interrupting import stop_after
 from worlds import BUDGET, Reach
 
 import residual_rl
@@ -80,17 +78,6 @@ class Projection:
     @classmethod
     def load(cls, path: Path, /) -> Self:
         return cls(json.loads((path / "seed.json").read_text()))
-
-
-def stop_after(cycles: int) -> Callable[[Any], None]:
-    calls: list[int] = []
-
-    def stop(progress: Any) -> None:
-        calls.append(progress.step)
-        if len(calls) == cycles:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return stop
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,5 @@
 """Comparisons of runs and controllers: in a world that drifts, before a run is finished, and with nothing learned."""
 
-import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from interrupting import stop_after
 from typer.testing import CliRunner
 from worlds import BUDGET, Aim
 
@@ -21,21 +19,9 @@ from residual_rl.runs.reading import read_config, read_judgements, read_repeatab
 from residual_rl.runs.run import Run
 from residual_rl.seeds import Purpose
 from residual_rl.storage import read_arrays
-from residual_rl.training.train import Progress
 
 SHORT: dict[str, Any] = BUDGET | {"steps": 2000, "evaluation_episodes": 16, "verdict_episodes": 32}
 QUIET: dict[str, Any] = {"horizon": 20, "tell": lambda line: None}
-
-
-def stop_after(cycles: int) -> Callable[[Progress], None]:
-    seen: list[int] = []
-
-    def stop(progress: Progress) -> None:
-        seen.append(progress.step)
-        if len(seen) == cycles:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return stop
 
 
 class Ageing(gymnasium.Env):

@@ -1,7 +1,8 @@
 """An exported policy in NumPy alone: `policy(observation, base_action) -> action`.
 
 This file needs only NumPy (Python 3.8 and NumPy 1.17 or later, as on JetPack 5), and nothing of the package it comes from:
-`residual-rl export` puts a copy of it into every bundle, as `residual_policy.py`.
+`residual-rl export` puts a copy of it into every bundle, as `residual_policy.py`. That is why reading, checking and computing
+are one file here, and not one file each: a robot's computer gets a single file that can be read from top to bottom.
 
     from residual_policy import load
 

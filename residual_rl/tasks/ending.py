@@ -1,6 +1,5 @@
 """Worlds that end their own episodes: by a success, or when it can no longer come. Without goals, as Gymnasium environments."""
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,8 +10,10 @@ from gymnasium.vector import AutoresetMode
 
 from residual_rl.tasks.gymnasium_envs import State, World, WorldVectorEnv
 from residual_rl.tasks.task import Task
-from residual_rl.types import Observation, StepInfo, select
+from residual_rl.types import Observation, StepInfo
 
+ENDS = "terminated", "truncated"
+"""Signals that are returned beside the info, not in it."""
 StepReward = Callable[[StepInfo], np.ndarray]
 """The reward of a step `[E]` from its info, which holds what `EndingWorld.signals` returned."""
 
@@ -21,7 +22,10 @@ class EndingWorld(World, Protocol):
     """A world that knows when an episode is over. Its goals have width 0."""
 
     def signals(self, state: State) -> Mapping[str, np.ndarray]:
-        """Return the outcome of the last step: `is_success` and `terminated` `[E]` bool; more entries go into the info."""
+        """Return the outcome of the last step: `is_success` and `terminated` `[E]` bool; more entries go into the info.
+
+        If it has `truncated` `[E]` bool, these episodes end too, although they could go on.
+        """
         ...
 
 
@@ -93,44 +97,16 @@ class EndingVectorEnv(WorldVectorEnv):
                 self._restart(np.flatnonzero(over).tolist())
         observation = self._observe()
         terminated, truncated = self._ends()
-        info = {**self.world.signals(self._state), "observation": observation["observation"].copy(), "action": action}
-        del info["terminated"]
+        signals = {name: value for name, value in self.world.signals(self._state).items() if name not in ENDS}
+        info = {**signals, "observation": observation["observation"].copy(), "action": action}
         reward = np.where(over, 0.0, self.step_reward(info))
         return observation, reward, terminated, truncated, info
 
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
         """Return which episodes are terminated, and which truncated: `[E]` bool each."""
-        terminated = self.world.signals(self._state)["terminated"]
-        return terminated, ~terminated & (self._elapsed >= self.horizon)
-
-
-class EndingEnv(gymnasium.Env):
-    """A single environment, a batch of one, as `gymnasium.make` returns it. Gymnasium's own time limit cuts episodes."""
-
-    def __init__(self, world: EndingWorld, reward: StepReward, with_state: bool = False):
-        self._envs = EndingVectorEnv(world, reward, 1, AutoresetMode.DISABLED, sys.maxsize, with_state)
-        self.observation_space = self._envs.single_observation_space
-        self.action_space = self._envs.single_action_space
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start a new episode."""
-        super().reset(seed=seed)
-        observation, _ = self._envs.reset(seed=None if seed is None else [seed])
-        return select(observation, 0), {}
-
-    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Apply one action `[A]` in [-1, 1]; the info is that of `EndingVectorEnv`, without its axis of lanes."""
-        observation, reward, terminated, truncated, info = self._envs.step(np.asarray(action)[None])
-        of_lane = {name: value[0].item() if value.ndim == 1 else value[0] for name, value in info.items()}
-        return select(observation, 0), float(reward[0]), bool(terminated[0]), bool(truncated[0]), of_lane
-
-    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo) -> np.ndarray:
-        """Return the reward of a step with this info."""
-        return self._envs.step_reward(info)
-
-    def close(self) -> None:
-        """End the physics threads."""
-        self._envs.close()
+        signals, late = self.world.signals(self._state), self._elapsed >= self.horizon
+        terminated = signals["terminated"]
+        return terminated, ~terminated & (late | signals.get("truncated", False))
 
 
 def no_goal(reward: StepReward) -> Callable[[np.ndarray, np.ndarray, StepInfo], np.ndarray]:
@@ -162,8 +138,3 @@ class EndingTask(Task):
         """Return a vector environment of this task; its arguments are `EndingVectorEnv`'s."""
         world: Any = self.make_world(num_threads)
         return EndingVectorEnv(world, self.step_reward, num_envs, autoreset_mode, max_episode_steps, with_state)
-
-    def make_env(self, *, with_state: bool = False) -> Any:
-        """Return a single environment of this task, without its time limit (`gymnasium.make` adds that)."""
-        world: Any = self.make_world(1)
-        return EndingEnv(world, self.step_reward, with_state)

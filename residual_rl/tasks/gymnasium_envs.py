@@ -1,6 +1,5 @@
 """Gymnasium's two interfaces to a batched world: a vector environment, and a single environment as a batch of one."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -80,7 +79,7 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
         self.horizon = world.spec.horizon if max_episode_steps is None else max_episode_steps
         self.metadata = {"autoreset_mode": autoreset_mode, "render_modes": []}
         self.with_state = with_state
-        self.single_observation_space = observation_space(world.spec, state_size(world) if with_state else None)
+        self.single_observation_space = observation_space(world.spec, self._state_size() if with_state else None)
         self.single_action_space = action_space(world.spec)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -144,8 +143,16 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
     def _observe(self) -> Observation:
         observation = self.world.observe(self._state, self._goal)
         if self.with_state:
-            observation["state"] = self._state.physics.copy()
+            observation["state"] = self._shown_state()
         return observation
+
+    def _state_size(self) -> int:
+        """Return S, the size of the state that is shown; raise ValueError if the world's states hold none."""
+        return state_size(self.world)
+
+    def _shown_state(self) -> np.ndarray:
+        """Return the state that is shown, if it is: `[E, S]`."""
+        return self._state.physics.copy()
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Apply one action `[E, A]` in every lane; values beyond the action space are clipped to it.
@@ -183,13 +190,16 @@ class WorldVectorEnv(gymnasium.vector.VectorEnv):
 
 
 class WorldEnv(gymnasium.Env):
-    """A single environment, a batch of one, as `gymnasium.make` returns it. Gymnasium's own time limit ends episodes."""
+    """A single environment, a batch of one, as `gymnasium.make` returns it. Gymnasium's own time limit ends episodes.
 
-    def __init__(self, world: World, reward: RewardFunction, success: SuccessFunction, with_state: bool = False):
-        self._envs = WorldVectorEnv(world, reward, success, 1, AutoresetMode.DISABLED, sys.maxsize, with_state)
-        self._reward = reward
-        self.observation_space = self._envs.single_observation_space
-        self.action_space = self._envs.single_action_space
+    Args:
+        envs: one lane, with autoreset DISABLED and a time limit that is never reached.
+    """
+
+    def __init__(self, envs: WorldVectorEnv):
+        self._envs = envs
+        self.observation_space = envs.single_observation_space
+        self.action_space = envs.single_action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start a new episode."""
@@ -198,14 +208,10 @@ class WorldEnv(gymnasium.Env):
         return select(observation, 0), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Apply one action `[A]` in [-1, 1]."""
-        observation, reward, terminated, truncated, info = self._envs.step(np.asarray(action)[None])
-        info = {
-            "is_success": bool(info["is_success"][0]),
-            "observation": info["observation"][0],
-            "action": info["action"][0],
-        }
-        return select(observation, 0), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+        """Apply one action `[A]` in [-1, 1]; the info is that of the vector environment, without its axis of lanes."""
+        observation, rewards, terminated, truncated, info = self._envs.step(np.asarray(action)[None])
+        of_lane = {name: value[0].item() if value.ndim == 1 else value[0] for name, value in info.items()}
+        return select(observation, 0), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), of_lane
 
     def compute_reward(
         self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: StepInfo | Sequence[StepInfo] | None = None
@@ -217,7 +223,7 @@ class WorldEnv(gymnasium.Env):
             desired_goal: the same.
             info: of that `step`. For a batch: arrays `[B, ...]` in one mapping, or one mapping for each row.
         """
-        return self._reward(achieved_goal, desired_goal, _batched_info(info))
+        return self._envs.reward(achieved_goal, desired_goal, _batched_info(info))
 
     def close(self) -> None:
         """End the physics threads."""

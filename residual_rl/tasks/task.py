@@ -1,5 +1,6 @@
 """The record of a task of the library, and the interface that training and evaluation use."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -80,7 +81,10 @@ class Task:
 
     def make_env(self, *, with_state: bool = False) -> WorldEnv:
         """Return a single environment of this task, without its time limit (`gymnasium.make` adds that)."""
-        return WorldEnv(self.make_world(1), self.reward, self.success, with_state)
+        disabled, never = AutoresetMode.DISABLED, sys.maxsize
+        return WorldEnv(
+            self.make_envs(1, num_threads=1, autoreset_mode=disabled, max_episode_steps=never, with_state=with_state)
+        )
 
     def register(self) -> None:
         """Register this task with Gymnasium, as a single and as a vector environment."""

@@ -7,8 +7,9 @@ from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
+from residual_rl.tasks.ending import no_goal, no_success
 from residual_rl.tasks.racing import tracks
-from residual_rl.tasks.racing.envs import RacingEnv, RacingVectorEnv, reward, success
+from residual_rl.tasks.racing.envs import RacingVectorEnv, reward_progress
 from residual_rl.tasks.racing.track import Track
 from residual_rl.tasks.racing.world import SPEC, RacingWorld
 from residual_rl.tasks.task import Task
@@ -31,16 +32,9 @@ class RacingTask(Task):
         with_state: bool = False,
     ) -> RacingVectorEnv:
         """A vector environment of this task; its arguments are `RacingVectorEnv`'s."""
-        return RacingVectorEnv(self._world(num_threads), num_envs, autoreset_mode, max_episode_steps, with_state)
-
-    def make_env(self, *, with_state: bool = False) -> Any:
-        """A single environment of this task, without its time limit (`gymnasium.make` adds that)."""
-        return RacingEnv(self._world(1), with_state)
-
-    def _world(self, num_threads: int | None) -> RacingWorld:
         world = self.make_world(num_threads)
         assert isinstance(world, RacingWorld)
-        return world
+        return RacingVectorEnv(world, num_envs, autoreset_mode, max_episode_steps, with_state)
 
 
 def _task(name: str, summary: str, gymnasium_id: str, world: Any, **others: Any) -> RacingTask:
@@ -51,8 +45,8 @@ def _task(name: str, summary: str, gymnasium_id: str, world: Any, **others: Any)
         spec=SPEC,
         default_controller="pure-pursuit",
         make_world=world,
-        reward=reward,
-        success=success,
+        reward=no_goal(reward_progress),
+        success=no_success,
         measured_by="time",
         **others,
     )

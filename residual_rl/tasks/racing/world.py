@@ -186,6 +186,19 @@ class RacingWorld:
         seen[:, LAST_ACTION] = state.action
         return Observation(observation=seen, achieved_goal=goal.copy(), desired_goal=goal.copy())
 
+    def signals(self, state: State) -> dict[str, np.ndarray]:
+        """How the last step ended: a collision terminates; the second lap truncates, since the race could go on."""
+        return {
+            "is_success": state.finished,
+            "terminated": state.collided,
+            "truncated": state.finished,
+            "progress": state.progress,
+            "collision": state.collided,
+            "track": state.physics[:, 8].astype(np.int64),
+            "lap_times": state.lap_times,
+            "race_time": np.where(state.finished, state.lap_times[:, -1], np.inf),
+        }
+
     def ranges(self, physics: np.ndarray) -> np.ndarray:
         """The scan without its noise: `State.physics [E, 10] -> [E, 60]` m."""
         if self._threads is None or len(physics) < SHARED_FROM:

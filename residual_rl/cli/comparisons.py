@@ -29,9 +29,11 @@ def means_run(target: str) -> bool:
 
 def compare(
     env: Annotated[str, typer.Argument(help="A task's name, see `residual-rl list`, or any Gymnasium id.")],
-    base: Annotated[str, typer.Option(help="The reference controller: its name, a .npz or an .onnx file.")],
+    base: Annotated[str, typer.Option(help="The reference controller: its name, its file, or a folder, as for train.")],
     policy: Annotated[str, typer.Option(help="The controller to compare with it.")],
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each, at most; it stops once it is certain.")] = 500,
+    episodes: Annotated[
+        int, typer.Option(min=1, help="Episodes of each controller, at most; it stops earlier if the result is certain.")
+    ] = 500,
     horizon: Annotated[
         int | None, typer.Option(min=1, help="Steps after which an episode is cut.", show_default="the environment's own")
     ] = None,
@@ -66,7 +68,8 @@ def compare(
 def judge(
     run: Annotated[Path, typer.Argument(help="The directory of an unfinished run.")],
     episodes: Annotated[
-        int | None, typer.Option(min=1, help="Episodes of each.", show_default="as many as the final verdict has")
+        int | None,
+        typer.Option(min=1, help="Episodes of the base and of the policy.", show_default="as many as the final verdict has"),
     ] = None,
     threads: Threads = None,
     as_json: Json = False,

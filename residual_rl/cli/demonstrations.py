@@ -10,7 +10,7 @@ from residual_rl.cli.console import Base, Horizon, Success, Threads, given, prog
 
 def record(
     task: Annotated[str, typer.Argument(help="A task's name, see `residual-rl list`, or any Gymnasium id.")],
-    out: Annotated[Path, typer.Option(help="The folder to write; it must not exist.")],
+    out: Annotated[Path, typer.Option(help="The folder to write. It must not exist yet.")],
     controller: Base = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to record.")] = 50,
     format_: Annotated[str, typer.Option("--format", help="minari or lerobot.")] = "minari",
@@ -19,7 +19,7 @@ def record(
     frames: Annotated[
         int, typer.Option(min=1, help="Frames that the environment stacks in an image; only the newest is recorded.")
     ] = 1,
-    rate: Annotated[float | None, typer.Option(min=0.0, help="Steps per second, in Hz, to be noted.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.0, help="Steps per second (Hz), stored with the recording.")] = None,
     horizon: Horizon = None,
     success: Success = None,
     threads: Threads = None,

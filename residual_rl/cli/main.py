@@ -35,6 +35,7 @@ def list_() -> None:
             "FILE.npz": "a table: repeats the action of the nearest recorded state; or a network of plain arrays",
             "FILE.safetensors": "a network of plain arrays; FILE@0.7 multiplies its actions by 0.7",
             "FILE.onnx": "a network",
+            "FOLDER": "a clone, or the base of a run",
         },
         "methods": METHODS,
         "presets": {name: summary for name, (summary, _) in PRESETS.items()},

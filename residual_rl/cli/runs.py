@@ -170,7 +170,7 @@ def doctor(
     run: Annotated[Path, typer.Argument(help="A run directory, finished or not.")],
     controller: Annotated[
         str | None,
-        typer.Option(help="The run's controller, if it is an .onnx file: needed for runs that are not finished."),
+        typer.Option(help="The run's controller, if it is an .onnx file; needed only if the run is not finished."),
     ] = None,
     env: Env = None,
     as_json: Json = False,

@@ -57,8 +57,8 @@ Base = Annotated[
     str | None,
     typer.Option(
         "--controller",
-        help="The base: a controller's name, a .npz, .safetensors or .onnx file, or the folder of a clone or of a run. Gymnasium "
-        "environments need one.",
+        help="The base: a controller's name, a .npz, .safetensors or .onnx file, or the folder of a clone or of a run. "
+        "Gymnasium environments need one.",
         show_default="the task's own",
     ),
 ]

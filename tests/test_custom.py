@@ -252,9 +252,9 @@ def test_an_environment_that_shows_nan_is_named() -> None:
 
 def test_episodes_of_fifty_steps_have_the_defaults_and_longer_ones_as_many_updates_a_step() -> None:
     short, long = (pace(length, None, "default", 1_000_000) for length in (50.0, 1000.0))
-    assert (short["episodes_per_cycle"], short["updates_per_cycle"], short["algorithm.burn_in.cycles"]) == (16, 160, 15)
+    assert (short["episodes_per_cycle"], short["updates_per_cycle"], short["algorithm.burn_in.cycles"]) == (16, 320, 15)
     assert (short["evaluation_episodes"], short["verdict_episodes"]) == (100, 500)
-    assert long["updates_per_cycle"] / (long["episodes_per_cycle"] * 1000) == 0.2
+    assert long["updates_per_cycle"] / (long["episodes_per_cycle"] * 1000) == 0.4
     assert long["evaluation_episodes"] * 1000 <= long["evaluation_interval"]
 
 

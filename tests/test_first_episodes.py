@@ -278,7 +278,7 @@ def test_in_training_the_environments_own_number_is_named(tmp_path: Path) -> Non
             return 1e7 + shown, info
 
     few: dict[str, Any] = {"steps": 20, "evaluation_episodes": 2, "verdict_episodes": 2, "episodes_per_cycle": 2}
-    with pytest.warns(RuntimeWarning, match=r"1 of 2 episodes broke .*not finite: step 2, observation\[0\] is nan"):
+    with pytest.warns(RuntimeWarning, match=r"2 of 4 episodes broke .*not finite: step 2, observation\[0\] is nan"):
         residual_rl.improve(Late, still, out=tmp_path, **BUDGET | few)
 
 

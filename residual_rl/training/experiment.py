@@ -245,10 +245,10 @@ def _config(fields: dict[str, Any], where: Task | Opened, base: Base, follows: d
     Those that follow also go into a part that was passed as a whole, such as `hindsight=Hindsight(...)`. If the controller is
     stochastic or stateful, its proposal does not follow from the observation, so it becomes an input of the actor.
     """
-    given = fields.get("algorithm")
-    alone = fields.get("algorithm.composition.attenuation") or (given is not None and given.composition.stands_alone)
-    shown = {"algorithm.composition.actor_sees_base": True} if base.traits.is_hidden and not alone else {}
-    config = make_config(**{"task": where.name, "controller": base.name, **shown, **follows, **fields})
+    values = {"task": where.name, "controller": base.name, **follows, **fields}
+    config = make_config(**values)
+    if base.traits.is_hidden and not config.algorithm.composition.stands_alone:
+        config = make_config(**{"algorithm.composition.actor_sees_base": True, **values})
     scale, size = config.algorithm.composition.scale, where.spec.action_size
     if isinstance(scale, tuple) and len(scale) != size:
         raise ResidualRLError(

@@ -22,7 +22,7 @@ from residual_rl.types import Observation, Spec, Transition
 
 QUICK: dict[str, dict[str, Any]] = {
     "ddpg": {"target_interval": 1},
-    "gated-ddpg": {"actors": (Actor(),), "target_rate": 0.05},
+    "gated-ddpg": {"actors": (Actor(cautions=(3.0, 0.5)),), "target_rate": 0.05},
 }
 """What lets each rule of learning answer a probe within seconds: an actor and targets that keep up."""
 

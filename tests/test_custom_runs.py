@@ -28,7 +28,7 @@ from residual_rl.verdict import Comparison
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that is off by 1, which costs 30 a step, in an environment whose episodes end by chance."""
     path = tmp_path_factory.mktemp("runs") / "aim"
-    residual_rl.improve(Aim, Aim.off_by(1.0), out=path, steps=3000, **BUDGET)
+    residual_rl.improve(Aim, Aim.off_by(1.0), out=path, steps=4000, **BUDGET)
     return path
 
 
@@ -100,8 +100,8 @@ def test_an_evaluation_follows_each_interval(finished: Path) -> None:
 @pytest.mark.parametrize("stop_at", [2, 20])
 def test_a_run_that_was_stopped_goes_on_with_the_same_numbers(finished: Path, tmp_path: Path, stop_at: int) -> None:
     with pytest.raises(Interrupted):
-        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, on_progress=stop_after(stop_at), **BUDGET)
-    residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **BUDGET)
+        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=4000, on_progress=stop_after(stop_at), **BUDGET)
+    residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=4000, **BUDGET)
     for name in ("metrics.csv", "evaluations.csv"):
         mine, whole = ([{**row, "wall_seconds": 0.0} for row in read_rows(path / name)] for path in (tmp_path, finished))
         assert mine == whole
@@ -123,10 +123,10 @@ def test_a_run_that_is_to_stop_begins_no_evaluation_and_makes_it_up(
 
     monkeypatch.setattr(Run, "append", stopping)
     with pytest.raises(Interrupted):
-        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **BUDGET)
+        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=4000, **BUDGET)
     monkeypatch.undo()
     assert len(read_rows(tmp_path / "evaluations.csv")) == evaluations
-    residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **BUDGET)
+    residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=4000, **BUDGET)
     mine, whole = (
         [{**row, "wall_seconds": 0.0} for row in read_rows(path / "evaluations.csv")] for path in (tmp_path, finished)
     )
@@ -147,9 +147,9 @@ def test_a_run_whose_numbers_could_not_be_written_goes_on_with_the_same(
 
     monkeypatch.setattr(Run, "append", full)
     with pytest.raises(RunError, match="no space left"):
-        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **BUDGET)
+        residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=4000, **BUDGET)
     monkeypatch.undo()
-    residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **BUDGET)
+    residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=4000, **BUDGET)
     assert (tmp_path / "policy.safetensors").read_bytes() == (finished / "policy.safetensors").read_bytes()
 
 
@@ -164,7 +164,7 @@ def test_another_environment_and_none_are_refused(finished: Path) -> None:
     with pytest.raises(RunError, match="its task was Aim, not Reach"):
         residual_rl.reevaluate(finished, Aim.off_by(1.0), env=Reach, episodes=4)
     with pytest.raises(RunError, match="its horizon was 20, not 30"):
-        residual_rl.improve(Aim, Aim.off_by(1.0), out=finished, steps=3000, **BUDGET | {"horizon": 30})
+        residual_rl.improve(Aim, Aim.off_by(1.0), out=finished, steps=4000, **BUDGET | {"horizon": 30})
     with pytest.raises(ControllerError, match="which the run directory does not hold"):
         residual_rl.load(finished)
 
@@ -183,7 +183,7 @@ def test_learning_that_diverged_is_named_and_never_delivered(tmp_path: Path) -> 
     wild = BUDGET | {"algorithm": replace(QUICK, critic_rate=1e30)}
     for _ in range(2):  # it diverges again where it went on
         with pytest.raises(ResidualRLError, match="learning diverged after step"):
-            residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, **wild)
+            residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=4000, **wild)
     arrays, _, _ = read_policy(tmp_path)
     assert all(np.isfinite(array).all() for array in arrays.values())
 
@@ -194,7 +194,7 @@ def test_updates_in_parts_are_as_many(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr("residual_rl.training.cycle.MOST_UPDATES", most)
         out = tmp_path / str(most)
         with pytest.raises(Interrupted):
-            residual_rl.improve(Aim, Aim.off_by(1.0), out=out, steps=3000, on_progress=stop_after(3), **BUDGET)
+            residual_rl.improve(Aim, Aim.off_by(1.0), out=out, steps=4000, on_progress=stop_after(3), **BUDGET)
         arrays, _ = read_arrays(out / "checkpoint.safetensors")
         made.append(int(arrays["learner.updates"]))
         rows = read_rows(out / "metrics.csv")
@@ -212,7 +212,7 @@ def test_the_base_is_evaluated_once_however_often_a_run_is_stopped(tmp_path: Pat
     monkeypatch.setattr("residual_rl.training.train.Turns", Counted)
     for _ in range(2):
         with pytest.raises(Interrupted):
-            residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=3000, on_progress=stop_after(2), **BUDGET)
+            residual_rl.improve(Aim, Aim.off_by(1.0), out=tmp_path, steps=4000, on_progress=stop_after(2), **BUDGET)
     assert played == [BUDGET["evaluation_episodes"]]  # the base against itself, before the first step
 
 

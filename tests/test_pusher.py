@@ -261,7 +261,4 @@ def test_episodes_are_compared_by_their_return():
     assert [name for name, task in TASKS.items() if task.measured_by == "return"] == [
         "mbrl-pusher",
         "mbrl-pusher-as-described",
-        "racing",
-        "racing-validation",
-        "racing-test",
     ]

@@ -110,7 +110,7 @@ def test_report_begins_with_the_verdict(promoted: Path):
         "rpl",
         "default",
         "mujoco",
-        "algorithm.actors.0.cautions",
+        "algorithm.actors",
         "of step 4,000, caution 3",
     ):
         assert fact in text

@@ -84,7 +84,7 @@ def next_cycle(training: Experiment, envs: Lanes, state: TrainingState, started:
         _check_finite(learned.learner, state.step)
         arm = roles.arm if actor_learns else np.zeros_like(roles.arm)
         scores = [
-            (episode.score(config.measured_by, envs.horizon), int(arm[episode.lane]))
+            (_score(training, episode, envs.horizon), int(arm[episode.lane]))
             for episode in episodes
             if not roles.explore[episode.lane]
         ]
@@ -244,6 +244,17 @@ def _sample(training: Experiment, replay: Replay, rng: np.random.Generator, size
     return training.config.hindsight.sample(
         replay, rng, size, reward_at_goal, task.success, ask, latest, steps, algorithm.history
     )
+
+
+def _score(training: Experiment, episode: Episode, horizon: int) -> float:
+    """Return what an episode was worth, for the bandit; higher is better.
+
+    A return is that of the learner's rewards: it does not change with the unit of rewards. A constant in every reward would
+    otherwise hide all differences behind those of the episodes' lengths.
+    """
+    if training.config.measured_by == "return":
+        return float(_for_learner(training, episode.transitions).reward.sum())
+    return episode.score(training.config.measured_by, horizon)
 
 
 def _for_learner(training: Experiment, steps: Transition) -> Transition:

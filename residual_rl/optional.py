@@ -16,6 +16,8 @@ DISTRIBUTIONS = {
     "stable_baselines3": "stable-baselines3",
 }
 """Names of packages whose distribution is not called like the import."""
+RAY = "ray", "studies on a cluster"
+"""Extra and purpose of Ray."""
 REPORTS = "report", "reports and figures"
 """Extra and purpose of the drawing packages."""
 WORLDS = "tasks", "the library's own tasks"

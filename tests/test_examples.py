@@ -1,5 +1,6 @@
 """The examples, which the documentation shows piece by piece, do what it says of them; with budgets of seconds."""
 
+import csv
 import importlib
 import re
 from collections.abc import Iterator
@@ -109,9 +110,21 @@ def test_the_study_has_the_world_and_the_controller_of_the_tutorial(monkeypatch:
     assert steps[0] == steps[1]
 
 
+def test_the_sweep_has_a_verdict_for_each_of_the_users_own_controllers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))  # the processes of the trials get it too
+    fields = {name: value for name, value in BUDGET.items() if name not in ("algorithm", "steps")}
+    small = {"algorithm.hidden": [32, 32], "algorithm.num_critics": 2}
+    burn_in = {"algorithm.burn_in.cycles": 1, "algorithm.burn_in.updates": 4}
+    importlib.import_module("own_sweep").main(str(tmp_path), seeds=1, steps=800, **fields, **small, **burn_in)
+    with (tmp_path / "verdicts.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["task"], row["variant"]) for row in rows] == [("beam", "soft"), ("beam", "stiff")]
+    assert rows[0]["base_return"] != rows[1]["base_return"]  # the bases differ
+
+
 def test_every_example_is_run_and_shown() -> None:
-    # `test_encoder.py` runs the second; the other two are environments.
-    elsewhere = {"ball_on_beam", "image_features", "cart_pole"}
+    # `test_encoder.py` and the test above run two of them; the other two are environments.
+    elsewhere = {"ball_on_beam", "cart_pole", "image_features", "own_sweep"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*CONTROLLERS, *elsewhere}
     pages = "".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))
     for path in EXAMPLES.glob("*.py"):

@@ -54,7 +54,11 @@ FRONT_DOORS = {
     "residual_rl.pictures.watch",
     "residual_rl.pictures.watch_custom",
     "residual_rl.studies.estimate",
+    "residual_rl.studies.attempt",
+    "residual_rl.studies.ray_runner",
+    "residual_rl.studies.ray_task",
     "residual_rl.studies.runner",
+    "residual_rl.studies.running",
     *inside("residual_rl.cli"),
     *inside("residual_rl.benchmarks"),
 }

@@ -19,9 +19,9 @@ from residual_rl.errors import ResidualRLError
 from residual_rl.runs.reading import read_verdict
 from residual_rl.seeds import MAX_EPISODES, Purpose, evaluation_seeds, training_seed
 from residual_rl.spaces import layout_of
+from residual_rl.studies.attempt import run_trial
 from residual_rl.studies.estimate import estimates
 from residual_rl.studies.results import collect_results, read_results
-from residual_rl.studies.runner import run_trial
 from residual_rl.studies.trial import Study, Trial
 from residual_rl.studies.trial_directory import TrialState, begin, confirm, end
 from residual_rl.studies.worlds import WORLDS, locomotion

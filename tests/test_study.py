@@ -30,6 +30,7 @@ from residual_rl.runs.files import EVALUATIONS
 from residual_rl.runs.reading import metric_columns
 from residual_rl.runs.run import Run
 from residual_rl.studies import STUDIES, runner
+from residual_rl.studies.attempt import attempt
 from residual_rl.studies.estimate import estimates
 from residual_rl.studies.results import RESULT_COLUMNS, collect_results, read_results, rows_of
 from residual_rl.studies.runner import run_study
@@ -159,7 +160,7 @@ def test_a_study_that_is_stopped_or_killed_leaves_no_process_behind_and_resumes(
 
 def test_a_directory_of_another_trial_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / PROBE.name).mkdir(parents=True)
-    runner.attempt(PROBE, tmp_path / PROBE.name, quick)
+    attempt(PROBE, tmp_path / PROBE.name, quick)
     other = replace(PROBE, steps=900, fields={"batch_size": 64})
     with pytest.raises(RunError, match=r"(?s)fields.batch_size: None -> 64.*steps: 800 -> 900"):
         run_study([other], tmp_path, run=quick)

@@ -22,14 +22,21 @@ def study(
     budget: Annotated[
         int | None, typer.Option(min=1, help="Training steps of each trial.", show_default="the study's own")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Trials at a time.", show_default="one per core")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time.", show_default="one per core; with --ray as many as fit")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the trials and the estimated hours.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Run trials that failed before again.")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Run on a Ray cluster: HOST:PORT, auto, or local to start one here. --out must be a shared folder."),
+    ] = None,
+    cpus: Annotated[float, typer.Option(help="CPUs of a trial, by which Ray places it.")] = 1.0,
     out: Annotated[
         Path | None, typer.Option(help="The study's directory.", show_default="runs/studies/NAME, with a budget NAME-BUDGET")
     ] = None,
 ) -> None:
-    """Run the trials of a study on all cores, and collect their results in one table.
+    """Run the trials of a study on all cores, or on a Ray cluster, and collect their results in one table.
 
     If it is interrupted or killed, run the same command again to resume.
     """
@@ -45,6 +52,8 @@ def study(
         retry=retry,
         out=out,
         console=complaints,
+        ray=ray,
+        cpus=cpus,
     )
     if not finished:
         sys.exit(1)

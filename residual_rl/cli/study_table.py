@@ -9,12 +9,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from residual_rl.errors import Interrupted
 from residual_rl.processes import usable_cores
 from residual_rl.studies import find_study
 from residual_rl.studies.estimate import estimates
-from residual_rl.studies.results import RESULTS_CSV, collect_results
-from residual_rl.studies.runner import run_study
+from residual_rl.studies.results import RESULTS_CSV
+from residual_rl.studies.running import run
 from residual_rl.studies.trial import Trial, chosen
 from residual_rl.studies.trial_directory import Standing, TrialState, error_of, standing, state_of
 from residual_rl.types import Measure
@@ -34,6 +33,8 @@ def carry_out(
     retry: bool,
     out: Path | None,
     console: Console,
+    ray: str | None = None,
+    cpus: float = 1.0,
 ) -> bool:
     """Run a study, or list its trials; return whether all of them are finished."""
     found = find_study(name)
@@ -49,20 +50,18 @@ def carry_out(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     tell(f"{len(trials)} trials in {out}")
-    try:
-        with Live(console=console, refresh_per_second=2, transient=True) as live:
-            states = run_study(
-                trials,
-                out,
-                jobs=jobs,
-                retry=retry,
-                watch=lambda states: live.update(lines(states, out)),
-                tell=tell,
-            )
-    except Interrupted:
-        collect_results(found, out)
-        raise
-    collect_results(found, out)
+    with Live(console=console, refresh_per_second=2, transient=True) as live:
+        states = run(
+            trials,
+            out,
+            ray=ray,
+            cpus=cpus,
+            jobs=jobs,
+            retry=retry,
+            study=found,
+            watch=lambda states: live.update(lines(states, out)),
+            tell=tell,
+        )
     counts = {state: list(states.values()).count(state) for state in TrialState}
     tell(", ".join(f"{count} {state}" for state, count in counts.items() if count))
     for trial in (trial for trial, state in states.items() if state == TrialState.FAILED):

@@ -143,8 +143,10 @@ def rows_of(trial: Trial, directory: Path) -> list[dict[str, Any]]:
 
 
 def _measured_by(trial: Trial) -> Measure:
-    """Return the measure of a trial without a run. For a world it is not known yet, and success is assumed."""
-    return trial.fields.get("measured_by", "success" if trial.task in WORLDS else find_task(trial.task).measured_by)
+    """Return the measure of a trial without a run. For a world or `env` it is not known yet, and success is assumed."""
+    return trial.fields.get(
+        "measured_by", "success" if trial.env or trial.task in WORLDS else find_task(trial.task).measured_by
+    )
 
 
 def _lowest_acting(run: Path) -> Callable[[float], float | str]:

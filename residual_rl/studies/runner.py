@@ -1,6 +1,6 @@
 """Run the trials of a study, each in its own process, on all cores. If a process fails, the others go on.
 
-A trial is plain data and `run_trial` a plain function of it, so another scheduler could run them too.
+`ray_runner` runs the same trials on a cluster.
 """
 
 import os
@@ -12,111 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection, get_context
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
-from residual_rl.api import improve
-from residual_rl.controllers import make_controller
-from residual_rl.errors import Interrupted, ResidualRLError
-from residual_rl.evaluation import base_outcome, evaluation_row
-from residual_rl.judging.runs import reevaluate
+from residual_rl.errors import Interrupted
 from residual_rl.processes import call_when_parent_ends, stop_requested, usable_cores
-from residual_rl.runs.files import EVALUATIONS, EVALUATIONS_CSV
-from residual_rl.seeds import Purpose
-from residual_rl.storage import acquire, make_directory, rounded
-from residual_rl.studies.results import rows_of, write_rows
-from residual_rl.studies.trial import INITIAL, Trial
-from residual_rl.studies.trial_directory import TrialState, begin, check_same, confirm, end, error_of, forget_failure, state_of
-from residual_rl.studies.worlds import WORLDS
-from residual_rl.tasks import find_task
-
-Rows = list[dict[str, Any]]
-RunTrial = Callable[[Trial, Path], Rows]
+from residual_rl.studies.attempt import RunTrial, attempt, run_trial
+from residual_rl.studies.study_directory import open_study
+from residual_rl.studies.trial import Trial
+from residual_rl.studies.trial_directory import TrialState, end, error_of, state_of
 
 STOPPED = 130  # exit status of a process that stopped on request
 GRACE = 60.0  # seconds to write a checkpoint before a process is killed
 POLL_SECONDS = 0.5
-
-
-def run_trial(trial: Trial, directory: Path) -> Rows:
-    """Run a trial to its end, or resume it; return its rows of `results.csv`.
-
-    Built-in tasks use one physics thread. Writes only the directory `run`, and for worlds `confirmation.json`.
-
-    Raises:
-        ResidualRLError: the trial cannot be run, or was interrupted.
-    """
-    if trial.task in WORLDS:
-        _improve_world(trial, directory)
-    elif trial.method == INITIAL:
-        _evaluate_initial(trial, directory / "run")
-    else:
-        improve(
-            trial.task,
-            trial.controller,
-            steps=trial.steps,
-            seed=trial.seed,
-            out=directory / "run",
-            method=trial.method,
-            preset=trial.preset,
-            num_threads=1,
-            tell=None,
-            **trial.fields,
-        )
-    return rows_of(trial, directory)
-
-
-def _improve_world(trial: Trial, directory: Path) -> None:
-    """Improve a world's controller as a user would; if it is promoted, compare again on fresh states."""
-    world = WORLDS[trial.task]
-    controller = world.controller()
-    run = improve(
-        world.make,
-        controller,
-        steps=trial.steps,
-        seed=trial.seed,
-        out=directory / "run",
-        preset=trial.preset,
-        horizon=world.horizon,
-        tell=None,
-        **trial.fields,
-    )
-    verdict = run.verdict()
-    if verdict.promoted:
-        again = reevaluate(run, controller, env=world.make, episodes=verdict.episodes, horizon=world.horizon, fresh=True)
-        confirm(again, directory)
-
-
-def _evaluate_initial(trial: Trial, path: Path) -> None:
-    """Evaluate the controller alone, once."""
-    config, task = trial.config(), find_task(trial.task)
-    controller = make_controller(config.controller, task.spec, 1)
-    started = time.monotonic()
-    base = base_outcome(task, controller, config.algorithm.composition, config.evaluation_episodes, 1, Purpose.SELECTION)
-    row = evaluation_row(0, time.monotonic() - started, base, base)
-    path.mkdir(parents=True, exist_ok=True)
-    write_rows(path / EVALUATIONS_CSV, EVALUATIONS, [rounded(row)])
-
-
-def attempt(trial: Trial, directory: Path, run: RunTrial = run_trial) -> Rows:
-    """Run a trial and write its outcome to its directory.
-
-    Raises:
-        Interrupted: it was interrupted; nothing is written, and it stays unfinished.
-        Exception: the error that made it fail.
-    """
-    begin(trial, directory)
-    try:
-        rows = run(trial, directory)
-    except Interrupted:
-        raise
-    except Exception as error:
-        message = str(error) if isinstance(error, ResidualRLError) else f"{type(error).__name__}: {error}"
-        end(directory, TrialState.FAILED, message)
-        raise
-    end(directory, TrialState.FINISHED)
-    return rows
 
 
 def run_study(
@@ -150,38 +58,29 @@ def run_study(
     """
     jobs = jobs or usable_cores()
     directories = {trial: out / trial.name for trial in trials}
-    make_directory(out)
-    lock = FileLock(out / ".lock")
-    acquire(lock, out)
-    states: dict[Trial, TrialState] = {}
     running: dict[Trial, SpawnProcess] = {}
-    try:
-        with stop_requested() as stopped:
-            for trial, directory in directories.items():
-                check_same(trial, directory)
-                if retry:
-                    forget_failure(directory)
-                states[trial] = state_of(directory)
-            waiting = [trial for trial, state in states.items() if state in (TrialState.WAITING, TrialState.UNFINISHED)]
-            while running or (waiting and not stopped()):
-                while waiting and len(running) < jobs and not stopped():
-                    trial = waiting.pop(0)
-                    running[trial] = _start(trial, directories[trial], run)
-                    states[trial] = TrialState.RUNNING
+    with open_study(trials, out, retry) as states:
+        waiting = [trial for trial, state in states.items() if state in (TrialState.WAITING, TrialState.UNFINISHED)]
+        try:
+            with stop_requested() as stopped:
+                while running or (waiting and not stopped()):
+                    while waiting and len(running) < jobs and not stopped():
+                        trial = waiting.pop(0)
+                        running[trial] = _start(trial, directories[trial], run)
+                        states[trial] = TrialState.RUNNING
+                    watch(states)
+                    connection.wait([process.sentinel for process in running.values()], timeout=POLL_SECONDS)
+                    for trial in [trial for trial, process in running.items() if not process.is_alive()]:
+                        states[trial] = _settle(trial, directories[trial], running.pop(trial), stopped(), tell)
+                    if stopped() and running:
+                        tell(f"stopping {len(running)} trials at their next checkpoint")
+                        _stop(list(running.values()))
                 watch(states)
-                connection.wait([process.sentinel for process in running.values()], timeout=POLL_SECONDS)
-                for trial in [trial for trial, process in running.items() if not process.is_alive()]:
-                    states[trial] = _settle(trial, directories[trial], running.pop(trial), stopped(), tell)
-                if stopped() and running:
-                    tell(f"stopping {len(running)} trials at their next checkpoint")
-                    _stop(list(running.values()))
-            watch(states)
-            if stopped():
-                raise Interrupted("stopped; run the same command again to resume")
-    finally:
-        for process in running.values():
-            process.kill()
-        lock.release()
+                if stopped():
+                    raise Interrupted("stopped; run the same command again to resume")
+        finally:
+            for process in running.values():
+                process.kill()
     return states
 
 

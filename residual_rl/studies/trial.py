@@ -20,19 +20,22 @@ class Trial:
     """One training, or one evaluation of a controller alone, as plain data that another process can receive."""
 
     task: str
-    """A task of the library, or a key of `WORLDS`."""
+    """A task of the library, or a key of `WORLDS`; with `env`, a name of your choice."""
     variant: str
     """Name of its line in tables and figures. Trials of a task that differ only in their seed share it."""
     seed: int
     steps: int
     """Environment steps, as in `Config`."""
     controller: str | None = None
-    """A key of `CONTROLLERS` or a table's file; None for the default of the task or world."""
+    """A key of `CONTROLLERS`; a file; or the importable name `module:name` of a controller of your own, as `improve` takes
+    it. None for the default of the task or world."""
     method: str = "rpl"
     """A key of `METHODS`, or "initial"."""
     preset: str = "default"
     fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Further fields of `Config`; nested fields by their path: `{"algorithm.pessimism": 0.5}`."""
+    env: str | None = None
+    """An environment of your own: a Gymnasium id, or the importable name `module:name` of a function that makes it."""
 
     @property
     def name(self) -> str:
@@ -45,11 +48,13 @@ class Trial:
         return repr(replace(self, seed=0, steps=1, fields=dict(sorted(self.fields.items()))))
 
     def config(self) -> Config:
-        """Return the configuration of its run. For a world, some fields are known only after the first episodes.
+        """Return the configuration of its run. For a world or `env`, some fields are known only after the first episodes.
 
         Raises:
             ResidualRLError: a name does not exist, or a value is out of range.
         """
+        if self.env is not None:
+            return self._config_of_env()
         if self.task in WORLDS:
             if self.method != "rpl" or self.controller is not None:
                 raise ResidualRLError(
@@ -62,6 +67,15 @@ class Trial:
         controller = self.controller or ("zero" if method == "scratch" else task.default_controller)
         fields = {"task": task.name, "controller": controller, "method": method, "steps": self.steps, "seed": self.seed}
         return paced(make_config(self.preset, **fields, **self.fields), task, self.fields)
+
+    def _config_of_env(self) -> Config:
+        if self.task in WORLDS or self.method == INITIAL or (self.controller is None and self.method != "scratch"):
+            raise ResidualRLError(
+                f"{self.name}: a trial in an environment of your own needs a controller, and a task that is no world's name; "
+                f"the method {INITIAL!r} is for tasks of the library"
+            )
+        own = {"task": self.task, "controller": self.controller or "zero", "method": self.method}
+        return make_config(self.preset, **own, steps=self.steps, seed=self.seed, **self.fields)
 
     def to_json(self) -> dict[str, Any]:
         """Return the trial as plain JSON values: the arguments of `Trial`."""

@@ -2,6 +2,7 @@
 
 trial.json      the trial, and its provenance: versions, commit, machine
 outcome.json    finished, or failed with the error; missing while it is unfinished
+worker.json     with Ray: where it runs, and how often it was started
 log.txt         the output of its processes
 run/            its run directory
 confirmation.json   the second comparison on fresh states, if the policy of a world was promoted

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from test_study import FAILING, TINY_TRIAL
 
 from residual_rl.controllers import ReactivePush
 from residual_rl.errors import Interrupted, ResidualRLError
-from residual_rl.studies import Trial, ray_runner, run
+from residual_rl.studies import Study, Trial, ray_runner, run
+from residual_rl.studies.attempt import run_trial
+from residual_rl.studies.ray_runner import run_on_ray
 from residual_rl.studies.ray_task import read_place
-from residual_rl.studies.results import read_results
+from residual_rl.studies.results import collect_results, read_results
 from residual_rl.studies.trial_directory import TrialState, standing
 
-KILLED = replace(TINY_TRIAL, steps=3200)
+KILLED = replace(TINY_TRIAL, steps=2400)
 ON_A_LOST_NODE = replace(KILLED, seed=1)
 OWN = replace(KILLED, variant="own", controller=f"{__name__}:own_push")
-EVALUATED = 800  # steps at the second evaluation, with which a checkpoint is written
+EVALUATED = 800  # steps between evaluations
 own_push = ReactivePush()
 
 
@@ -43,6 +46,7 @@ def cluster() -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # else other processes of a busy machine make this take minutes
         patch.setattr(ray_runner, "POLL_SECONDS", 0.05)  # s; else a tiny training may be over at the second look
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         for _ in range(2):
@@ -64,7 +68,11 @@ def numbers(trial: Trial, out: Path) -> list[list[dict[str, str]]]:
         tables.append([{key: value for key, value in row.items() if "seconds" not in key} for row in rows])
     assert len(tables[1]) == 1 + trial.steps // EVALUATED
     with (out / "verdicts.csv").open() as file:
-        judged = [row for row in csv.DictReader(file) if (row["variant"], row["seed"]) == (trial.variant, str(trial.seed))]
+        judged = [
+            row | {"study": ""}
+            for row in csv.DictReader(file)
+            if (row["variant"], row["seed"]) == (trial.variant, str(trial.seed))
+        ]
     assert len(judged) == 1
     return [*tables, judged]
 
@@ -96,7 +104,9 @@ def test_trials_that_lose_their_worker_or_node_end_with_the_numbers_of_an_undist
         once(ON_A_LOST_NODE, tmp_path, remove, done)
 
     trials = [KILLED, ON_A_LOST_NODE, FAILING]
-    states = run(trials, tmp_path, ray=cluster.address, watch=disturb, tell=told.append)
+    often = partial(run_trial, checkpoint_seconds=0.0)  # every 30 s would be too seldom for a training of seconds
+    states = run_on_ray(trials, tmp_path, address=cluster.address, run=often, watch=disturb, tell=told.append)
+    collect_results(Study("tiny", "", tuple(trials)), tmp_path)
     assert list(states.values()) == [TrialState.FINISHED, TrialState.FINISHED, TrialState.FAILED]
     assert done.keys() == {KILLED, ON_A_LOST_NODE}
     for trial in (KILLED, ON_A_LOST_NODE):

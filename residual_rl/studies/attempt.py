@@ -24,16 +24,18 @@ Rows = list[dict[str, Any]]
 RunTrial = Callable[[Trial, Path], Rows]
 
 
-def run_trial(trial: Trial, directory: Path) -> Rows:
+def run_trial(trial: Trial, directory: Path, checkpoint_seconds: float = 30.0) -> Rows:
     """Run a trial to its end, or resume it; return its rows of `results.csv`.
 
-    Built-in tasks use one physics thread. Writes only the directory `run`, and for worlds `confirmation.json`.
+    `checkpoint_seconds` is as for `improve`. Built-in tasks use one physics thread.
+
+    Writes only the directory `run`, and for worlds `confirmation.json`.
 
     Raises:
         ResidualRLError: the trial cannot be run, or was interrupted.
     """
     if trial.task in WORLDS:
-        _improve_world(trial, directory)
+        _improve_world(trial, directory, checkpoint_seconds)
     elif trial.method == INITIAL:
         _evaluate_initial(trial, directory / "run")
     else:
@@ -46,13 +48,14 @@ def run_trial(trial: Trial, directory: Path) -> Rows:
             method=trial.method,
             preset=trial.preset,
             num_threads=1,
+            checkpoint_seconds=checkpoint_seconds,
             tell=None,
             **trial.fields,
         )
     return rows_of(trial, directory)
 
 
-def _improve_world(trial: Trial, directory: Path) -> None:
+def _improve_world(trial: Trial, directory: Path, checkpoint_seconds: float) -> None:
     """Improve a world's controller as a user would; if it is promoted, compare again on fresh states."""
     world = WORLDS[trial.task]
     controller = world.controller()
@@ -64,6 +67,7 @@ def _improve_world(trial: Trial, directory: Path) -> None:
         out=directory / "run",
         preset=trial.preset,
         horizon=world.horizon,
+        checkpoint_seconds=checkpoint_seconds,
         tell=None,
         **trial.fields,
     )

@@ -3,6 +3,7 @@
 import math
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,8 @@ class _Tasks:
 
     def _submit(self, trial: Trial) -> None:
         forget_place(self._out / trial.name)
-        reference = self._task.remote(trial.to_json(), str(self._out), self._token, self._run)
+        path = [os.path.abspath(folder) for folder in sys.path]
+        reference = self._task.remote(trial.to_json(), str(self._out), self._token, path, self._run)
         self._pending[reference] = trial
 
     def _look(self) -> None:

@@ -45,7 +45,7 @@ def forget_place(directory: Path) -> None:
     (directory / "worker.json").unlink(missing_ok=True)
 
 
-def perform(values: dict[str, Any], out: str, token: str, run: RunTrial) -> str:
+def perform(values: dict[str, Any], out: str, token: str, path: list[str], run: RunTrial) -> str:
     """Run one trial in a worker of Ray.
 
     Ray starts it again, here or on another node, if the worker or its node is lost; it then resumes from its last checkpoint.
@@ -54,6 +54,7 @@ def perform(values: dict[str, Any], out: str, token: str, run: RunTrial) -> str:
         values: the trial as JSON values.
         out: the study's directory.
         token: the text of the file `SHARED`, by which a node proves that it reaches the directory of the others.
+        path: where the study's process finds modules, as far as this node has these folders.
         run: runs the trial.
 
     Returns:
@@ -64,6 +65,7 @@ def perform(values: dict[str, Any], out: str, token: str, run: RunTrial) -> str:
     host = socket.gethostname()
     if not _is_shared(Path(out), token):
         return f"node {host} does not reach the study's directory: {out} must be a folder that all nodes share"
+    sys.path += [folder for folder in path if folder not in sys.path and Path(folder).exists()]
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "log.txt").open("a") as log:
         os.dup2(log.fileno(), 1)

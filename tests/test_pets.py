@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +148,7 @@ def test_a_kill_between_an_episode_and_its_model_loses_nothing(made: Path, tmp_p
     task = unexplored(opened)
     learning = PETS(near, **SMALL).learning(task, 0, tmp_path)
     assert learning.about.episodes == 0
-    learning.learn(partial(task.make_envs, 1), STEPS, lambda steps: None)
+    learning.learn(task.open_lanes, STEPS, lambda steps: None)
     opened.close()
     assert learning.about == about
     np.testing.assert_equal(read_arrays(tmp_path / "model" / LEARNER)[0], arrays_of(made))

@@ -67,7 +67,7 @@ def show_of(env: str, controller: Any, run: str | Path | None, horizon: int | No
     about, config = described(run), read_config(run)
     if about is None:
         raise ResidualRLError(f"{run} was trained on {config.task!r}, not on {env!r}")
-    if env.rpartition(":")[2] != about.task:
+    if env.rpartition(":")[2] != about.task.rpartition(":")[2]:
         raise ResidualRLError(f"{run} was trained on {about.task!r}, not on {env!r}")
     where = env if ":" in env else environment_of_run(run, about)
     policy = load(run, controller)

@@ -45,7 +45,7 @@ class TensorBoard:
     def resume(self, step: int) -> None:
         """Open a file; TensorBoard then hides the points of earlier files beyond `step`."""
         self.close()
-        self._open(purge_step=step + 1 if step else None)
+        self._writer = self._new_file(purge_step=step + 1 if step else None)
 
     def add(self, group: str, row: Mapping[str, Any]) -> None:
         """Write a row of numbers of a group."""
@@ -55,7 +55,7 @@ class TensorBoard:
     def finish(self, verdict: Mapping[str, Any]) -> None:
         """Write the numbers of the verdict."""
         if self._writer is None:  # the run was trained in an earlier process
-            self._open()
+            self._writer = self._new_file()
         for key, value in verdict.items():
             self._writer.add_scalar(f"verdict/{key}", value, 0)
 
@@ -65,10 +65,10 @@ class TensorBoard:
             self._writer.close()
             self._writer = None
 
-    def _open(self, **arguments: Any) -> None:
+    def _new_file(self, **arguments: Any) -> Any:
         """Open a new file. The package names it by the second, so a number keeps two files of one second apart."""
         number = len(list(self._directory.glob("*")))
-        self._writer = self._package.SummaryWriter(str(self._directory), filename_suffix=f".{number}", **arguments)
+        return self._package.SummaryWriter(str(self._directory), filename_suffix=f".{number}", **arguments)
 
 
 class WeightsAndBiases:

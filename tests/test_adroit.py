@@ -282,7 +282,8 @@ def test_without_opengl_visual_tasks_say_so_and_tasks_from_state_work():
     script = (
         "import residual_rl, gymnasium\n"
         "from residual_rl.errors import ResidualRLError\n"
-        "env = gymnasium.make('residual_rl/DoorState-v0'); env.reset(seed=0); env.step(env.action_space.sample())\n"
+        "env = gymnasium.make('residual_rl/DoorState-v0'); env.reset(seed=0); env.action_space.seed(0)\n"
+        "env.step(env.action_space.sample())\n"
         "try: residual_rl.VISUAL['door'].make_envs(1)\n"
         "except ResidualRLError as error: print(error)\n"
     )

@@ -2,8 +2,8 @@
 
 A critic scores executed actions, whichever actor proposed them, so actors can share critics. The first actor is penalised for
 the size of its residual, and a later one is not. Which of them is right differs between tasks and over time. The bandit has an
-arm for each caution of each actor, and measures. Source of the need: published residual scales run from 0.01 to 1, tuned by hand
-for each task.
+arm for each caution of each actor, and measures. Source of the need: published residual scales run from 0.01 to 1, tuned by
+hand for each task.
 """
 
 from collections.abc import Sequence
